@@ -1,0 +1,1 @@
+"""The cast: the actors of the runtime, its agents and its channels."""

@@ -1,0 +1,1 @@
+"""Benches: one file per question, run with ``python -m bench``."""
