@@ -1,0 +1,119 @@
+"""The agent port: what the runtime asks of an agent, and what an agent answers.
+
+An agent is opened once per live session and prompted one turn at a time. Whoever writes one implements
+`Agent.open` and `AgentHandle.prompt`; the rest has defaults. See ``docs/agents.md``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+
+from runtime.sessions.content import Content
+from runtime.sessions.updates import AgentEvent
+
+
+class AgentCapabilities(msgspec.Struct, frozen=True):
+    """What an agent can do beyond answering text."""
+
+    steer: bool = False
+    images: bool = False
+    audio: bool = False
+    resume: bool = False
+    permissions: bool = False
+
+
+class AgentContext(msgspec.Struct, frozen=True):
+    """The session an agent is opened for.
+
+    Args:
+        session_id: the runtime's id of the session.
+        agent_id: the name under which the agent is configured.
+        key: the session's key.
+        epoch: which conversation of the session this is (S18).
+        folder: where the agent may work; not there until somebody makes it. None without a data directory.
+        resume: the agent's own id of the conversation, from an earlier `Result` or handle.
+    """
+
+    session_id: str
+    agent_id: str
+    key: str
+    epoch: int
+    folder: Path | None = None
+    resume: str | None = None
+
+
+class PromptTurn(msgspec.Struct, frozen=True):
+    """One prompt. ``content`` is complete: what people said, with the runtime's own lines before it."""
+
+    turn_id: str
+    content: Content
+    message_ids: tuple[str, ...]
+
+
+class AgentGone(Exception):
+    """The agent vanished: its process ended, its connection broke. Not an answer (T5 a, c)."""
+
+
+class AgentRefused(Exception):
+    """The agent answered the prompt with an error (T5 b).
+
+    Args:
+        message: for the person who asked.
+        code: stable, for programs.
+    """
+
+    def __init__(self, message: str, code: str = "agent_error") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class AgentHandle(ABC):
+    """An open agent: one conversation."""
+
+    capabilities: AgentCapabilities = AgentCapabilities()
+
+    @property
+    def agent_session_id(self) -> str | None:
+        """The agent's own id of the conversation, when it has one that can be resumed."""
+        return None
+
+    @abstractmethod
+    def prompt(self, turn: PromptTurn) -> AsyncIterator[AgentEvent]:
+        """Run one turn and yield what the agent says, a `Result` last.
+
+        The iterator is closed when it has ended, failed or been cancelled. Nothing else is asked of the
+        handle meanwhile but `steer` and `cancel`.
+
+        Raises:
+            AgentGone: the agent vanished. The handle is closed and not used again.
+            AgentRefused: the agent answered with an error; so does any other exception count.
+        """
+
+    async def steer(self, text: str) -> bool:
+        """Hand a message to the running turn. True only when the agent has confirmed it (Q3)."""
+        return False
+
+    async def cancel(self) -> None:  # noqa: B027 - an agent without a way to be asked is just cancelled
+        """Ask the agent to end the running turn; `prompt` then yields a `Result` soon, ``cancelled``.
+
+        An agent that has not answered after 5 s is cancelled and closed (T6).
+        """
+
+    async def close(self) -> None:  # noqa: B027 - an agent that holds nothing has nothing to do
+        """Give up everything the handle holds. Called once, in a shielded scope with a deadline."""
+
+
+class Agent(ABC):
+    """An agent as configured: makes a handle for each session that wakes."""
+
+    @abstractmethod
+    async def open(self, context: AgentContext) -> AgentHandle:
+        """Start the agent for a session.
+
+        Raises:
+            AgentGone: it could not be started.
+        """

@@ -1,0 +1,165 @@
+"""The channel port: what a chat network looks like to the runtime (N1–N5).
+
+A channel object serves one account of one network. It is run by a supervised actor: `Channel.run` receives, and is
+started again with backoff when it fails; `Channel.send` is called by the account's delivery actor.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from runtime.sessions.rows import ReplyAddress, Sender
+
+
+class ChannelCapabilities(msgspec.Struct, frozen=True):
+    """What a network can do (N1).
+
+    Args:
+        text_limit: the longest text of one message, as ``counting`` counts.
+        counting: ``characters`` (code points), ``utf16`` (code units) or ``bytes`` (UTF-8).
+        markdown: the dialect of formatted text; ``plain`` for none.
+        idempotent_sends: `Channel.send` with a key sent before does not send twice.
+        reconcile: `Channel.reconcile` can tell what became of a send.
+        max_upload_bytes, max_download_bytes: the size of files out and in; 0 for none.
+    """
+
+    text_limit: int = 4_000
+    counting: Literal["characters", "utf16", "bytes"] = "characters"
+    markdown: str = "plain"
+    edit: bool = False
+    drafts: bool = False
+    typing: bool = False
+    threads: bool = False
+    reactions: bool = False
+    buttons: bool = False
+    idempotent_sends: bool = False
+    reconcile: bool = False
+    polling: bool = False
+    max_upload_bytes: int = 0
+    max_download_bytes: int = 0
+
+
+class Attachment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A file that came with a message, by reference: it is fetched later (N3)."""
+
+    reference: str
+    name: str | None = None
+    mime_type: str | None = None
+    size: int | None = None
+
+
+class Inbound(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A message as it arrived (N2). ``sent_at`` in milliseconds since 1970."""
+
+    chat: str
+    message_id: str
+    sender: Sender
+    text: str
+    thread: str | None = None
+    version: int = 0
+    sent_at: int | None = None
+    is_group: bool = False
+    mention: bool = False
+    reply_to: str | None = None
+    chat_name: str | None = None
+    attachments: tuple[Attachment, ...] = ()
+
+
+class OutboundPart(msgspec.Struct, frozen=True):
+    """A text to send. ``duplicate_risk``: an earlier attempt may have arrived; the text already says so."""
+
+    reply_to: ReplyAddress
+    text: str
+    duplicate_risk: bool = False
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """The network took a message."""
+
+    platform_message_id: str | None = None
+
+
+class SendFailed(Exception):
+    """Base of the three ways in which a send fails (N4)."""
+
+
+class TransientFailure(SendFailed):
+    """It was not sent, and may work later.
+
+    Args:
+        message: why.
+        retry_after: seconds that the network asked to wait, None when it did not say.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class PermanentFailure(SendFailed):
+    """It was not sent and never will be: the chat is gone, the text refused."""
+
+
+class UnknownOutcome(SendFailed):
+    """It may or may not have been sent: the connection broke in between."""
+
+
+class Reconciled(msgspec.Struct, frozen=True):
+    """What the network knows of an earlier send: ``sent`` with its receipt, ``not_sent``, or ``unresolved``."""
+
+    outcome: Literal["sent", "not_sent", "unresolved"]
+    receipt: Receipt | None = None
+
+
+class Inlet(ABC):
+    """Where a channel puts what arrives."""
+
+    @abstractmethod
+    async def deliver(self, messages: Sequence[Inbound], offset: str | None = None) -> None:
+        """Admit messages and, in the same transaction, the offset that covers them (D5).
+
+        When it returns, all is durable and the network may be told. When it raises, nothing is: deliver the
+        same again. A message delivered again is stored once.
+
+        Raises:
+            runtime.storage.errors.StoreUnavailable: the disk refuses; try later.
+        """
+
+    @abstractmethod
+    async def offset(self) -> str | None:
+        """The offset stored last."""
+
+
+class Channel(ABC):
+    """One account of one chat network."""
+
+    name: str
+    account: str = "default"
+    capabilities: ChannelCapabilities = ChannelCapabilities()
+
+    @abstractmethod
+    async def run(self, inlet: Inlet) -> None:
+        """Receive until cancelled. To return or to raise is to have lost the connection: it is run again."""
+
+    @abstractmethod
+    async def send(self, part: OutboundPart, key: str) -> Receipt:
+        """Send one text. ``key`` is the same for each attempt at the same part.
+
+        Raises:
+            TransientFailure, PermanentFailure, UnknownOutcome: any other exception counts as unknown.
+        """
+
+    async def edit(self, reply_to: ReplyAddress, platform_message_id: str, text: str) -> None:
+        """Replace the text of a message sent before, where ``capabilities.edit``."""
+        raise PermanentFailure(f"{self.name} cannot edit messages")
+
+    async def typing(self, reply_to: ReplyAddress) -> None:  # noqa: B027 - cosmetic
+        """Show that an answer is being written, where ``capabilities.typing``."""
+
+    async def reconcile(self, part: OutboundPart, key: str) -> Reconciled:
+        """Find out what became of an earlier send, where ``capabilities.reconcile``."""
+        return Reconciled("unresolved")

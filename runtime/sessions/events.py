@@ -1,0 +1,115 @@
+"""What the watchers of a session see, live. The transcript is the truth; these are its first light."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from runtime.sessions.content import Content
+from runtime.sessions.rows import DropReason, InboundState, TurnError, TurnState
+from runtime.sessions.updates import SessionUpdate
+
+
+class MessageAccepted(msgspec.Struct, frozen=True, tag="message_accepted"):
+    """A message is durable and waits. ``waiting``: how many do now, this one included."""
+
+    message_id: str
+    sequence: int
+    content: Content
+    waiting: int
+
+
+class MessageDropped(msgspec.Struct, frozen=True, tag="message_dropped"):
+    """A message will never become a turn."""
+
+    message_id: str
+    reason: DropReason
+
+
+class TurnStarted(msgspec.Struct, frozen=True, tag="turn_started"):
+    """A turn begins with these messages; ``prompt`` is what people said, merged."""
+
+    turn_id: str
+    epoch: int
+    message_ids: tuple[str, ...]
+    prompt: Content
+
+
+class TurnUpdate(msgspec.Struct, frozen=True, tag="turn_update"):
+    """The agent says something. Deltas are in the protocol's own shape."""
+
+    turn_id: str
+    update: SessionUpdate
+
+
+class TurnEnded(msgspec.Struct, frozen=True, tag="turn_ended"):
+    """The end of a turn is committed.
+
+    ``message_state`` is what became of its messages: done, failed, dropped, or pending when they are tried
+    again, at ``retry_at`` (ms) at the earliest. ``text`` is the final answer, None when there is none.
+    ``journal_seq`` is the last transcript line of the turn.
+    """
+
+    turn_id: str
+    epoch: int
+    message_ids: tuple[str, ...]
+    state: TurnState
+    message_state: InboundState
+    stop_reason: str | None
+    text: str | None = None
+    error: TurnError | None = None
+    retry_at: int | None = None
+    journal_seq: int = 0
+
+
+class EpochStarted(msgspec.Struct, frozen=True, tag="epoch_started"):
+    """The conversation was begun anew (S18)."""
+
+    epoch: int
+
+
+class SessionClosed(msgspec.Struct, frozen=True, tag="session_closed"):
+    """The session was closed."""
+
+
+SessionEvent: TypeAlias = (
+    MessageAccepted
+    | MessageDropped
+    | TurnStarted
+    | TurnUpdate
+    | TurnEnded
+    | EpochStarted
+    | SessionClosed
+)
+
+
+class LiveEvent(msgspec.Struct, frozen=True):
+    """An event with its number: per session, rising by one, since the runtime started (G12)."""
+
+    number: int
+    event: SessionEvent
+
+
+class RunningTurn(msgspec.Struct, frozen=True):
+    """A turn in mid-flight, for somebody who comes late."""
+
+    started: TurnStarted
+    updates: tuple[SessionUpdate, ...]
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A session at one instant: all events numbered up to ``number`` are contained, none later."""
+
+    number: int
+    journal_seq: int
+    running: RunningTurn | None = None
+
+
+class QueueStatus(msgspec.Struct, frozen=True):
+    """What waits in a session. ``oldest``: since when the oldest waits, in ms since 1970."""
+
+    mode: str
+    running: str | None
+    waiting: int
+    oldest: int | None = None

@@ -1,0 +1,257 @@
+"""The records of a conversation as the store keeps them, free of any SQL.
+
+Times are milliseconds since 1970, UTC. Ids are made by `runtime.sessions.ids`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from runtime.sessions.content import Content
+
+
+class SessionStatus(StrEnum):
+    ACTIVE = "active"
+    CLOSED = "closed"
+    ARCHIVED = "archived"
+
+
+class InboundKind(StrEnum):
+    CHAT = "chat"
+    TASK = "task"
+    WEBHOOK = "webhook"
+    SYSTEM = "system"
+
+
+class InboundState(StrEnum):
+    """The states of D6. ``pending → claimed → done | failed | dropped | expired``; ``held`` waits for approval."""
+
+    HELD = "held"
+    PENDING = "pending"
+    CLAIMED = "claimed"
+    DONE = "done"
+    FAILED = "failed"
+    DROPPED = "dropped"
+    EXPIRED = "expired"
+
+
+class TurnState(StrEnum):
+    """How far a turn got.
+
+    ``interrupted``: the runtime died or was stopped past its grace (T5 d). ``vanished``: the agent went
+    away before its first event, the messages wait for another try (T5 a).
+    """
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+    VANISHED = "vanished"
+
+
+class OutboundState(StrEnum):
+    """The states of O1."""
+
+    PENDING = "pending"
+    ATTEMPTING = "attempting"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+
+
+class DropReason(StrEnum):
+    """Why a message never became a turn (S32)."""
+
+    CAP = "cap"
+    CLEARED = "cleared"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    RESET = "reset"
+    CLOSED = "closed"
+    NO_AGENT_WIRED = "no_agent_wired"
+    NO_AGENT_ENGAGED = "no_agent_engaged"
+    UNKNOWN_SENDER = "unknown_sender"
+
+
+class Sender(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who wrote a message: the platform's raw id and a name to show."""
+
+    id: str
+    name: str | None = None
+
+
+class ReplyAddress(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where an answer goes on a push channel, frozen when the message is admitted (S34).
+
+    A message of a pull channel has none: its answer is the session's journal (R8).
+    """
+
+    channel: str
+    account: str
+    chat: str
+    thread: str | None = None
+    message_id: str | None = None
+
+    @property
+    def conversation(self) -> str:
+        """One name for the place, without the message replied to: the unit of delivery order (O3)."""
+        return "\x1f".join((self.channel, self.account, self.chat, self.thread or ""))
+
+
+class MessageKey(msgspec.Struct, frozen=True):
+    """What makes a message the same message when it comes again (D5)."""
+
+    channel: str
+    account: str
+    chat: str
+    message_id: str
+    version: int = 0
+
+
+class SessionSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What identifies a session (S6), and what is written when it does not exist yet."""
+
+    agent_id: str
+    key: str
+    chat_type: str | None = None
+    display_name: str | None = None
+    origin: ReplyAddress | None = None
+    thread_id: str | None = None
+    messaging_group_id: str | None = None
+
+
+class QueueOverrides(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Queue settings of one session that win over the configured ones (Q3). Durations in seconds."""
+
+    mode: str | None = None
+    debounce: float | None = None
+    cap: int | None = None
+    drop: str | None = None
+
+
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Tokens that a turn used, or a session has used."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    context_tokens: int = 0
+
+
+class SessionRow(msgspec.Struct, frozen=True):
+    """One conversation. Whether it runs is not here: that is a live task (T1)."""
+
+    id: str
+    agent_id: str
+    key: str
+    status: SessionStatus
+    epoch: int
+    created_at: int
+    updated_at: int
+    last_interaction_at: int | None = None
+    last_active_at: int | None = None
+    agent_session_id: str | None = None
+    chat_type: str | None = None
+    label: str | None = None
+    display_name: str | None = None
+    thread_id: str | None = None
+    origin: ReplyAddress | None = None
+    last_route: ReplyAddress | None = None
+    queue: QueueOverrides = QueueOverrides()
+    usage: Usage = Usage()
+    generation: int = 0
+    journal_seq: int = 0
+    fence: int = 0
+
+
+class InboundRow(msgspec.Struct, frozen=True):
+    """One admitted message (D6). ``interrupted``: its last turn was cut off by the runtime (T5 d)."""
+
+    id: str
+    session_id: str
+    epoch: int
+    seq: int
+    kind: InboundKind
+    state: InboundState
+    content: Content
+    admitted_at: int
+    sender: Sender | None = None
+    reply_to: ReplyAddress | None = None
+    trigger: bool = True
+    not_before: int | None = None
+    tries: int = 0
+    turn_id: str | None = None
+    interrupted: bool = False
+    reason: str | None = None
+    sent_at: int | None = None
+    finished_at: int | None = None
+    connection: str | None = None
+
+
+class TurnError(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a turn failed, in words for a person, and a stable code for programs."""
+
+    code: str
+    message: str
+
+
+class TurnRow(msgspec.Struct, frozen=True):
+    """One run of the agent (T3)."""
+
+    id: str
+    session_id: str
+    epoch: int
+    state: TurnState
+    started_at: int
+    message_ids: tuple[str, ...] = ()
+    tries: int = 0
+    first_event_at: int | None = None
+    ended_at: int | None = None
+    stop_reason: str | None = None
+    error: TurnError | None = None
+    usage: Usage | None = None
+
+
+class JournalEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of the transcript (J1): ``role`` and ``content`` for everyone, the rest ours.
+
+    ``role`` is ``user``, ``assistant`` or ``system`` (a notice or an error of the runtime). ``id`` is
+    unique in the session: a message's line has the id of the message, so it is written once however
+    often the message is tried. ``data`` holds tool calls, stop reason and the like.
+    """
+
+    seq: int
+    ts: int
+    id: str
+    role: str
+    content: str
+    epoch: int = 0
+    turn_id: str | None = None
+    data: dict[str, Any] | None = None
+
+
+class OutboundRow(msgspec.Struct, frozen=True):
+    """One part of an answer, or a notice, owed to a push channel (O1).
+
+    ``ambiguous``: an earlier attempt may have reached the platform (O2).
+    """
+
+    id: str
+    session_id: str
+    turn_id: str | None
+    part: int
+    kind: str
+    reply_to: ReplyAddress
+    text: str
+    state: OutboundState
+    attempts: int
+    created_at: int
+    not_before: int | None = None
+    ambiguous: bool = False
+    platform_message_id: str | None = None
+    error: str | None = None
+    finished_at: int | None = None
