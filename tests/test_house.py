@@ -106,13 +106,12 @@ def test_every_pin_has_hashes_and_no_index(lock: str) -> None:
 def test_the_locks_are_in_step_with_the_project(project: dict[str, Any]) -> None:
     runtime = project["project"]["dependencies"]
     development = project["dependency-groups"]["dev"]
-    for lock, requirements in zip(LOCKS, (runtime, runtime + development), strict=True):
+    for lock, lines in zip(LOCKS, (runtime, runtime + development), strict=True):
         versions = pins(lock)
         stale = [
-            line
-            for line in requirements
-            if (requirement := Requirement(line))
-            and versions.get(canonicalize_name(requirement.name), "") not in requirement.specifier
+            str(requirement)
+            for requirement in map(Requirement, lines)
+            if versions.get(canonicalize_name(requirement.name), "") not in requirement.specifier
         ]
         assert stale == [], f"{lock}: run `make lock`"
 
