@@ -78,9 +78,11 @@ $(VENV)/created.stamp: $(REMAKE)
 			rm -rf $(VENV) && "$$python" -m venv $(VENV) && touch $@ && exit 0; \
 			rm -rf $(VENV); exit 1; \
 		fi; \
+		seen="$$seen$$("$$python" --version 2>/dev/null | sed "s|.*|  $$python is &|")"; \
 	done; \
 	{ \
-		echo "No Python 3.11 or newer with the venv module was found$(if $(PYTHON), at $(PYTHON))."; \
+		echo "Python 3.11 or newer, with its venv module, is needed$(if $(PYTHON), at $(PYTHON))."; \
+		test -z "$$seen" || echo "$$seen"; \
 		echo "Debian and Ubuntu: apt install python3 python3-venv.  macOS: brew install python3."; \
 		echo "An interpreter in another place: make $(or $(MAKECMDGOALS),run) PYTHON=/path/to/python3"; \
 	} >&2; exit 1
