@@ -1,13 +1,15 @@
 """The agent port: what the runtime asks of an agent, and what an agent answers.
 
 An agent is opened once per live session and prompted one turn at a time. Whoever writes one implements
-`Agent.open` and `AgentHandle.prompt`; the rest has defaults. See ``docs/agents.md``.
+`Agent.open`, an async context manager, and `AgentHandle.prompt`, an async generator; the rest has defaults.
+See ``docs/agents.md``.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import msgspec
@@ -89,7 +91,7 @@ class AgentHandle(ABC):
         handle meanwhile but `steer` and `cancel`.
 
         Raises:
-            AgentGone: the agent vanished. The handle is closed and not used again.
+            AgentGone: the agent vanished. It is closed and opened again for the next turn.
             AgentRefused: the agent answered with an error; so does any other exception count.
         """
 
@@ -103,17 +105,18 @@ class AgentHandle(ABC):
         An agent that has not answered after 5 s is cancelled and closed (T6).
         """
 
-    async def close(self) -> None:  # noqa: B027 - an agent that holds nothing has nothing to do
-        """Give up everything the handle holds. Called once, in a shielded scope with a deadline."""
-
 
 class Agent(ABC):
     """An agent as configured: makes a handle for each session that wakes."""
 
     @abstractmethod
-    async def open(self, context: AgentContext) -> AgentHandle:
-        """Start the agent for a session.
+    def open(self, context: AgentContext) -> AbstractAsyncContextManager[AgentHandle]:
+        """Start the agent for a session: an async context manager that yields its handle.
+
+        Whatever the handle needs (a client, a process, a nursery with readers) is opened inside and closed on
+        the way out; the way out runs in a shielded scope with a deadline. When the block is left by itself,
+        because a task in its nursery failed, the agent counts as gone.
 
         Raises:
-            AgentGone: it could not be started.
+            AgentGone: it could not be started; so does any other exception count.
         """

@@ -191,8 +191,13 @@ class Front(ABC):
         """
 
     @abstractmethod
-    async def cancel(self, session_id: str, *, connection: str | None = None) -> bool:
+    async def cancel(
+        self, session_id: str, *, connection: str | None = None, message_id: str | None = None
+    ) -> bool:
         """Cancel the running turn, and withdraw the waiting messages of that connection (G11).
+
+        With ``message_id`` only that message is meant: it is withdrawn if it waits, and the running turn is
+        cancelled if it carries it.
 
         Returns:
             Whether there was anything to cancel.

@@ -85,7 +85,7 @@ SessionEvent: TypeAlias = (
 
 
 class LiveEvent(msgspec.Struct, frozen=True):
-    """An event with its number: per session, rising by one, since the runtime started (G12)."""
+    """An event with its number, which rises (with gaps) since the runtime started (G12)."""
 
     number: int
     event: SessionEvent
