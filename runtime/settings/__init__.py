@@ -1,0 +1,70 @@
+"""Settings: structs with safe defaults, loaded from a file, variables and flags, validated
+together.
+
+    loaded = load_settings(config=None, environ=os.environ, overrides={}, agent_kinds={"echo":
+    EchoOptions}) loaded.settings.gateway.port
+
+In code: ``Settings(storage=StorageSettings(data_dir=folder))``.
+"""
+
+from runtime.settings.check import check, is_loopback
+from runtime.settings.forms import (
+    Form,
+    PositiveSeconds,
+    QueueMode,
+    Seconds,
+    SecondsOrOff,
+    Secret,
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_queue_mode,
+    parse_size,
+)
+from runtime.settings.load import Loaded, load_settings
+from runtime.settings.problems import Problem, SettingsError
+from runtime.settings.structs import (
+    AgentEntry,
+    DropPolicy,
+    GatewaySettings,
+    LogSettings,
+    MediaSettings,
+    QueueSettings,
+    RoutingSettings,
+    SessionSettings,
+    Settings,
+    StorageSettings,
+)
+from runtime.settings.write import settings_schema, settings_toml
+
+__all__ = [
+    "AgentEntry",
+    "DropPolicy",
+    "Form",
+    "GatewaySettings",
+    "Loaded",
+    "LogSettings",
+    "MediaSettings",
+    "PositiveSeconds",
+    "Problem",
+    "QueueMode",
+    "QueueSettings",
+    "RoutingSettings",
+    "Seconds",
+    "SecondsOrOff",
+    "Secret",
+    "SessionSettings",
+    "Settings",
+    "SettingsError",
+    "StorageSettings",
+    "check",
+    "format_duration",
+    "format_size",
+    "is_loopback",
+    "load_settings",
+    "parse_duration",
+    "parse_queue_mode",
+    "parse_size",
+    "settings_schema",
+    "settings_toml",
+]

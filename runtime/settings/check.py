@@ -1,0 +1,132 @@
+"""What must hold between settings, whether they were loaded or built in code."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+import msgspec
+
+from runtime.settings.problems import Problem, SettingsError, closest, listed, shown
+from runtime.settings.structs import (
+    AgentEntry,
+    GatewaySettings,
+    QueueSettings,
+    RoutingSettings,
+    Settings,
+)
+
+AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
+"""What an agent may be called: it is part of session keys and of folder names."""
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]+", re.ASCII | re.IGNORECASE)
+
+
+def check(settings: Settings, agents: Iterable[str] = ()) -> None:
+    """Check what the types alone do not say.
+
+    Args:
+        settings: complete settings.
+        agents: names of agents that are there besides the configured ones.
+
+    Raises:
+        SettingsError: with everything that is wrong.
+    """
+    problems = list(problems_between(settings, agents=agents))
+    if problems:
+        raise SettingsError(problems)
+
+
+def problems_between(
+    settings: Settings,
+    *,
+    agents: Iterable[str] = (),
+    sources: Mapping[str, str] | None = None,
+) -> Iterator[Problem]:
+    """The problems between settings.
+
+    Args:
+        settings: complete settings.
+        agents: names of agents that are there besides the configured ones.
+        sources: where each given setting was given, by path.
+    """
+    for problem in (
+        *_of_gateway(settings.gateway),
+        *_of_queue(settings.queue),
+        *_of_agents(settings.agents),
+        *_of_routing(settings.routing, list(dict.fromkeys((*settings.agents, *agents)))),
+    ):
+        source = (sources or {}).get(problem.path.partition("[")[0])
+        yield msgspec.structs.replace(problem, source=source)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on this address."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _of_gateway(gateway: GatewaySettings) -> Iterator[Problem]:
+    if gateway.token is None and not is_loopback(gateway.host):
+        yield Problem(
+            path="gateway.host",
+            given=shown(gateway.host),
+            expected="a loopback address such as 127.0.0.1 while there is no token; to let other "
+            "machines in, set gateway.token (RUNTIME_GATEWAY__TOKEN)",
+        )
+    for name, other in (("tls_certificate", "tls_key"), ("tls_key", "tls_certificate")):
+        if getattr(gateway, name) is not None and getattr(gateway, other) is None:
+            yield Problem(
+                path=f"gateway.{name}",
+                given=shown(getattr(gateway, name)),
+                expected=f"gateway.{other} beside it, or neither",
+            )
+    for place, origin in enumerate(gateway.allowed_origins):
+        if not _ORIGIN.fullmatch(origin):
+            yield Problem(
+                path=f"gateway.allowed_origins[{place}]",
+                given=shown(origin),
+                expected='an origin such as "https://chat.example.com" or "http://localhost:3000", '
+                "without a path",
+            )
+
+
+def _of_queue(queue: QueueSettings) -> Iterator[Problem]:
+    if queue.debounce_max < queue.debounce:
+        yield Problem(
+            path="queue.debounce_max",
+            given=f"{queue.debounce_max:g} s",
+            expected=f"at least queue.debounce, which is {queue.debounce:g} s",
+        )
+
+
+def _of_agents(agents: Mapping[str, AgentEntry]) -> Iterator[Problem]:
+    for name in agents:
+        if not AGENT_NAME.fullmatch(name):
+            yield Problem(
+                path=f"agents.{name}",
+                expected="a name of up to 64 letters, digits, dashes and underscores",
+            )
+
+
+def _of_routing(routing: RoutingSettings, names: Collection[str]) -> Iterator[Problem]:
+    if routing.choose(names) is not None:
+        return
+    default = routing.default_agent
+    if default is None:
+        yield Problem(
+            path="routing.default_agent",
+            expected=f"the agent that answers by default: {listed(names) or 'there is none'}",
+        )
+    else:
+        yield Problem(
+            path="routing.default_agent",
+            given=shown(default),
+            expected=f"the name of a configured agent: {listed(names) or 'there is none'}",
+            suggestion=closest(default, names),
+        )

@@ -1,0 +1,163 @@
+"""Load settings: file, variables and flags become one structure, which is validated as a whole."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from runtime.settings.check import problems_between
+from runtime.settings.problems import Problem, SettingsError, closest, listed, shown
+from runtime.settings.sources import (
+    Place,
+    find_file,
+    read_environment,
+    read_file,
+    read_overrides,
+    unknown_section,
+)
+from runtime.settings.structs import AgentEntry, Section, Settings, default_agents
+from runtime.settings.structure import Given, structure
+
+_NO_OPTIONS = msgspec.defstruct("NoOptions", [], frozen=True)
+
+SECTIONS: Mapping[str, type[Section]] = {
+    field.name: field.type
+    for field in msgspec.structs.fields(Settings)
+    if isinstance(field.type, type) and issubclass(field.type, Section)
+}
+"""The tables with fixed keys, by name; ``agents`` is the one besides them."""
+
+_TABLES = tuple(field.name for field in msgspec.structs.fields(Settings))
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings, and where they came from.
+
+    Args:
+        settings: complete and valid; the options of each agent are made.
+        source_files: the files that were read.
+        origins: what gave a setting that does not have its default: a file, a variable, a flag; by
+            path.
+    """
+
+    settings: Settings
+    source_files: tuple[Path, ...]
+    origins: Mapping[str, str]
+
+
+def load_settings(
+    *,
+    config: Path | None,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, object],
+    agent_kinds: Mapping[str, type[msgspec.Struct]],
+) -> Loaded:
+    """Load and validate settings. Flags win over variables, variables over the file, the file over
+    defaults.
+
+    Args:
+        config: the settings file; None looks for it as `find_file` says.
+        environ: environment variables.
+        overrides: values by path, as in ``{"gateway.port": 0}``; None values are left out.
+        agent_kinds: the kinds of agents that there are, each with the struct of its options.
+
+    Raises:
+        SettingsError: with every problem of every source.
+    """
+    problems: list[Problem] = []
+    path, named_by = find_file(config, environ)
+    given: dict[Place, Given] = {}
+    if path is not None:
+        given |= read_file(path, named_by, problems)
+    given |= read_environment(environ, _TABLES, problems)
+    given |= read_overrides(overrides)
+
+    tables, agents = _sort(given, problems)
+    values: dict[str, Any] = {
+        name: structure(struct, tables[name], name, problems) for name, struct in SECTIONS.items()
+    }
+    values["agents"] = _agents(agents, agent_kinds, problems)
+    sources = {".".join(place): value.source for place, value in given.items() if value.source}
+    usable = {name: value for name, value in values.items() if value is not None}
+    # Agents with mistakes of their own are still there to be the default one.
+    declared = {"agents": {name: AgentEntry(kind="") for name in agents}}
+    problems.extend(problems_between(Settings(**(declared | usable)), sources=sources))
+    if problems:
+        raise SettingsError(problems)
+    files = () if path is None else (path,)
+    return Loaded(settings=Settings(**usable), source_files=files, origins=sources)
+
+
+def _sort(
+    given: Mapping[Place, Given], problems: list[Problem]
+) -> tuple[dict[str, dict[str, Given]], dict[str, dict[str, Given]]]:
+    tables: dict[str, dict[str, Given]] = defaultdict(dict)
+    agents: dict[str, dict[str, Given]] = defaultdict(dict)
+    for place, value in given.items():
+        match place:
+            case ("agents", name) if value.value == {}:
+                agents[name] = {}
+            case ("agents", name, option):
+                agents[name][option] = value
+            case (section, key) if section in SECTIONS:
+                tables[section][key] = value
+            case (section, *_) if section not in _TABLES:
+                problems.append(unknown_section(section, value, _TABLES))
+            case _:
+                problems.append(_misplaced(place, value))
+    return tables, agents
+
+
+def _misplaced(place: Place, given: Given) -> Problem:
+    if len(place) == 1:
+        expected = f"a table: [{place[0]}]"
+    elif place[0] == "agents" and len(place) == 2:
+        expected = f'a table: [agents.{place[1]}] with kind = "..."'
+    else:
+        expected = "a setting; none is so deep"
+    return Problem(
+        path=".".join(place), expected=expected, given=shown(given.value), source=given.source
+    )
+
+
+def _agents(
+    given: Mapping[str, Mapping[str, Given]],
+    kinds: Mapping[str, type[msgspec.Struct]],
+    problems: list[Problem],
+) -> dict[str, AgentEntry] | None:
+    before = len(problems)
+    entries = {name: _agent(name, options, kinds, problems) for name, options in given.items()}
+    if len(problems) > before:
+        return None
+    made = {name: entry for name, entry in entries.items() if entry is not None}
+    return made or {
+        name: AgentEntry(entry.kind, kinds.get(entry.kind, _NO_OPTIONS)())
+        for name, entry in default_agents().items()
+    }
+
+
+def _agent(
+    name: str,
+    given: Mapping[str, Given],
+    kinds: Mapping[str, type[msgspec.Struct]],
+    problems: list[Problem],
+) -> AgentEntry | None:
+    options = dict(given)
+    kind = options.pop("kind", None)
+    if kind is None or not isinstance(kind.value, str) or kind.value not in kinds:
+        problems.append(
+            Problem(
+                path=f"agents.{name}.kind",
+                expected=f"what sort of agent it is: {listed(kinds)}",
+                given=None if kind is None else shown(kind.value),
+                source=None if kind is None else kind.source,
+                suggestion=None if kind is None else closest(str(kind.value), kinds),
+            )
+        )
+        return None
+    made = structure(kinds[kind.value], options, f"agents.{name}", problems)
+    return None if made is None else AgentEntry(kind.value, made)

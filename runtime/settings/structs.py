@@ -1,0 +1,211 @@
+"""The settings as the rest of the runtime sees them: frozen, in seconds and bytes, complete with
+defaults.
+
+What is built in code is not checked by building it: `runtime.settings.check` does that, and loading
+does. Each key is documented in ``docs/operating.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from runtime.settings.forms import (
+    QUEUE_MODE,
+    OptionalPath,
+    PathField,
+    PositiveSeconds,
+    QueueMode,
+    Seconds,
+    SecondsOrOff,
+    Secret,
+    is_secret,
+    size_form,
+)
+
+DropPolicy: TypeAlias = Literal["summarize", "old", "new"]
+InterruptedPolicy: TypeAlias = Literal["retry", "notify"]
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
+LogFormat: TypeAlias = Literal["auto", "json", "console"]
+
+DEFAULT_AGENT = "echo"
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the tables of the settings file. Its representation leaves secrets out."""
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        values = (
+            (field, getattr(self, field.name)) for field in msgspec.structs.fields(type(self))
+        )
+        return [
+            (field.name, "***" if is_secret(field.type) and value is not None else value)
+            for field, value in values
+        ]
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({values})"
+
+
+class GatewaySettings(Section, frozen=True, kw_only=True):
+    """The port for clients (G7, G8).
+
+    Args:
+        host: the address to listen on; other than loopback only with a token.
+        port: 0 takes any free one.
+        token: what a client has to present; None asks for nothing.
+        allowed_origins: web pages that may connect, besides those served by the runtime itself.
+        max_frame_bytes: the largest message from a client.
+        tls_certificate, tls_key: PEM files, both or neither.
+        max_connections: clients at once.
+        handshakes_per_second: new connections from one address.
+        handshake_timeout: seconds for a client to say what it wants.
+    """
+
+    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8_765
+    token: Secret = None
+    allowed_origins: tuple[str, ...] = ()
+    max_frame_bytes: Annotated[int, Meta(extra={"form": size_form(1_024)})] = 32 * 1_024**2
+    tls_certificate: OptionalPath = None
+    tls_key: OptionalPath = None
+    max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
+    handshakes_per_second: Annotated[float, Meta(gt=0, le=1_000_000)] = 50.0
+    handshake_timeout: PositiveSeconds = 10.0
+
+
+def default_data_dir() -> Path:
+    """Where the platform keeps a person's application data."""
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("greenroom", appauthor=False))
+
+
+class StorageSettings(Section, frozen=True, kw_only=True):
+    """Where the data is kept (D3)."""
+
+    data_dir: PathField = msgspec.field(default_factory=default_data_dir)
+
+
+class QueueSettings(Section, frozen=True, kw_only=True):
+    """What becomes of messages that arrive while a turn runs (Q1–Q5). Durations in seconds.
+
+    Args:
+        mode: ``collect``, ``followup`` or ``interrupt``.
+        debounce: how long a chat network must be quiet before its messages become a turn. A client
+            that submits a whole prompt does not wait.
+        debounce_max: how long a message waits for quiet at most.
+        cap: how many messages may wait in one session.
+        drop: which message goes when there are more; ``summarize`` drops the oldest and keeps a
+            line of it.
+    """
+
+    mode: Annotated[QueueMode, Meta(extra={"form": QUEUE_MODE})] = "collect"
+    debounce: Seconds = 1.0
+    debounce_max: Seconds = 10.0
+    cap: Annotated[int, Meta(ge=1, le=10_000)] = 20
+    drop: DropPolicy = "summarize"
+
+
+class SessionSettings(Section, frozen=True, kw_only=True):
+    """How long things may take in a session, and how often they are tried. Durations in seconds.
+
+    Args:
+        hibernate_after: an idle session without an agent process gives up its actor (S42).
+        shutdown_grace: what running turns get when the runtime stops (S45).
+        first_event_limit: an agent that has said nothing by then has failed (T4).
+        turn_silence_limit: so has one that falls silent for so long in mid-turn (T4).
+        on_interrupted: what becomes of messages whose turn was cut off by the runtime (T5 d):
+            ``retry`` runs them again, ``notify`` says so and leaves it to the person.
+        max_tries: how often a message is tried before it has failed (T5 a).
+        retry_delay: before the second try; it doubles with each further one.
+        max_message_age: an older message is not run any more (Q6); None: however old.
+    """
+
+    hibernate_after: Seconds = 60.0
+    shutdown_grace: Seconds = 10.0
+    first_event_limit: PositiveSeconds = 300.0
+    turn_silence_limit: PositiveSeconds = 1_800.0
+    on_interrupted: InterruptedPolicy = "retry"
+    max_tries: Annotated[int, Meta(ge=1, le=1_000)] = 5
+    retry_delay: Seconds = 5.0
+    max_message_age: SecondsOrOff = None
+
+
+class MediaSettings(Section, frozen=True, kw_only=True):
+    """Files that come and go with messages.
+
+    Args:
+        max_media_bytes: what all of them may take on disk together.
+    """
+
+    max_media_bytes: Annotated[int, Meta(extra={"form": size_form(0)})] = 200 * 1_024**2
+
+
+class AgentEntry(msgspec.Struct, frozen=True):
+    """One configured agent.
+
+    Args:
+        kind: what sort of agent it is.
+        options: the settings of that kind; None stands for its defaults.
+    """
+
+    kind: str
+    options: msgspec.Struct | None = None
+
+
+def default_agents() -> dict[str, AgentEntry]:
+    """What there is when no agent is configured."""
+    return {DEFAULT_AGENT: AgentEntry(kind=DEFAULT_AGENT)}
+
+
+class RoutingSettings(Section, frozen=True, kw_only=True):
+    """Who answers.
+
+    Args:
+        default_agent: the agent of a session that names none; None leaves it to `choose`.
+    """
+
+    default_agent: str | None = None
+
+    def choose(self, names: Collection[str]) -> str | None:
+        """The default among the agents that there are: the one set, else ``echo``, else the only
+        one.
+
+        None when that says nothing: the one set is not there, or there are several.
+        """
+        if self.default_agent is not None:
+            return self.default_agent if self.default_agent in names else None
+        if DEFAULT_AGENT in names:
+            return DEFAULT_AGENT
+        return next(iter(names)) if len(names) == 1 else None
+
+
+class LogSettings(Section, frozen=True, kw_only=True):
+    """What is logged to standard error, and how.
+
+    Args:
+        level: the least that is worth a line.
+        format: ``console`` for people, ``json`` for programs; ``auto``: console on a terminal.
+    """
+
+    level: LogLevel = "info"
+    format: LogFormat = "auto"
+
+
+class Settings(Section, frozen=True, kw_only=True):
+    """Everything that can be set. `Settings()` is complete and safe."""
+
+    gateway: GatewaySettings = GatewaySettings()
+    storage: StorageSettings = msgspec.field(default_factory=StorageSettings)
+    queue: QueueSettings = QueueSettings()
+    sessions: SessionSettings = SessionSettings()
+    media: MediaSettings = MediaSettings()
+    agents: dict[str, AgentEntry] = msgspec.field(default_factory=default_agents)
+    routing: RoutingSettings = RoutingSettings()
+    log: LogSettings = LogSettings()

@@ -1,0 +1,131 @@
+"""Settings as text: TOML for people and for the settings file, JSON Schema for editors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from runtime.settings.forms import form_of, is_secret
+from runtime.settings.load import SECTIONS
+from runtime.settings.structs import Settings
+from runtime.settings.structure import describe
+
+
+def settings_toml(settings: Settings, origins: Mapping[str, str] | None = None) -> str:
+    """The settings as a settings file. Secrets are left out, with a comment in their place.
+
+    Args:
+        settings: what to write.
+        origins: what gave a setting, by path; it is written behind the value.
+    """
+    blocks = [_table(name, getattr(settings, name), origins or {}) for name in SECTIONS]
+    for name, agent in settings.agents.items():
+        head = [f"[agents.{_key(name)}]", f"kind = {_value(agent.kind)}"]
+        if agent.options is not None:
+            head += _lines(agent.options, f"agents.{name}", origins or {})
+        blocks.append("\n".join(head))
+    return "\n\n".join(blocks) + "\n"
+
+
+def settings_schema(agent_kinds: Mapping[str, type[msgspec.Struct]]) -> dict[str, Any]:
+    """The JSON Schema of the settings file, for these kinds of agents."""
+    definitions: dict[str, Any] = {}
+    properties = {name: _struct_schema(struct, definitions) for name, struct in SECTIONS.items()}
+    variants = []
+    for kind, options in agent_kinds.items():
+        variant = _struct_schema(options, definitions)
+        variant["properties"] = {"kind": {"const": kind}, **variant["properties"]}
+        variant["required"] = ["kind", *variant.get("required", ())]
+        variants.append(variant)
+    properties["agents"] = {
+        "type": "object",
+        "description": "The agents, each by the name that it is known by.",
+        "additionalProperties": {"oneOf": variants},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Greenroom settings (runtime.toml)",
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+        **({"$defs": definitions} if definitions else {}),
+    }
+
+
+def written(field_type: object, value: object) -> object:
+    """A field's value as it is written in a settings file; None for one that is left out."""
+    form = form_of(field_type)
+    if form is not None:
+        return form.write(value)
+    return msgspec.to_builtins(value, enc_hook=str)
+
+
+def _table(name: str, section: msgspec.Struct, origins: Mapping[str, str]) -> str:
+    return "\n".join([f"[{name}]", *_lines(section, name, origins)])
+
+
+def _lines(struct: msgspec.Struct, path: str, origins: Mapping[str, str]) -> Iterator[str]:
+    for field in msgspec.structs.fields(struct):
+        name, given = field.encode_name, getattr(struct, field.name)
+        value = written(field.type, given)
+        if is_secret(field.type):
+            yield f"# {name} is {'not set' if given is None else 'set, and not shown'}"
+        elif value is None:
+            yield f"# {name} is not set"
+        else:
+            origin = origins.get(f"{path}.{name}")
+            comment = "" if origin is None else f"  # {origin}"
+            yield f"{_key(name)} = {_value(value)}{comment}"
+
+
+def _key(name: str) -> str:
+    bare = name and all(
+        letter.isascii() and (letter.isalnum() or letter in "-_") for letter in name
+    )
+    return name if bare else _value(name)
+
+
+def _value(value: Any) -> str:
+    """A value as TOML. A JSON string without DEL is a TOML string."""
+    if isinstance(value, dict):
+        pairs = (f"{_key(str(key))} = {_value(item)}" for key, item in value.items())
+        return f"{{ {', '.join(pairs)} }}" if value else "{}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_value(item) for item in value)}]"
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007F")
+
+
+def _struct_schema(struct: type[msgspec.Struct], definitions: dict[str, Any]) -> dict[str, Any]:
+    properties: dict[str, Any] = {}
+    required = []
+    for field in msgspec.structs.fields(struct):
+        properties[field.encode_name] = _field_schema(field, definitions)
+        if field.required:
+            required.append(field.encode_name)
+    summary = (struct.__doc__ or "").strip().partition("\n")[0]
+    return {
+        "type": "object",
+        **({"description": summary} if summary else {}),
+        "properties": properties,
+        "additionalProperties": False,
+        **({"required": required} if required else {}),
+    }
+
+
+def _field_schema(field: msgspec.structs.FieldInfo, definitions: dict[str, Any]) -> dict[str, Any]:
+    form = form_of(field.type)
+    if form is not None:
+        schema = dict(form.schema)
+    else:
+        schema = msgspec.json.schema(
+            field.type, schema_hook=lambda _: {"type": "string"}, ref_template="#/$defs/{name}"
+        )
+        definitions.update(schema.pop("$defs", {}))
+    schema["description"] = f"Expected: {describe(field.type)}."
+    if not field.required and field.default_factory is msgspec.NODEFAULT:
+        default = written(field.type, field.default)
+        if default is not None:
+            schema["default"] = default
+    return schema
