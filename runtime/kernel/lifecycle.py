@@ -1,0 +1,388 @@
+"""How an actor begins, ends, and begins again. Functions on cells, none of which waits, except
+`wind_down`.
+
+    begin → on_start → messages → (reason set) → wind_down → conclude → restart, or finish
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from runtime.kernel import cell as cells
+from runtime.kernel import events
+from runtime.kernel.errors import ActorStopped
+from runtime.kernel.mailbox import Ask, Envelope
+from runtime.kernel.policy import History, StopOrder
+from runtime.kernel.reasons import State, StopKind, StopReason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runtime.kernel.actor import Actor
+    from runtime.kernel.cell import Cell
+    from runtime.kernel.supervisor import Group
+
+
+def create(
+    parent: "Cell",
+    factory: "Callable[[], Actor[Any]]",
+    name: str,
+    options: "cells.Options",
+    group: "Group | None" = None,
+) -> "Cell":
+    """Create a child and begin it.
+
+    Raises:
+        ActorStopped: The parent is ending.
+        ValueError: The name is taken by a sibling, empty, or contains a slash.
+    """
+    from runtime.kernel.family import family_of
+
+    require_open(parent)
+    if not name or "/" in name:
+        raise ValueError(f"{name!r} cannot be an actor's name: it is empty or contains a slash")
+    children = family_of(parent).children
+    if name in children:
+        raise ValueError(f"{parent.path} has a child called {name!r} already")
+    cell = cells.Cell(parent.system, parent, factory, name, options, group)
+    children[name] = cell
+    try:
+        begin(cell)
+    except BaseException:
+        del children[name]
+        raise
+    return cell
+
+
+def require_open(cell: "Cell") -> None:
+    """Raise if an actor can have no more children, helpers and timers.
+
+    Raises:
+        ActorStopped: It is ending.
+    """
+    if cell.reason is not None:
+        raise ActorStopped(cell.path, cell.reason)
+
+
+def begin(cell: "Cell") -> None:
+    """Make a fresh instance and let it start."""
+    cell.state = State.STARTING
+    cell.reason = None
+    cell.interrupted = False
+    cell.alarm = None
+    scheduler = cell.system.scheduler
+    try:
+        actor = cell.factory()
+        actor.attach(cell)
+    except Exception as error:
+        crash(cell, error)
+        scheduler.push(cell)
+        return
+    cell.adopt(actor)
+    if actor.has_on_start or cell.queue or cell.control:
+        scheduler.push(cell)
+    else:
+        cell.claimed = False
+    if not actor.has_on_start:
+        running(cell)
+
+
+def running(cell: "Cell") -> None:
+    """Its start is complete."""
+    cell.since = trio.current_time()
+    cell.enter(State.RUNNING)
+    if cell.group is not None:
+        cell.group.started(cell)
+    if cell.system.events.wanted:
+        cell.system.events.publish(events.Started(cell.path))
+
+
+# Ending
+
+
+def crash(cell: "Cell", error: BaseException) -> None:
+    """An error ends the instance: record it and fail what waits for this instance."""
+    if f"in actor {cell.path}" not in getattr(error, "__notes__", ()):
+        error.add_note(f"in actor {cell.path}")
+    cell.last_error = error
+    cell.reason = StopReason(StopKind.CRASHED, error)
+    cell.fail_deferred()
+    if not isinstance(error, Exception):
+        # KeyboardInterrupt and its like are not for supervisors to repair.
+        cell.ordered = True
+        cell.system.fail(error)
+    if cell.ordered or not cell.options.restart.wants(StopKind.CRASHED):
+        cell.close_mailbox()
+
+
+def fail(cell: "Cell", error: BaseException) -> None:
+    """End an actor because of an error outside its handler: a helper's or a child's."""
+    if cell.reason is not None or cell.state is State.STOPPED:
+        cell.last_error = error
+        cell.system.events.publish(events.CleanupFailed(cell.path, error))
+        if not isinstance(error, Exception):
+            cell.system.fail(error)
+        return
+    if cell.parent is None:
+        cell.system.fail(error)
+        return
+    crash(cell, error)
+    if cell.worker is not None:
+        interrupt(cell)
+    elif not cell.claimed:
+        cell.system.scheduler.push(cell)
+
+
+def helper_failed(cell: "Cell", name: str, error: BaseException) -> None:
+    """A helper's error ends its actor."""
+    error.add_note(f"in helper {name} of actor {cell.path}")
+    fail(cell, error)
+
+
+def message_failed(cell: "Cell", item: object, error: BaseException) -> None:
+    """The handler raised: settle the message, and end the instance unless that is under way."""
+    message = item.message if isinstance(item, Envelope) else item
+    remaining = without_cancelled(error) if cell.interrupted else error
+    if remaining is not None:
+        crash(cell, remaining)
+        cause = events.Cause.CRASHED
+    else:
+        cause = events.Cause.INTERRUPTED
+    if isinstance(item, Ask):
+        item.fail(remaining or ActorStopped(cell.path, cell.reason))
+    if message is not None:
+        cell.system.dead_letters.add(events.DeadLetter(cell.path, message, cause))
+
+
+def without_cancelled(error: BaseException) -> BaseException | None:
+    """An error without the `trio.Cancelled` in it; None if nothing else is left."""
+    if isinstance(error, trio.Cancelled):
+        return None
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1]
+    return error
+
+
+def interrupt(cell: "Cell") -> None:
+    """Cancel the handler, or the start, that is under way."""
+    cell.interrupted = True
+    if cell.worker is not None and cell.state in (State.STARTING, State.RUNNING):
+        cell.worker.interrupt()
+
+
+def stop(cell: "Cell") -> None:
+    """End an actor at its own wish, after the message that it handles."""
+    if cell.reason is None:
+        cell.reason = StopReason(StopKind.NORMAL)
+        if not cell.options.restart.wants(StopKind.NORMAL):
+            cell.close_mailbox()
+        if not cell.claimed:
+            # Called from a helper, while no message was being handled.
+            cell.system.scheduler.push(cell)
+
+
+def halt(cell: "Cell") -> None:
+    """End the present instance so that its siblings' repair can begin it again."""
+    if cell.reason is None:
+        cell.reason = StopReason(StopKind.SHUTDOWN)
+        end_soon(cell, StopKind.SHUTDOWN, cell.options.grace)
+
+
+def order_stop(cell: "Cell", kind: StopKind, grace: float | None = None) -> None:
+    """End an actor for good.
+
+    Args:
+        cell: The actor.
+        kind: SHUTDOWN, or CANCELLED, which leaves no grace.
+        grace: Seconds for the message that it handles; None for its own grace.
+    """
+    if cell.state is State.STOPPED:
+        return
+    cell.ordered = True
+    if cell.state is State.RESTARTING:
+        if cell.alarm is not None:
+            cell.system.alarms.cancel(cell.alarm)
+        finish(cell, StopReason(kind, cell.last_error))
+        return
+    if cell.reason is None:
+        cell.reason = StopReason(kind)
+    cell.close_mailbox()
+    end_soon(cell, kind, cell.options.grace if grace is None else grace)
+
+
+def end_soon(cell: "Cell", kind: StopKind, grace: float) -> None:
+    """See to the end of an actor whose reason to end has been set."""
+    if cell.worker is not None:
+        _limit(cell, kind, grace)
+    elif not cell.claimed:
+        if must_wind_down(cell):
+            cell.system.scheduler.push(cell)
+        else:
+            conclude(cell)
+
+
+def _limit(cell: "Cell", kind: StopKind, grace: float) -> None:
+    """Let the handler go on for the grace, and then cancel it."""
+    if cell.state is State.STOPPING:
+        return
+    if kind is StopKind.CANCELLED or cell.system.cancelled:
+        grace = 0
+    if cell.alarm is not None:
+        cell.system.alarms.cancel(cell.alarm)
+        cell.alarm = None
+    if grace == 0:
+        cancel(cell)
+    elif grace != float("inf"):
+        cell.alarm = cell.system.alarms.at(trio.current_time() + grace, lambda: cancel(cell))
+
+
+def cancel(cell: "Cell") -> None:
+    """The grace is over: cancel the handler."""
+    if cell.state in (State.STARTING, State.RUNNING) and cell.reason is not None:
+        if cell.reason.kind is not StopKind.CRASHED:
+            cell.reason = StopReason(StopKind.CANCELLED)
+        interrupt(cell)
+
+
+def must_wind_down(cell: "Cell") -> bool:
+    """Whether ending takes more than forgetting the actor."""
+    if cell.family is not None:
+        return True
+    return cell.state is State.RUNNING and cell.actor is not None and cell.actor.has_on_stop
+
+
+async def wind_down(cell: "Cell") -> None:
+    """End helpers and children, then run `on_stop`. Shielded; a deadline guards `on_stop`."""
+    was = cell.state
+    cell.enter(State.STOPPING)
+    if cell.alarm is not None:
+        cell.system.alarms.cancel(cell.alarm)
+        cell.alarm = None
+    cell.cancel_timers()
+    actor, reason = cell.actor, cell.reason
+    assert reason is not None
+    with trio.CancelScope(shield=True):
+        if cell.family is not None:
+            for helper in list(cell.family.helpers):
+                helper.cancel()
+            await stop_children(cell)
+            await cell.family.close()
+            cell.family = None
+        if actor is None or was is not State.RUNNING or not actor.has_on_stop:
+            return
+        try:
+            with trio.fail_after(cell.options.grace):
+                await actor.on_stop(reason)
+        except BaseException as error:
+            cleanup_failed(cell, error)
+
+
+def cleanup_failed(cell: "Cell", error: BaseException) -> None:
+    """`on_stop` raised or took too long."""
+    error.add_note(f"in on_stop of actor {cell.path}")
+    cell.last_error = error
+    cell.system.events.publish(events.CleanupFailed(cell.path, error))
+    reason = cell.reason
+    if not isinstance(error, Exception):
+        cell.ordered = True
+        cell.system.fail(error)
+    if reason is None or reason.kind is StopKind.NORMAL:
+        cell.reason = StopReason(StopKind.CRASHED, error)
+    elif reason.error is None:
+        cell.reason = StopReason(reason.kind, error)
+
+
+async def stop_children(cell: "Cell") -> None:
+    """Stop an actor's children in reverse start order, and wait for them."""
+    assert cell.family is not None
+    hurry = cell.system.cancelled or (
+        cell.reason is not None and cell.reason.kind is StopKind.CANCELLED
+    )
+    kind = StopKind.CANCELLED if hurry else StopKind.SHUTDOWN
+    together = cell.actor is not None and cell.actor.stop_order is StopOrder.TOGETHER
+    children = list(reversed(cell.family.children.values()))
+    for child in children:
+        order_stop(child, kind)
+        if not together:
+            await child.until(State.STOPPED)
+    for child in children:
+        await child.until(State.STOPPED)
+
+
+def conclude(cell: "Cell") -> None:
+    """The instance has ended: restart the actor, or finish it."""
+    cell.cancel_timers()
+    cell.fail_deferred()
+    if cell.alarm is not None:
+        cell.system.alarms.cancel(cell.alarm)
+        cell.alarm = None
+    cell.actor = None
+    cell.claimed = True
+    reason = cell.reason
+    assert reason is not None
+    if cell.ordered or (cell.parent is not None and cell.parent.reason is not None):
+        finish(cell, reason)
+    elif cell.group is not None:
+        cell.group.ended(cell, reason)
+    elif not cell.options.restart.wants(reason.kind):
+        finish(cell, reason)
+    else:
+        if cell.history is None:
+            cell.history = History(cell.options.intensity)
+        earlier = cell.history.record(trio.current_time())
+        if earlier is None:
+            give_up(cell, reason)
+        else:
+            restart_after(cell, cell.options.backoff.delay(earlier))
+
+
+def give_up(cell: "Cell", reason: StopReason) -> None:
+    """It ended too often."""
+    error = reason.error or ActorStopped(cell.path, reason)
+    cell.system.events.publish(events.GivenUp(cell.path, error))
+    finish(cell, StopReason(StopKind.GIVEN_UP, error))
+
+
+def restart_after(cell: "Cell", delay: float) -> None:
+    """Begin again after a delay in seconds."""
+    hold(cell, delay)
+    cell.alarm = cell.system.alarms.at(trio.current_time() + delay, lambda: revive(cell))
+
+
+def hold(cell: "Cell", delay: float) -> None:
+    """Hold an ended actor until it begins again; messages keep waiting."""
+    assert cell.reason is not None
+    cell.restarts += 1
+    cell.enter(State.RESTARTING)
+    if cell.system.events.wanted:
+        cell.system.events.publish(events.Restarted(cell.path, cell.reason, cell.restarts, delay))
+
+
+def revive(cell: "Cell") -> None:
+    """Begin again, outside anybody's task."""
+    try:
+        begin(cell)
+    except BaseException as error:
+        cell.ordered = True
+        crash(cell, error)
+        conclude(cell)
+
+
+def finish(cell: "Cell", reason: StopReason) -> None:
+    """It has ended for good: tell everybody who waits for that."""
+    cell.reason = reason
+    cell.close_mailbox()
+    cell.claimed = True
+    if cell.parent is not None and cell.parent.family is not None:
+        del cell.parent.family.children[cell.name]
+    if cell.group is not None:
+        cell.group.remove(cell)
+    cell.enter(State.STOPPED)
+    watching, cell.watching = cell.watching, None
+    for watch in watching or ():
+        watch.cancel()
+    watches, cell.watches = cell.watches, None
+    for watch in watches or ():
+        watch.notify(reason)
+    if cell.system.events.wanted:
+        cell.system.events.publish(events.Stopped(cell.path, reason))
