@@ -1,0 +1,49 @@
+"""Replies that say that there is nothing to say (R6).
+
+An agent answers ``NO_REPLY`` when it has read a message and nobody needs an answer. The word
+counts when it is the whole of the last line, with nothing but punctuation behind it; whatever is
+on the lines before it was the agent thinking aloud, and is not delivered either. Inside a longer
+word, or on a line with other text, it is text like any other.
+
+==============================  ==========
+text                            suppresses
+==============================  ==========
+``NO_REPLY``                    yes
+``NO_REPLY.``, ``NO_REPLY !``   yes
+``Checked.⏎NO_REPLY``           yes
+``NO_REPLY⏎Well, one thing.``   no
+``I say NO_REPLY``              no
+``NO_REPLY is what I say``      no
+``NO_REPLY_NEEDED``             no
+``no_reply``                    no
+==============================  ==========
+"""
+
+from __future__ import annotations
+
+import string
+import unicodedata
+
+NO_REPLY = "NO_REPLY"
+
+
+def suppresses(text: str) -> bool:
+    """Whether a final answer means that nothing is to be delivered."""
+    lines = text.split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    rest = last.removeprefix(NO_REPLY)
+    return len(rest) < len(last) and all(map(_may_follow, rest))
+
+
+def visible_text(text: str) -> str | None:
+    """What of a final answer is delivered: all of it, or None when it is blank or suppressed."""
+    return None if not text.strip() or suppresses(text) else text
+
+
+def _may_follow(character: str) -> bool:
+    """Punctuation, by Unicode or by ASCII; not ``_``, which would make a longer word of it."""
+    return character != "_" and (
+        character.isspace()
+        or character in string.punctuation
+        or unicodedata.category(character).startswith("P")
+    )
