@@ -67,7 +67,7 @@ class Actor(Generic[M]):
     """How its children stop when it ends."""
     has_on_start: ClassVar[bool] = False
     has_on_stop: ClassVar[bool] = False
-    _message_form: ClassVar[Any] = M
+    _message_form: ClassVar[Any] = None
 
     _cell: Cell
     _log_context: dict[str, Any]
@@ -121,8 +121,7 @@ class Actor(Generic[M]):
 
     # Its place
 
-    def attach(self, cell: Cell) -> None:
-        """Called by the kernel when the actor gets its place."""
+    def _attach(self, cell: Cell) -> None:
         if not self.message_types:
             raise TypeError(f"{type(self).__qualname__} is generic: name its message types")
         if hasattr(self, "_cell"):
@@ -200,7 +199,7 @@ class Actor(Generic[M]):
         """
         cell = self._place()
         options = Options(restart, mailbox, grace, intensity, backoff)
-        return cell.system.ref_to(lifecycle.create(cell, factory, name, options))
+        return cell.system.ref_to(family.create_child(cell, factory, name, options))
 
     async def spawn_all(
         self,
@@ -248,8 +247,8 @@ class Actor(Generic[M]):
         Raises:
             ActorStopped: This actor is ending.
         """
-        name = name or getattr(function, "__name__", "helper")
-        return family.start_helper(self._place(), function, args, name)
+        label = name or str(getattr(function, "__name__", "helper"))
+        return family.start_helper(self._place(), function, args, label)
 
     def after(self, seconds: float, message: M) -> Timer:
         """Send oneself a message after a delay in seconds; it is cancelled with the actor."""
@@ -311,23 +310,20 @@ class Actor(Generic[M]):
 
 def _message_form(cls: type[Actor[Any]]) -> Any:
     """The type argument of a subclass, in terms of its own type variables."""
-    for base in (
-        types.get_original_bases(cls)
-        if hasattr(types, "get_original_bases")
-        else (cls.__dict__.get("__orig_bases__", cls.__bases__))
-    ):
+    # From the class's own dictionary: the attribute would be the one of a generic base.
+    for base in cls.__dict__.get("__orig_bases__", cls.__bases__):
         origin = get_origin(base) or base
         if not (isinstance(origin, type) and issubclass(origin, Actor)):
             continue
         form = origin._message_form  # noqa: SLF001
         arguments = get_args(base)
         if not arguments:
-            if form is M:
+            if form is None:
                 raise TypeError(f"{cls.__qualname__} must name its messages: Actor[Some | Other]")
             return form
         if origin is Actor:
             return arguments[0]
-        parameters = origin.__parameters__
+        parameters: tuple[Any, ...] = getattr(origin, "__parameters__", ())
         if isinstance(form, TypeVar):
             return arguments[parameters.index(form)]
         wanted = getattr(form, "__parameters__", ())

@@ -141,7 +141,7 @@ class Cell:
         # What happened to it.
         self.handled = 0
         self.restarts = 0
-        self.last_error: BaseException | None = None
+        self.last_error: str | None = None
         self.since = 0.0
         self.history: History | None = None
         self.alarm: Alarm | None = None
@@ -179,6 +179,12 @@ class Cell:
                 self.changed = trio.Event()
             await self.changed.wait()
 
+    async def end(self) -> StopReason:
+        """Wait until it has ended for good, and say why."""
+        while self.state is not State.STOPPED or self.reason is None:
+            await self.until(State.STOPPED)
+        return self.reason
+
     # Putting in
 
     def offer(self, item: object) -> bool:
@@ -188,7 +194,7 @@ class Cell:
             Whether it was accepted.
         """
         message = item.message if isinstance(item, Envelope) else item
-        if type(message) not in self.accepts and not self._accepts_base_of(message):
+        if type(message) not in self.accepts and not self.handles(message):
             self.turn_away(item)
             return False
         queue = self.queue
@@ -224,7 +230,7 @@ class Cell:
     def require(self, item: object) -> None:
         """Raise what stands in the way of a message, apart from a full mailbox."""
         message = item.message if isinstance(item, Envelope) else item
-        if type(message) not in self.accepts and not self._accepts_base_of(message):
+        if type(message) not in self.accepts and not self.handles(message):
             self.turn_away(item)
             if self.accepts is _NOTHING:
                 raise ActorStopped(self.path, self.reason)
@@ -240,6 +246,19 @@ class Cell:
         if not self.claimed:
             self.system.scheduler.push(self)
 
+    def take(self) -> object | None:
+        """The next message, or envelope, to handle; None if none waits."""
+        if self.control:
+            item = self.control.popleft()
+        elif self.queue:
+            item = self.queue.popleft()
+            if self.senders:
+                self.admit_sender()
+        else:
+            return None
+        self.handled += 1
+        return item
+
     def admit_sender(self) -> None:
         """Give the room that has become free to the task that has waited longest."""
         senders, queue = self.senders, self.queue
@@ -253,10 +272,12 @@ class Cell:
         if self.senders is not None:
             self.senders.pop(sender, None)
 
-    def _accepts_base_of(self, message: object) -> bool:
-        if self.accepts is _NOTHING or self.actor is None:
-            return False
-        return isinstance(message, tuple(self.actor.message_types))
+    def handles(self, message: object) -> bool:
+        """Whether the message is of an accepted type, or of a subclass of one."""
+        accepts = self.accepts
+        if isinstance(accepts, frozenset):
+            return isinstance(message, tuple(accepts))
+        return message in accepts
 
     def _make_room(self, item: object, queue: deque[object]) -> bool:
         events = self.system.events
@@ -325,6 +346,12 @@ class Cell:
         """A timer has nothing more to deliver."""
         if self.timers is not None:
             self.timers.discard(timer)
+
+    def cancel_alarm(self) -> None:
+        """Forget the end of a grace, or the restart, that was to come."""
+        alarm, self.alarm = self.alarm, None
+        if alarm is not None:
+            self.system.alarms.cancel(alarm)
 
     def cancel_timers(self) -> None:
         """Cancel the timers of the present instance."""

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from runtime.kernel import lifecycle
+from runtime.kernel.cell import Cell, Options
 from runtime.kernel.context import current_actor
 
 if TYPE_CHECKING:
-    from runtime.kernel.cell import Cell
+    from runtime.kernel.actor import Actor
+    from runtime.kernel.supervisor import Group
 
 
 class Helper:
@@ -38,11 +40,11 @@ class Helper:
         self._scope.cancel()
 
     async def wait(self) -> None:
-        """Wait until it has finished. Its error, if it had one, is the actor's, not the waiter's."""
+        """Wait until it has finished. An error in it is the actor's, not the waiter's."""
         await self._done.wait()
 
     async def run(
-        self, cell: "Cell", function: Callable[..., Awaitable[object]], *args: object
+        self, cell: Cell, function: Callable[..., Awaitable[object]], *args: object
     ) -> None:
         """Run the function; an error in it ends the actor."""
         current_actor.set(cell.actor)
@@ -84,7 +86,7 @@ class Family:
         else:
             self._nursery.start_soon(function, *args, name=name)
 
-    async def host(self, cell: "Cell") -> None:
+    async def host(self, cell: Cell) -> None:
         """Open the nursery and hold it open until `close`."""
         current_actor.set(cell.actor)
         # Shielded, because an actor ends by the rules of its supervisor, in order, and not all at
@@ -104,18 +106,46 @@ class Family:
         await self._closed.wait()
 
 
-def family_of(cell: "Cell") -> Family:
+def family_of(cell: Cell) -> Family:
     """The family of an actor, founded now if it had none."""
     family = cell.family
     if family is None:
         family = cell.family = Family()
-        assert cell.parent is not None, "the system's own family exists from the start"
-        family_of(cell.parent).start_soon(family.host, cell, name=f"nursery of {cell.path}")
+        if cell.parent is not None:
+            family_of(cell.parent).start_soon(family.host, cell, name=f"nursery of {cell.path}")
     return family
 
 
+def create_child(
+    parent: Cell,
+    factory: "Callable[[], Actor[Any]]",
+    name: str,
+    options: Options,
+    group: "Group | None" = None,
+) -> Cell:
+    """Create a child of an actor and begin it.
+
+    Raises:
+        ActorStopped: The parent is ending.
+        ValueError: The name is taken by a sibling, empty, or contains a slash.
+    """
+    lifecycle.require_open(parent)
+    if not name or "/" in name:
+        raise ValueError(f"{name!r} cannot be an actor's name: it is empty or contains a slash")
+    children = family_of(parent).children
+    if name in children:
+        raise ValueError(f"{parent.path} has a child called {name!r} already")
+    cell = children[name] = Cell(parent.system, parent, factory, name, options, group)
+    try:
+        lifecycle.begin(cell)
+    except BaseException:
+        del children[name]
+        raise
+    return cell
+
+
 def start_helper(
-    cell: "Cell", function: Callable[..., Awaitable[object]], args: tuple[object, ...], name: str
+    cell: Cell, function: Callable[..., Awaitable[object]], args: tuple[object, ...], name: str
 ) -> Helper:
     """Start a helper task of an actor."""
     lifecycle.require_open(cell)

@@ -4,11 +4,10 @@
     begin → on_start → messages → (reason set) → wind_down → conclude → restart, or finish
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
-from runtime.kernel import cell as cells
 from runtime.kernel import events
 from runtime.kernel.errors import ActorStopped
 from runtime.kernel.mailbox import Ask, Envelope
@@ -16,42 +15,8 @@ from runtime.kernel.policy import History, StopOrder
 from runtime.kernel.reasons import State, StopKind, StopReason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from runtime.kernel.actor import Actor
     from runtime.kernel.cell import Cell
-    from runtime.kernel.supervisor import Group
-
-
-def create(
-    parent: "Cell",
-    factory: "Callable[[], Actor[Any]]",
-    name: str,
-    options: "cells.Options",
-    group: "Group | None" = None,
-) -> "Cell":
-    """Create a child and begin it.
-
-    Raises:
-        ActorStopped: The parent is ending.
-        ValueError: The name is taken by a sibling, empty, or contains a slash.
-    """
-    from runtime.kernel.family import family_of
-
-    require_open(parent)
-    if not name or "/" in name:
-        raise ValueError(f"{name!r} cannot be an actor's name: it is empty or contains a slash")
-    children = family_of(parent).children
-    if name in children:
-        raise ValueError(f"{parent.path} has a child called {name!r} already")
-    cell = cells.Cell(parent.system, parent, factory, name, options, group)
-    children[name] = cell
-    try:
-        begin(cell)
-    except BaseException:
-        del children[name]
-        raise
-    return cell
+    from runtime.kernel.family import Family
 
 
 def require_open(cell: "Cell") -> None:
@@ -73,7 +38,7 @@ def begin(cell: "Cell") -> None:
     scheduler = cell.system.scheduler
     try:
         actor = cell.factory()
-        actor.attach(cell)
+        actor._attach(cell)  # noqa: SLF001 - the kernel's half of the class
     except Exception as error:
         crash(cell, error)
         scheduler.push(cell)
@@ -104,7 +69,7 @@ def crash(cell: "Cell", error: BaseException) -> None:
     """An error ends the instance: record it and fail what waits for this instance."""
     if f"in actor {cell.path}" not in getattr(error, "__notes__", ()):
         error.add_note(f"in actor {cell.path}")
-    cell.last_error = error
+    cell.last_error = repr(error)
     cell.reason = StopReason(StopKind.CRASHED, error)
     cell.fail_deferred()
     if not isinstance(error, Exception):
@@ -118,7 +83,7 @@ def crash(cell: "Cell", error: BaseException) -> None:
 def fail(cell: "Cell", error: BaseException) -> None:
     """End an actor because of an error outside its handler: a helper's or a child's."""
     if cell.reason is not None or cell.state is State.STOPPED:
-        cell.last_error = error
+        cell.last_error = repr(error)
         cell.system.events.publish(events.CleanupFailed(cell.path, error))
         if not isinstance(error, Exception):
             cell.system.fail(error)
@@ -200,9 +165,8 @@ def order_stop(cell: "Cell", kind: StopKind, grace: float | None = None) -> None
         return
     cell.ordered = True
     if cell.state is State.RESTARTING:
-        if cell.alarm is not None:
-            cell.system.alarms.cancel(cell.alarm)
-        finish(cell, StopReason(kind, cell.last_error))
+        cell.cancel_alarm()
+        finish(cell, StopReason(kind, None if cell.reason is None else cell.reason.error))
         return
     if cell.reason is None:
         cell.reason = StopReason(kind)
@@ -215,10 +179,10 @@ def end_soon(cell: "Cell", kind: StopKind, grace: float) -> None:
     if cell.worker is not None:
         _limit(cell, kind, grace)
     elif not cell.claimed:
-        if must_wind_down(cell):
+        if must_wind_down(cell) or cell.reason is None:
             cell.system.scheduler.push(cell)
         else:
-            conclude(cell)
+            conclude(cell, cell.reason)
 
 
 def _limit(cell: "Cell", kind: StopKind, grace: float) -> None:
@@ -227,9 +191,7 @@ def _limit(cell: "Cell", kind: StopKind, grace: float) -> None:
         return
     if kind is StopKind.CANCELLED or cell.system.cancelled:
         grace = 0
-    if cell.alarm is not None:
-        cell.system.alarms.cancel(cell.alarm)
-        cell.alarm = None
+    cell.cancel_alarm()
     if grace == 0:
         cancel(cell)
     elif grace != float("inf"):
@@ -251,24 +213,18 @@ def must_wind_down(cell: "Cell") -> bool:
     return cell.state is State.RUNNING and cell.actor is not None and cell.actor.has_on_stop
 
 
-async def wind_down(cell: "Cell") -> None:
+async def wind_down(cell: "Cell", reason: StopReason) -> None:
     """End helpers and children, then run `on_stop`. Shielded; a deadline guards `on_stop`."""
-    was = cell.state
+    actor = cell.actor if cell.state is State.RUNNING else None
     cell.enter(State.STOPPING)
-    if cell.alarm is not None:
-        cell.system.alarms.cancel(cell.alarm)
-        cell.alarm = None
+    cell.cancel_alarm()
     cell.cancel_timers()
-    actor, reason = cell.actor, cell.reason
-    assert reason is not None
     with trio.CancelScope(shield=True):
         if cell.family is not None:
-            for helper in list(cell.family.helpers):
-                helper.cancel()
-            await stop_children(cell)
+            await end_family(cell, cell.family)
             await cell.family.close()
             cell.family = None
-        if actor is None or was is not State.RUNNING or not actor.has_on_stop:
+        if actor is None or not actor.has_on_stop:
             return
         try:
             with trio.fail_after(cell.options.grace):
@@ -280,7 +236,7 @@ async def wind_down(cell: "Cell") -> None:
 def cleanup_failed(cell: "Cell", error: BaseException) -> None:
     """`on_stop` raised or took too long."""
     error.add_note(f"in on_stop of actor {cell.path}")
-    cell.last_error = error
+    cell.last_error = repr(error)
     cell.system.events.publish(events.CleanupFailed(cell.path, error))
     reason = cell.reason
     if not isinstance(error, Exception):
@@ -292,15 +248,14 @@ def cleanup_failed(cell: "Cell", error: BaseException) -> None:
         cell.reason = StopReason(reason.kind, error)
 
 
-async def stop_children(cell: "Cell") -> None:
-    """Stop an actor's children in reverse start order, and wait for them."""
-    assert cell.family is not None
-    hurry = cell.system.cancelled or (
-        cell.reason is not None and cell.reason.kind is StopKind.CANCELLED
-    )
+async def end_family(cell: "Cell", family: "Family") -> None:
+    """Cancel an actor's helpers, stop its children in reverse start order, and wait for them."""
+    for helper in list(family.helpers):
+        helper.cancel()
+    hurry = cell.reason is not None and cell.reason.kind is StopKind.CANCELLED
     kind = StopKind.CANCELLED if hurry else StopKind.SHUTDOWN
     together = cell.actor is not None and cell.actor.stop_order is StopOrder.TOGETHER
-    children = list(reversed(cell.family.children.values()))
+    children = list(reversed(family.children.values()))
     for child in children:
         order_stop(child, kind)
         if not together:
@@ -309,17 +264,13 @@ async def stop_children(cell: "Cell") -> None:
         await child.until(State.STOPPED)
 
 
-def conclude(cell: "Cell") -> None:
+def conclude(cell: "Cell", reason: StopReason) -> None:
     """The instance has ended: restart the actor, or finish it."""
+    cell.cancel_alarm()
     cell.cancel_timers()
     cell.fail_deferred()
-    if cell.alarm is not None:
-        cell.system.alarms.cancel(cell.alarm)
-        cell.alarm = None
     cell.actor = None
     cell.claimed = True
-    reason = cell.reason
-    assert reason is not None
     if cell.ordered or (cell.parent is not None and cell.parent.reason is not None):
         finish(cell, reason)
     elif cell.group is not None:
@@ -333,7 +284,7 @@ def conclude(cell: "Cell") -> None:
         if earlier is None:
             give_up(cell, reason)
         else:
-            restart_after(cell, cell.options.backoff.delay(earlier))
+            restart_after(cell, reason, cell.options.backoff.delay(earlier))
 
 
 def give_up(cell: "Cell", reason: StopReason) -> None:
@@ -343,19 +294,18 @@ def give_up(cell: "Cell", reason: StopReason) -> None:
     finish(cell, StopReason(StopKind.GIVEN_UP, error))
 
 
-def restart_after(cell: "Cell", delay: float) -> None:
+def restart_after(cell: "Cell", reason: StopReason, delay: float) -> None:
     """Begin again after a delay in seconds."""
-    hold(cell, delay)
+    hold(cell, reason, delay)
     cell.alarm = cell.system.alarms.at(trio.current_time() + delay, lambda: revive(cell))
 
 
-def hold(cell: "Cell", delay: float) -> None:
+def hold(cell: "Cell", reason: StopReason, delay: float) -> None:
     """Hold an ended actor until it begins again; messages keep waiting."""
-    assert cell.reason is not None
     cell.restarts += 1
     cell.enter(State.RESTARTING)
     if cell.system.events.wanted:
-        cell.system.events.publish(events.Restarted(cell.path, cell.reason, cell.restarts, delay))
+        cell.system.events.publish(events.Restarted(cell.path, reason, cell.restarts, delay))
 
 
 def revive(cell: "Cell") -> None:
@@ -363,9 +313,15 @@ def revive(cell: "Cell") -> None:
     try:
         begin(cell)
     except BaseException as error:
-        cell.ordered = True
-        crash(cell, error)
-        conclude(cell)
+        broken(cell, error)
+
+
+def broken(cell: "Cell", error: BaseException) -> None:
+    """Something failed that no actor answers for: end this actor, and the system."""
+    cell.ordered = True
+    cell.system.fail(error)
+    if cell.state is not State.STOPPED:
+        finish(cell, StopReason(StopKind.CRASHED, error))
 
 
 def finish(cell: "Cell", reason: StopReason) -> None:

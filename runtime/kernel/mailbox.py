@@ -146,18 +146,25 @@ class Notice(Envelope):
     Args:
         make: Makes the message; it is the watcher's code, so it runs, and fails, in its turn.
         reason: Why the watched actor ended.
+        watcher: Who is told.
     """
 
-    __slots__ = ("_make", "_reason")
+    __slots__ = ("_make", "_reason", "_watcher")
 
-    def __init__(self, make: "Callable[[StopReason], object]", reason: "StopReason") -> None:
+    def __init__(
+        self, make: "Callable[[StopReason], object]", reason: "StopReason", watcher: "Cell"
+    ) -> None:
         super().__init__(None)
         self._make = make
         self._reason = reason
+        self._watcher = watcher
 
     def open(self) -> object | None:
         """The watcher's own message about the end."""
         self.message = self._make(self._reason)
+        if not self._watcher.handles(self.message):
+            self._watcher.turn_away(self.message)
+            return None
         return self.message
 
 

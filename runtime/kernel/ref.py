@@ -74,8 +74,7 @@ class Watch:
         self._watched = watched
         self._watcher = watcher
         self._make = make
-        if watched.state is State.STOPPED:
-            assert watched.reason is not None
+        if watched.state is State.STOPPED and watched.reason is not None:
             self.notify(watched.reason)
         elif watcher.state is not State.STOPPED:
             watched.watches = watched.watches or {}
@@ -94,7 +93,7 @@ class Watch:
         """Called by the kernel at the end of the watched actor."""
         if self._watcher.watching is not None:
             self._watcher.watching.discard(self)
-        self._watcher.overtake(Notice(self._make, reason))
+        self._watcher.overtake(Notice(self._make, reason, self._watcher))
 
 
 class ActorRef(Generic[M_contra]):
@@ -127,6 +126,11 @@ class ActorRef(Generic[M_contra]):
     def alive(self) -> bool:
         """Whether it has not ended for good."""
         return self._cell.state is not State.STOPPED
+
+    @property
+    def state(self) -> State:
+        """Where it is in its life."""
+        return self._cell.state
 
     @property
     def mailbox_depth(self) -> int:
@@ -223,9 +227,7 @@ class ActorRef(Generic[M_contra]):
         """
         self._require_other("it would wait for its own end")
         await trio.lowlevel.checkpoint()
-        await self._cell.until(State.STOPPED)
-        assert self._cell.reason is not None
-        return self._cell.reason
+        return await self._cell.end()
 
     def watch(self, watcher: "ActorRef[W]", make: Callable[[StopReason], W]) -> Watch:
         """Have an actor told when this one has ended for good; at once if it has already.
@@ -239,7 +241,7 @@ class ActorRef(Generic[M_contra]):
         Returns:
             A handle to take the wish back. It ends with the watcher, too.
         """
-        return Watch(self._cell, watcher._cell, make)
+        return Watch(self._cell, watcher._cell, make)  # noqa: SLF001 - its own class
 
     def tell_from_thread(self, message: M_contra) -> bool:
         """`tell`, from any thread that is not Trio's. Waits for Trio's thread to take it.

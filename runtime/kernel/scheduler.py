@@ -24,6 +24,7 @@ from runtime.kernel.mailbox import Ask, Envelope
 from runtime.kernel.reasons import State
 
 if TYPE_CHECKING:
+    from runtime.kernel.actor import Actor
     from runtime.kernel.cell import Cell
     from runtime.kernel.system import System
 
@@ -130,11 +131,12 @@ class Worker:
 
     __slots__ = ("_scope", "_system", "cell", "reported", "scheduler", "since", "task")
 
+    task: trio.lowlevel.Task
+
     def __init__(self, scheduler: Scheduler, system: "System") -> None:
         self.scheduler = scheduler
         self._system = system
         self._scope = trio.CancelScope(shield=True)
-        self.task: trio.lowlevel.Task | None = None
         self.cell: Cell | None = None
         """The actor that is being drained."""
         self.since = 0.0
@@ -149,7 +151,6 @@ class Worker:
 
     def resume(self) -> None:
         """Wake a spare worker."""
-        assert self.task is not None
         trio.lowlevel.reschedule(self.task)
 
     async def run(self) -> None:
@@ -177,7 +178,10 @@ class Worker:
         while True:
             while ready:
                 cell = ready.popleft()
-                handled += await self._drain(cell)
+                try:
+                    handled += await self._drain(cell) or 1
+                except BaseException as error:
+                    lifecycle.broken(cell, error)
                 if handled >= BATCH:
                     handled = 0
                     await trio.lowlevel.cancel_shielded_checkpoint()
@@ -192,10 +196,10 @@ class Worker:
             await trio.lowlevel.wait_task_rescheduled(_never_abort)
 
     async def _drain(self, cell: "Cell") -> int:
-        """Let one actor handle up to `BATCH` messages, start, or end.
+        """Let one actor start, handle up to `BATCH` messages, or end.
 
         Returns:
-            How many steps it took.
+            How many messages it handled.
         """
         cell.worker = self
         self.cell = cell
@@ -204,27 +208,18 @@ class Worker:
         handled = 0
         if actor is not None:
             if cell.state is State.STARTING and cell.reason is None:
-                handled = 1
-                await self._start(cell)
+                await self._start(cell, actor)
             receive = actor.on_message
             while handled < BATCH and cell.reason is None:
-                if cell.control:
-                    item = cell.control.popleft()
-                elif cell.queue:
-                    item = cell.queue.popleft()
-                    if cell.senders:
-                        cell.admit_sender()
-                else:
+                item = cell.take()
+                if item is None:
                     break
                 handled += 1
-                cell.handled += 1
                 cell.current = item
-                message = item
                 try:
-                    if isinstance(item, Envelope):
-                        message = item.open()
-                        if message is None:
-                            continue
+                    message = item.open() if isinstance(item, Envelope) else item
+                    if message is None:
+                        continue
                     coroutine = receive(message)
                     try:
                         trap = coroutine.send(None)
@@ -235,36 +230,34 @@ class Worker:
                 except BaseException as error:
                     lifecycle.message_failed(cell, item, error)
                 else:
-                    if item is not message and isinstance(item, Ask) and not item.deferred:
+                    if isinstance(item, Ask) and not item.deferred:
                         item.reply(value)
             cell.current = None
+        await self._leave(cell)
+        return handled
+
+    async def _start(self, cell: "Cell", actor: "Actor[Any]") -> None:
+        try:
+            await self._call(cell, actor.on_start())
+        except BaseException as error:
+            lifecycle.message_failed(cell, None, error)
+        else:
+            lifecycle.running(cell)
+
+    async def _leave(self, cell: "Cell") -> None:
+        """Put an actor back into the queue, let it rest, or end it."""
+        if cell.reason is not None and lifecycle.must_wind_down(cell):
+            await self._call(cell, lifecycle.wind_down(cell, cell.reason))
+        cell.worker = None
+        self.cell = None
         if cell.reason is not None:
-            await self._end(cell)
-            handled += 1
+            lifecycle.conclude(cell, cell.reason)
         elif cell.queue or cell.control:
             self.scheduler.ready.append(cell)
         else:
             # An empty deque is larger than all the rest of an idle actor.
             cell.queue = None
             cell.claimed = False
-        cell.worker = None
-        self.cell = None
-        return handled
-
-    async def _start(self, cell: "Cell") -> None:
-        assert cell.actor is not None
-        try:
-            await self._call(cell, cell.actor.on_start())
-        except BaseException as error:
-            lifecycle.message_failed(cell, None, error)
-        else:
-            lifecycle.running(cell)
-
-    async def _end(self, cell: "Cell") -> None:
-        if lifecycle.must_wind_down(cell):
-            await self._call(cell, lifecycle.wind_down(cell))
-        cell.worker = None
-        lifecycle.conclude(cell)
 
     async def _call(self, cell: "Cell", coroutine: Coroutine[Any, Any, object]) -> object:
         """Run a hook to its end."""

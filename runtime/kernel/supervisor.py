@@ -1,16 +1,16 @@
 """Static children: started in order, stopped in reverse, restarted by a strategy."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import trio
 
 from runtime.kernel import events, lifecycle
 from runtime.kernel.actor import Actor
 from runtime.kernel.cell import Cell, Options
 from runtime.kernel.errors import ActorStopped
-from runtime.kernel.family import start_helper
+from runtime.kernel.family import create_child, start_helper
 from runtime.kernel.mailbox import MailboxSpec
 from runtime.kernel.messages import Message
 from runtime.kernel.policy import Backoff, History, Intensity, Restart, Strategy
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from runtime.kernel.ref import ActorRef
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChildSpec:
+class ChildSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A static child, as data.
 
     Attributes:
@@ -84,7 +83,7 @@ class Group:
             raise
 
     async def _boot(self, spec: ChildSpec, options: Options) -> None:
-        cell = lifecycle.create(self._parent, spec.factory, spec.name, options, self)
+        cell = create_child(self._parent, spec.factory, spec.name, options, self)
         self._members.append(cell)
         if cell.state is not State.STARTING:
             return
@@ -118,7 +117,7 @@ class Group:
             if cell.options.restart is Restart.TEMPORARY:
                 lifecycle.finish(cell, reason)
             else:
-                lifecycle.hold(cell, self._delay)
+                lifecycle.hold(cell, reason, self._delay)
         elif cell is self._booting or not cell.options.restart.wants(reason.kind):
             lifecycle.finish(cell, reason)
         else:
@@ -134,9 +133,9 @@ class Group:
             return
         self._delay = cell.options.backoff.delay(earlier)
         if self._strategy is Strategy.ONE_FOR_ONE:
-            lifecycle.restart_after(cell, self._delay)
+            lifecycle.restart_after(cell, reason, self._delay)
             return
-        lifecycle.hold(cell, self._delay)
+        lifecycle.hold(cell, reason, self._delay)
         if not self._repairing:
             self._repairing = True
             start_helper(self._parent, self._repair, (), f"repair after {cell.name}")

@@ -10,7 +10,7 @@ import trio
 from runtime.kernel import lifecycle
 from runtime.kernel.cell import Cell, Options
 from runtime.kernel.events import DeadLetters, EventStream
-from runtime.kernel.family import Family
+from runtime.kernel.family import Family, create_child
 from runtime.kernel.mailbox import MailboxSpec
 from runtime.kernel.policy import Backoff, Intensity, Restart, Strategy
 from runtime.kernel.reasons import State, StopKind, StopReason
@@ -47,7 +47,7 @@ class System:
         self.scheduler = Scheduler(self, nursery, slow_after)
         self._nursery = nursery
         self._root = Cell(self, None, _no_actor, name, Options(), None)
-        self._root.family = Family(nursery)
+        self._family = self._root.family = Family(nursery)
         self._root.since = trio.current_time()
         self._root.state = State.RUNNING
         self._left = trio.Event()
@@ -66,7 +66,7 @@ class System:
     ) -> ActorRef[N]:
         """Start a dynamic actor at the top of the tree. See `Actor.spawn`."""
         options = Options(restart, mailbox, grace, intensity, backoff)
-        return self.ref_to(lifecycle.create(self._root, factory, name, options))
+        return self.ref_to(create_child(self._root, factory, name, options))
 
     async def spawn_all(
         self,
@@ -121,7 +121,7 @@ class System:
             await self._left.wait()
             kind = StopKind.CANCELLED if self.cancelled else StopKind.SHUTDOWN
             self._root.reason = StopReason(kind)
-            await lifecycle.stop_children(self._root)
+            await lifecycle.end_family(self._root, self._family)
             self._root.enter(State.STOPPED)
             self.scheduler.close()
             self.events.close()

@@ -41,7 +41,7 @@ class TreeNode(msgspec.Struct, frozen=True):
     peak: int
     handled: int
     restarts: int
-    last_error: BaseException | None
+    last_error: str | None
     uptime: float
     current: str | None
     current_seconds: float
