@@ -35,7 +35,7 @@ from runtime.settings.structs import (
     Settings,
     StorageSettings,
 )
-from runtime.settings.write import settings_schema, settings_toml
+from runtime.settings.write import settings_schema, settings_table, settings_toml
 
 __all__ = [
     "AgentEntry",
@@ -66,5 +66,6 @@ __all__ = [
     "parse_queue_mode",
     "parse_size",
     "settings_schema",
+    "settings_table",
     "settings_toml",
 ]

@@ -79,13 +79,12 @@ def _of_gateway(gateway: GatewaySettings) -> Iterator[Problem]:
             expected="a loopback address such as 127.0.0.1 while there is no token; to let other "
             "machines in, set gateway.token (RUNTIME_GATEWAY__TOKEN)",
         )
-    for name, other in (("tls_certificate", "tls_key"), ("tls_key", "tls_certificate")):
-        if getattr(gateway, name) is not None and getattr(gateway, other) is None:
-            yield Problem(
-                path=f"gateway.{name}",
-                given=shown(getattr(gateway, name)),
-                expected=f"gateway.{other} beside it, or neither",
-            )
+    if gateway.tls_key is not None and gateway.tls_certificate is None:
+        yield Problem(
+            path="gateway.tls_key",
+            given=shown(gateway.tls_key),
+            expected="gateway.tls_certificate beside it, or neither",
+        )
     for place, origin in enumerate(gateway.allowed_origins):
         if not _ORIGIN.fullmatch(origin):
             yield Problem(

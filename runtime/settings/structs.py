@@ -61,7 +61,8 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
         token: what a client has to present; None asks for nothing.
         allowed_origins: web pages that may connect, besides those served by the runtime itself.
         max_frame_bytes: the largest message from a client.
-        tls_certificate, tls_key: PEM files, both or neither.
+        tls_certificate: a PEM file with the certificate chain; serves TLS when set.
+        tls_key: a PEM file with the key, when it is not in ``tls_certificate``.
         max_connections: clients at once.
         handshakes_per_second: new connections from one address.
         handshake_timeout: seconds for a client to say what it wants.

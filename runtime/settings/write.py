@@ -29,6 +29,16 @@ def settings_toml(settings: Settings, origins: Mapping[str, str] | None = None) 
     return "\n\n".join(blocks) + "\n"
 
 
+def settings_table(settings: Settings) -> dict[str, Any]:
+    """The settings as JSON values, written as in a settings file; a secret that is set is ``***``."""
+    table: dict[str, Any] = {name: _values(getattr(settings, name)) for name in SECTIONS}
+    table["agents"] = {
+        name: {"kind": agent.kind, **({} if agent.options is None else _values(agent.options))}
+        for name, agent in settings.agents.items()
+    }
+    return table
+
+
 def settings_schema(agent_kinds: Mapping[str, type[msgspec.Struct]]) -> dict[str, Any]:
     """The JSON Schema of the settings file, for these kinds of agents."""
     definitions: dict[str, Any] = {}
@@ -60,6 +70,14 @@ def written(field_type: object, value: object) -> object:
     if form is not None:
         return form.write(value)
     return msgspec.to_builtins(value, enc_hook=str)
+
+
+def _values(struct: msgspec.Struct) -> dict[str, object]:
+    return {
+        field.encode_name: "***" if is_secret(field.type) and value is not None else value
+        for field in msgspec.structs.fields(struct)
+        for value in (written(field.type, getattr(struct, field.name)),)
+    }
 
 
 def _table(name: str, section: msgspec.Struct, origins: Mapping[str, str]) -> str:
