@@ -1,0 +1,1 @@
+"""Where the truth is kept: the `Store` of operations, its engine on SQLite, and the transcripts."""

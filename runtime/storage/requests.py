@@ -1,0 +1,342 @@
+"""What is asked of a `Store`, and what it answers: frozen, complete, safe to repeat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from runtime.sessions.content import Content
+from runtime.sessions.rows import (
+    DropReason,
+    InboundKind,
+    InboundRow,
+    InboundState,
+    JournalEntry,
+    MessageKey,
+    OutboundRow,
+    QueueOverrides,
+    ReplyAddress,
+    Sender,
+    SessionRow,
+    SessionSpec,
+    TurnError,
+    TurnRow,
+    TurnState,
+    Usage,
+)
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Who works on a session: the instance (a process' run) and the actor's incarnation (D8)."""
+
+    instance: str
+    incarnation: str
+
+
+# -- admission -------------------------------------------------------------------------------------
+
+
+class QueueLimit(msgspec.Struct, frozen=True):
+    """The cap of a session's queue at admission (Q4).
+
+    Args:
+        cap: how many pending messages there may be after this one.
+        drop: ``old``, ``new`` or ``summarize``: which message goes when there are more.
+        notice: what the sender of a dropped message is told, once per burst; None tells nobody.
+    """
+
+    cap: int
+    drop: str
+    notice: str | None = None
+
+
+class NewInbound(msgspec.Struct, frozen=True):
+    """A message to admit.
+
+    Args:
+        id: the id of the row to be.
+        session: the session by id, or what identifies it; then it is made when it does not exist
+            (S6).
+        limit: the queue's cap; None for no cap.
+        refuse_when_full: the caller waits for an answer: raise `QueueFull` and admit nothing, and
+            never drop this message for the cap later (Q4). Such a message has no ``reply_to``.
+        key: what makes it the same message when it comes again; None admits unconditionally.
+        state: ``PENDING``, or ``HELD`` (approval), ``EXPIRED`` (Q6) with a reason.
+        from_person: a person spoke: moves ``last_interaction_at`` (S41).
+        connection: which client connection waits for the answer, for G11.
+    """
+
+    id: str
+    session: str | SessionSpec
+    content: Content
+    kind: InboundKind = InboundKind.CHAT
+    sender: Sender | None = None
+    reply_to: ReplyAddress | None = None
+    key: MessageKey | None = None
+    limit: QueueLimit | None = None
+    refuse_when_full: bool = False
+    trigger: bool = True
+    not_before: int | None = None
+    sent_at: int | None = None
+    state: InboundState = InboundState.PENDING
+    reason: str | None = None
+    from_person: bool = True
+    connection: str | None = None
+
+
+class ChannelOffset(msgspec.Struct, frozen=True):
+    """A channel's polling offset, stored with the messages that it covers (D5)."""
+
+    channel: str
+    account: str
+    value: str
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """What became of one message.
+
+    ``message.state`` tells: pending; or dropped, with drop policy ``new``. With ``duplicate`` the
+    row is the one of the first time. ``dropped`` are the rows that went to make room, ``notices``
+    the outbound rows that tell their senders.
+    """
+
+    session: SessionRow
+    message: InboundRow
+    duplicate: bool = False
+    created_session: bool = False
+    dropped: tuple[InboundRow, ...] = ()
+    notices: tuple[OutboundRow, ...] = ()
+
+
+class Drop(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A message that was refused before it became a row of a session (S32)."""
+
+    reason: DropReason
+    channel: str
+    account: str
+    chat: str
+    sender: str | None = None
+    platform_message_id: str | None = None
+    detail: str | None = None
+
+
+# -- turns -----------------------------------------------------------------------------------------
+
+
+class InterruptedPolicy(msgspec.Struct, frozen=True):
+    """What becomes of messages whose turn the runtime cut off (T5 d).
+
+    Args:
+        retry: run them again; False marks them failed and tells the sender (``on_interrupted =
+            "notify"``).
+        max_tries: after so many tries they are failed.
+    """
+
+    retry: bool = True
+    max_tries: int = 5
+
+
+class SettledTurn(msgspec.Struct, frozen=True):
+    """A turn that was found running without anybody to run it, and what was done (D8).
+
+    ``dropped`` are messages whose session was closed, or got a new epoch, while the turn ran.
+    """
+
+    turn_id: str
+    session_id: str
+    requeued: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+class Awake(msgspec.Struct, frozen=True):
+    """A session taken by a new incarnation of its actor.
+
+    ``session.fence`` is the new fence: writes of an older one are refused. ``pending`` are all rows
+    that wait, in order, those with ``not_before`` and context rows (``trigger=0``) included.
+    ``overflow`` are rows dropped for the cap under ``summarize`` whose line is still owed to the
+    agent.
+    """
+
+    session: SessionRow
+    pending: tuple[InboundRow, ...]
+    overflow: tuple[InboundRow, ...] = ()
+    settled: tuple[SettledTurn, ...] = ()
+
+
+class BeginTurn(msgspec.Struct, frozen=True):
+    """Claim messages for a turn: the rows are claimed and the turn's row is there, or nothing is.
+
+    ``overflow``: ids of dropped rows whose lines go into this prompt; they are not owed again.
+    """
+
+    turn_id: str
+    session_id: str
+    epoch: int
+    fence: int
+    owner: Owner
+    message_ids: tuple[str, ...]
+    overflow: tuple[str, ...] = ()
+
+
+class TurnProgress(msgspec.Struct, frozen=True):
+    """What a running turn has produced since the last time (T3): appended, never rewritten.
+
+    ``n`` counts from 0 within the turn; the same n again is ignored. ``first_event_at`` is stored
+    when given.
+    """
+
+    turn_id: str
+    session_id: str
+    fence: int
+    n: int
+    text: str = ""
+    data: list[dict[str, Any]] | None = None
+    first_event_at: int | None = None
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """What becomes of one claimed message when its turn ends.
+
+    To ``PENDING``: it is tried again, not before ``not_before``; ``count_try`` adds one to its
+    tries.
+    """
+
+    message_id: str
+    state: InboundState
+    reason: str | None = None
+    not_before: int | None = None
+    count_try: bool = False
+
+
+class NewEntry(msgspec.Struct, frozen=True):
+    """A transcript line to append; ignored when the session has one of that id already."""
+
+    id: str
+    role: str
+    content: str
+    ts: int | None = None
+    data: dict[str, Any] | None = None
+
+
+class NewOutbound(msgspec.Struct, frozen=True):
+    """A part of an answer, or a notice, for a push channel."""
+
+    id: str
+    reply_to: ReplyAddress
+    text: str
+    part: int = 0
+    kind: str = "answer"
+
+
+class EndTurn(msgspec.Struct, frozen=True):
+    """The turn commit (D7): everything that the end of a turn changes, in one transaction.
+
+    ``messages`` settles exactly the messages that the turn claimed. One that is to be tried again,
+    but whose session was closed or got a new epoch meanwhile, is dropped instead. ``epoch`` is the
+    turn's own: the end of a turn is committed there also after the session went on to the next. The
+    parts of progress stored for the turn are removed: what is worth keeping is in ``journal``.
+    """
+
+    turn_id: str
+    session_id: str
+    epoch: int
+    fence: int
+    state: TurnState
+    stop_reason: str | None = None
+    error: TurnError | None = None
+    usage: Usage | None = None
+    first_event_at: int | None = None
+    messages: tuple[Settlement, ...] = ()
+    journal: tuple[NewEntry, ...] = ()
+    outbound: tuple[NewOutbound, ...] = ()
+    agent_session_id: str | None = None
+
+
+class EndedTurn(msgspec.Struct, frozen=True):
+    """The committed end of a turn: the lines with their numbers, the rows that are now owed."""
+
+    session: SessionRow
+    journal: tuple[JournalEntry, ...]
+    outbound: tuple[OutboundRow, ...]
+
+
+class DropPending(msgspec.Struct, frozen=True):
+    """Withdraw waiting messages: those named, or all that wait; claimed ones are not touched."""
+
+    session_id: str
+    reason: DropReason
+    message_ids: tuple[str, ...] | None = None
+
+
+class SessionPatch(msgspec.Struct, frozen=True):
+    """Fields of a session to set; `msgspec.UNSET` leaves one as it is (S20).
+
+    Args:
+        last_route: values are trimmed; an empty ``chat`` clears the route, an empty ``account``
+            keeps the old one.
+        updated_at: the row gets the greatest of its old time, this and now.
+    """
+
+    label: str | msgspec.UnsetType | None = msgspec.UNSET
+    display_name: str | msgspec.UnsetType | None = msgspec.UNSET
+    agent_session_id: str | msgspec.UnsetType | None = msgspec.UNSET
+    last_route: ReplyAddress | msgspec.UnsetType | None = msgspec.UNSET
+    queue: QueueOverrides | msgspec.UnsetType = msgspec.UNSET
+    updated_at: int | msgspec.UnsetType = msgspec.UNSET
+
+
+# -- reading ---------------------------------------------------------------------------------------
+
+
+class SessionPage(msgspec.Struct, frozen=True):
+    """Sessions, most recently active first; ``next_cursor`` continues, None at the end."""
+
+    sessions: tuple[SessionRow, ...]
+    next_cursor: str | None = None
+
+
+class JournalExtent(msgspec.Struct, frozen=True):
+    """How many transcript lines an epoch has, and the ``seq`` of the last; 0 for none."""
+
+    count: int
+    last_seq: int
+
+
+class MessageStatus(msgspec.Struct, frozen=True):
+    """Where a message stands, and the turn that carried it last."""
+
+    message: InboundRow
+    turn: TurnRow | None = None
+
+
+class Recovery(msgspec.Struct, frozen=True):
+    """What was found and done when the store was opened (D8)."""
+
+    at: int
+    instance: str
+    settled: tuple[SettledTurn, ...] = ()
+    ambiguous_deliveries: int = 0
+    pending_messages: int = 0
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Whether writes succeed now, and figures for gauges. Sizes in bytes."""
+
+    ready: bool
+    problem: str | None
+    queued_requests: int
+    batches: int
+    database_bytes: int
+    wal_bytes: int
+    free_bytes: int
+
+
+class StoreInfo(msgspec.Struct, frozen=True):
+    """What the store is: for ``doctor`` and ``version``."""
+
+    engine: str
+    engine_version: str
+    schema_version: int
+    location: str

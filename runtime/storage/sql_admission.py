@@ -1,0 +1,329 @@
+"""Admission: what the runtime answers ``accepted`` for is a committed row (D5, Q4, Q7)."""
+
+# ruff: noqa: S608 - what is put into the SQL are constants of this package
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import structs
+
+from runtime.sessions.rows import (
+    DropReason,
+    InboundKind,
+    InboundRow,
+    InboundState,
+    OutboundRow,
+    ReplyAddress,
+    SessionRow,
+)
+from runtime.storage import sql_inbound, sql_outbox, sql_sessions
+from runtime.storage.codec import (
+    INBOUND_COLUMNS,
+    INBOUND_SOURCE,
+    inbound_row,
+    to_json,
+    to_json_or_null,
+)
+from runtime.storage.engine import SqlRow, Transaction
+from runtime.storage.errors import QueueFull, RowTooLarge
+from runtime.storage.requests import (
+    Admitted,
+    ChannelOffset,
+    NewInbound,
+    NewOutbound,
+    QueueLimit,
+)
+
+CONTEXT_ROWS = 50
+"""How many messages that wake nobody a session keeps for its next turn (S31)."""
+
+_COUNTED = "session_id = ? AND state = 'pending' AND trigger = 1 AND kind IN ('chat', 'webhook')"
+_VICTIMS = (
+    f"SELECT {INBOUND_COLUMNS} FROM {INBOUND_SOURCE}"
+    " WHERE inbound.session_id = ? AND inbound.state = 'pending' AND inbound.trigger = 1"
+    " AND inbound.kind IN ('chat', 'webhook') AND inbound.reply_to IS NOT NULL"
+    " ORDER BY inbound.seq LIMIT ?"
+)
+_OLD_CONTEXT = (
+    f"SELECT {INBOUND_COLUMNS} FROM {INBOUND_SOURCE}"
+    " WHERE inbound.session_id = ? AND inbound.state = 'pending' AND inbound.trigger = 0"
+    " ORDER BY inbound.seq DESC LIMIT -1 OFFSET ?"
+)
+_ADMISSIBLE = (InboundState.PENDING, InboundState.HELD, InboundState.EXPIRED)
+_COUNTED_KINDS = (InboundKind.CHAT, InboundKind.WEBHOOK)
+
+
+def admit(
+    transaction: Transaction, messages: Sequence[NewInbound], offset: ChannelOffset | None
+) -> tuple[Admitted, ...]:
+    """Admit messages and store the offset that covers them, as a whole."""
+    admitted = tuple(_admit_one(transaction, message) for message in messages)
+    if offset is not None:
+        transaction.run(
+            "INSERT INTO channel_offsets (channel, account, value, updated_at) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (channel, account)"
+            " DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at",
+            offset.channel,
+            offset.account,
+            offset.value,
+            transaction.now,
+        )
+    return admitted
+
+
+def channel_offset(transaction: Transaction, channel: str, account: str) -> str | None:
+    """The offset stored last."""
+    row = transaction.row(
+        "SELECT value FROM channel_offsets WHERE channel = ? AND account = ?", channel, account
+    )
+    return None if row is None else row[0]
+
+
+def _admit_one(transaction: Transaction, new: NewInbound) -> Admitted:
+    if new.state not in _ADMISSIBLE:
+        raise ValueError(f"a message cannot be admitted as {new.state}")
+    first = _first_time(transaction, new)
+    if first is not None:
+        session = sql_sessions.existing(transaction, first.session_id)
+        return Admitted(session, first, duplicate=True)
+    if isinstance(new.session, str):
+        session, created = sql_sessions.active(transaction, new.session), False
+    else:
+        session, created = sql_sessions.resolve(transaction, new.session)
+    room = _make_room(transaction, session, new)
+    seq, noticed = _counters(transaction, session.id)
+    message = _insert(transaction, session, new, seq + 1, room.refused)
+    notices: tuple[OutboundRow, ...] = ()
+    if room.notice is not None and not noticed:
+        notices = (_notify(transaction, session, room.notice),)
+    session = _touch(transaction, session, new, bool(notices))
+    return Admitted(
+        session,
+        message,
+        created_session=created,
+        dropped=room.dropped + _trim_context(transaction, new, session.id),
+        notices=notices,
+    )
+
+
+def _first_time(transaction: Transaction, new: NewInbound) -> InboundRow | None:
+    """The row of the same message when it came before (D5), or of the same request repeated."""
+    if new.key is not None:
+        key = new.key
+        found = transaction.row(
+            "SELECT inbound_id FROM message_keys WHERE channel = ? AND account = ? AND chat = ?"
+            " AND message_id = ? AND version = ?",
+            key.channel,
+            key.account,
+            key.chat,
+            key.message_id,
+            key.version,
+        )
+        if found is not None:
+            return sql_inbound.by_id(transaction, found[0])
+    return sql_inbound.by_id(transaction, new.id)
+
+
+# -- the cap ---------------------------------------------------------------------------------------
+
+
+class _Room:
+    """What the cap did: which rows went, whether the newcomer itself is refused, who is told."""
+
+    __slots__ = ("dropped", "notice", "refused")
+
+    def __init__(
+        self,
+        dropped: tuple[InboundRow, ...] = (),
+        refused: bool = False,
+        notice: tuple[ReplyAddress, str] | None = None,
+    ) -> None:
+        self.dropped = dropped
+        self.refused = refused
+        self.notice = notice
+
+
+def _make_room(transaction: Transaction, session: SessionRow, new: NewInbound) -> _Room:
+    """Apply the cap (Q4).
+
+    Only messages that wake the agent and come from outside count: scheduled tasks and answers to
+    the agent's questions neither fill the queue nor fall out of it. A row without a reply address
+    belongs to a caller who waits, and is never dropped; where such rows alone fill the queue, the
+    newcomer goes.
+    """
+    limit = new.limit
+    counted = new.trigger and new.kind in _COUNTED_KINDS and new.state is InboundState.PENDING
+    if limit is None or not counted:
+        return _Room()
+    row = transaction.row(f"SELECT count(*) FROM inbound WHERE {_COUNTED}", session.id)
+    waiting = 0 if row is None else int(row[0])
+    excess = waiting + 1 - limit.cap
+    if excess <= 0:
+        return _Room()
+    if new.refuse_when_full:
+        raise QueueFull(
+            f"{waiting} messages wait in this session and {limit.cap} are allowed. "
+            "Nothing was accepted; send it again when an answer has come."
+        )
+    victims: list[InboundRow] = []
+    if limit.drop != "new":
+        found = transaction.rows(_VICTIMS, session.id, excess)
+        victims = [inbound_row(each) for each in found]
+    if new.reply_to is not None and len(victims) < excess:
+        return _Room(refused=True, notice=_notice(limit, new.reply_to))
+    dropped = tuple(sql_inbound.drop_row(transaction, victim, DropReason.CAP) for victim in victims)
+    if limit.drop == "summarize":
+        _owe_lines(transaction, session.id, dropped, limit.cap)
+    told = dropped[0].reply_to if dropped else None
+    return _Room(dropped=dropped, notice=_notice(limit, told))
+
+
+def _notice(limit: QueueLimit, address: ReplyAddress | None) -> tuple[ReplyAddress, str] | None:
+    return None if limit.notice is None or address is None else (address, limit.notice)
+
+
+def _owe_lines(
+    transaction: Transaction, session_id: str, dropped: Sequence[InboundRow], cap: int
+) -> None:
+    """Remember that dropped messages leave a line before the next prompt, at most ``cap`` lines."""
+    for row in dropped:
+        transaction.run("UPDATE inbound SET line_owed = 1 WHERE id = ?", row.id)
+    transaction.run(
+        "UPDATE inbound SET line_owed = 0 WHERE session_id = ?1 AND line_owed = 1 AND seq <= ("
+        " SELECT seq FROM inbound WHERE session_id = ?1 AND line_owed = 1"
+        " ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
+        session_id,
+        max(cap, 0),
+    )
+
+
+def _notify(
+    transaction: Transaction, session: SessionRow, notice: tuple[ReplyAddress, str]
+) -> OutboundRow:
+    address, text = notice
+    outbound = NewOutbound(transaction.ids.new(), address, text, kind="notice")
+    return sql_outbox.insert(transaction, session.id, None, outbound)
+
+
+def _trim_context(
+    transaction: Transaction, new: NewInbound, session_id: str
+) -> tuple[InboundRow, ...]:
+    """Let the oldest context rows go when there are more than the agent will read (S31)."""
+    if new.trigger:
+        return ()
+    rows = transaction.rows(_OLD_CONTEXT, session_id, CONTEXT_ROWS)
+    return tuple(
+        sql_inbound.drop_row(transaction, inbound_row(row), DropReason.CAP) for row in rows
+    )
+
+
+# -- the row ---------------------------------------------------------------------------------------
+
+
+def _counters(transaction: Transaction, session_id: str) -> tuple[int, bool]:
+    row = transaction.row("SELECT inbound_seq, cap_noticed FROM sessions WHERE id = ?", session_id)
+    values: SqlRow = row if row is not None else (0, 0)
+    return int(values[0]), bool(values[1])
+
+
+def _insert(
+    transaction: Transaction, session: SessionRow, new: NewInbound, seq: int, refused: bool
+) -> InboundRow:
+    state = InboundState.DROPPED if refused else new.state
+    waits = state in (InboundState.PENDING, InboundState.HELD)
+    row = InboundRow(
+        id=new.id,
+        session_id=session.id,
+        epoch=session.epoch,
+        seq=seq,
+        kind=new.kind,
+        state=state,
+        content=new.content,
+        admitted_at=transaction.now,
+        sender=new.sender,
+        reply_to=new.reply_to,
+        trigger=new.trigger,
+        not_before=new.not_before,
+        reason=DropReason.CAP.value if refused else new.reason,
+        sent_at=new.sent_at,
+        finished_at=None if waits else transaction.now,
+        connection=new.connection,
+    )
+    content, sender, address = (
+        to_json(row.content),
+        *map(to_json_or_null, (row.sender, row.reply_to)),
+    )
+    _check_budget(transaction, {"content": content, "sender": sender, "reply_to": address})
+    transaction.run(
+        "INSERT INTO inbound (id, session_id, epoch, seq, kind, state, content, sender, reply_to,"
+        " trigger, not_before, reason, sent_at, admitted_at, finished_at, connection)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        row.id,
+        row.session_id,
+        row.epoch,
+        row.seq,
+        row.kind,
+        row.state,
+        content,
+        sender,
+        address,
+        int(row.trigger),
+        row.not_before,
+        row.reason,
+        row.sent_at,
+        row.admitted_at,
+        row.finished_at,
+        row.connection,
+    )
+    if new.key is not None:
+        key = new.key
+        transaction.run(
+            "INSERT INTO message_keys (channel, account, chat, message_id, version, inbound_id,"
+            " created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            key.channel,
+            key.account,
+            key.chat,
+            key.message_id,
+            key.version,
+            row.id,
+            transaction.now,
+        )
+    return row
+
+
+def _check_budget(transaction: Transaction, fields: dict[str, str | None]) -> None:
+    sizes = {name: len(text.encode()) for name, text in fields.items() if text is not None}
+    total, budget = sum(sizes.values()), transaction.limits.message_bytes
+    if total > budget:
+        largest = max(sizes, key=lambda name: sizes[name])
+        raise RowTooLarge(
+            f"The message's `{largest}` has {sizes[largest]} bytes; the whole message has {total}, "
+            f"and {budget} are allowed. Send less, or send it as a file."
+        )
+
+
+def _touch(
+    transaction: Transaction, session: SessionRow, new: NewInbound, noticed: bool
+) -> SessionRow:
+    """Bring the session's counter, times and notice of the burst up to date."""
+    now = transaction.now
+    interaction = session.last_interaction_at
+    if new.from_person:
+        interaction = max(interaction or 0, now)
+    touched = structs.replace(
+        session,
+        updated_at=max(session.updated_at, now),
+        last_active_at=max(session.last_active_at or 0, now),
+        last_interaction_at=interaction,
+    )
+    transaction.run(
+        "UPDATE sessions SET inbound_seq = inbound_seq + 1, updated_at = ?, last_active_at = ?,"
+        " last_interaction_at = ?, cap_noticed = max(cap_noticed, ?) WHERE id = ?",
+        touched.updated_at,
+        touched.last_active_at,
+        touched.last_interaction_at,
+        int(noticed),
+        session.id,
+    )
+    return touched

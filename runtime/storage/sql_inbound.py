@@ -1,0 +1,146 @@
+"""Inbound rows: what waits, what is due, what is withdrawn, where a message stands (D6)."""
+
+# ruff: noqa: S608 - what is put into the SQL are constants of this package
+
+from __future__ import annotations
+
+from msgspec import structs
+
+from runtime.sessions.rows import DropReason, InboundRow, InboundState
+from runtime.storage.codec import (
+    INBOUND_COLUMNS,
+    INBOUND_SOURCE,
+    TURN_COLUMNS,
+    inbound_row,
+    turn_row,
+)
+from runtime.storage.engine import Transaction
+from runtime.storage.requests import Drop, DropPending, MessageStatus
+
+_BY_ID = f"SELECT {INBOUND_COLUMNS} FROM {INBOUND_SOURCE} WHERE inbound.id = ?"
+_PENDING = (
+    f"SELECT {INBOUND_COLUMNS} FROM {INBOUND_SOURCE}"
+    " WHERE inbound.session_id = ? AND inbound.state = 'pending' ORDER BY inbound.seq"
+)
+_HELD = (
+    f"SELECT {INBOUND_COLUMNS} FROM {INBOUND_SOURCE}"
+    " WHERE inbound.session_id = ? AND inbound.state = 'held' ORDER BY inbound.seq"
+)
+_OWED = (
+    f"SELECT {INBOUND_COLUMNS} FROM {INBOUND_SOURCE}"
+    " WHERE inbound.session_id = ? AND inbound.line_owed = 1 ORDER BY inbound.seq"
+)
+_DUE = (
+    "SELECT session_id FROM inbound WHERE state = 'pending' AND trigger = 1"
+    " AND coalesce(not_before, admitted_at) <= ? ORDER BY coalesce(not_before, admitted_at)"
+)
+
+
+def by_id(transaction: Transaction, message_id: str) -> InboundRow | None:
+    """One message."""
+    row = transaction.row(_BY_ID, message_id)
+    return None if row is None else inbound_row(row)
+
+
+def pending(transaction: Transaction, session_id: str) -> tuple[InboundRow, ...]:
+    """All that waits in a session, in order."""
+    return tuple(map(inbound_row, transaction.rows(_PENDING, session_id)))
+
+
+def owed(transaction: Transaction, session_id: str) -> tuple[InboundRow, ...]:
+    """The dropped messages whose line is owed to the agent, in order (Q4)."""
+    return tuple(map(inbound_row, transaction.rows(_OWED, session_id)))
+
+
+def due_sessions(transaction: Transaction, limit: int) -> tuple[str, ...]:
+    """Sessions with a message whose time has come, by that time."""
+    found: dict[str, None] = {}
+    for (session_id,) in transaction.stream(_DUE, transaction.now):
+        found[session_id] = None
+        if len(found) == limit:
+            break
+    return tuple(found)
+
+
+def status(transaction: Transaction, message_id: str) -> MessageStatus | None:
+    """Where a message stands, with the turn that carried it last."""
+    message = by_id(transaction, message_id)
+    if message is None:
+        return None
+    row = transaction.row(
+        f"SELECT {TURN_COLUMNS} FROM turns WHERE id = ?",
+        message.turn_id,
+    )
+    return MessageStatus(message, None if row is None else turn_row(row))
+
+
+def drop_row(transaction: Transaction, row: InboundRow, reason: str) -> InboundRow:
+    """Drop one message and give its row; past its time it is ``expired``, else ``dropped``."""
+    state = InboundState.EXPIRED if reason == DropReason.EXPIRED else InboundState.DROPPED
+    transaction.run(
+        "UPDATE inbound SET state = ?, reason = ?, finished_at = ? WHERE id = ?",
+        state,
+        reason,
+        transaction.now,
+        row.id,
+    )
+    return structs.replace(row, state=state, reason=reason, finished_at=transaction.now)
+
+
+def withdraw_all(
+    transaction: Transaction, session_id: str, reason: DropReason, *, held: bool = False
+) -> tuple[InboundRow, ...]:
+    """Drop all that waits in a session; with ``held`` also what waits for approval.
+
+    The lines that earlier drops still owe to the agent are forgotten too.
+    """
+    rows = pending(transaction, session_id)
+    if held:
+        rows += tuple(map(inbound_row, transaction.rows(_HELD, session_id)))
+    transaction.run(
+        "UPDATE inbound SET line_owed = 0 WHERE session_id = ? AND line_owed = 1", session_id
+    )
+    return tuple(drop_row(transaction, row, reason) for row in rows)
+
+
+def withdraw(transaction: Transaction, request: DropPending) -> tuple[InboundRow, ...]:
+    """Withdraw waiting messages (H3): some, or all, which raises the queue's generation."""
+    if request.message_ids is None:
+        rows = withdraw_all(transaction, request.session_id, request.reason)
+        transaction.run(
+            "UPDATE sessions SET generation = generation + 1, updated_at = max(updated_at, ?)"
+            " WHERE id = ?",
+            transaction.now,
+            request.session_id,
+        )
+        return rows
+    found = (by_id(transaction, message_id) for message_id in dict.fromkeys(request.message_ids))
+    return tuple(
+        drop_row(transaction, row, request.reason)
+        for row in found
+        if row is not None
+        and row.session_id == request.session_id
+        and row.state is InboundState.PENDING
+    )
+
+
+def record_drop(transaction: Transaction, drop: Drop) -> None:
+    """Record a message that never became a row (S32)."""
+    transaction.run(
+        "INSERT INTO drops (at, reason, channel, account, chat, sender, platform_message_id,"
+        " detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        transaction.now,
+        drop.reason,
+        drop.channel,
+        drop.account,
+        drop.chat,
+        drop.sender,
+        drop.platform_message_id,
+        drop.detail,
+    )
+
+
+def count_pending(transaction: Transaction) -> int:
+    """How many messages wait in all sessions."""
+    row = transaction.row("SELECT count(*) FROM inbound WHERE state = 'pending'")
+    return 0 if row is None else int(row[0])

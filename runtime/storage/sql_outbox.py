@@ -1,0 +1,175 @@
+"""Outbound rows: what is owed to push channels, and what became of it (O1–O5)."""
+
+# ruff: noqa: S608 - what is put into the SQL are constants of this package
+
+from __future__ import annotations
+
+from runtime.sessions.rows import OutboundRow
+from runtime.storage import sql_sessions
+from runtime.storage.codec import OUTBOUND_COLUMNS, outbound_row, to_json
+from runtime.storage.engine import Transaction
+from runtime.storage.errors import UnknownMessage
+from runtime.storage.requests import NewOutbound
+
+_BY_ID = f"SELECT {OUTBOUND_COLUMNS} FROM outbound WHERE id = ?"
+_HEADS = """
+    WITH RECURSIVE heads (conversation, n) AS (
+        SELECT * FROM (
+            SELECT conversation, n FROM outbound
+            WHERE channel = ?1 AND account = ?2 AND state IN ('pending', 'attempting')
+            ORDER BY conversation, n LIMIT 1
+        )
+        UNION ALL
+        SELECT next.conversation, next.n FROM heads JOIN outbound AS next ON next.n = (
+            SELECT n FROM outbound
+            WHERE channel = ?1 AND account = ?2 AND conversation > heads.conversation
+                AND state IN ('pending', 'attempting')
+            ORDER BY conversation, n LIMIT 1
+        )
+    )"""
+_DUE = (
+    f"{_HEADS} SELECT {OUTBOUND_COLUMNS} FROM outbound"
+    " WHERE n IN (SELECT n FROM heads) AND state = 'pending' AND coalesce(not_before, 0) <= ?3"
+    " ORDER BY n LIMIT ?4"
+)
+_NEXT_DUE = (
+    f"{_HEADS} SELECT min(coalesce(not_before, created_at)) FROM outbound"
+    " WHERE n IN (SELECT n FROM heads) AND state = 'pending'"
+)
+
+
+def by_id(transaction: Transaction, outbound_id: str) -> OutboundRow | None:
+    """One row."""
+    row = transaction.row(_BY_ID, outbound_id)
+    return None if row is None else outbound_row(row)
+
+
+def insert(
+    transaction: Transaction, session_id: str, turn_id: str | None, new: NewOutbound
+) -> OutboundRow:
+    """Owe something to a push channel; the row of the first time when it was owed already."""
+    present = by_id(transaction, new.id)
+    if present is not None:
+        return present
+    address = new.reply_to
+    transaction.run(
+        "INSERT INTO outbound (id, session_id, turn_id, part, kind, channel, account, conversation,"
+        " reply_to, text, state, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?)",
+        new.id,
+        session_id,
+        turn_id,
+        new.part,
+        new.kind,
+        address.channel,
+        address.account,
+        address.conversation,
+        to_json(address),
+        new.text,
+        transaction.now,
+    )
+    return _existing(transaction, new.id)
+
+
+def notify(transaction: Transaction, session_id: str, new: NewOutbound) -> OutboundRow:
+    """Owe a notice outside of any turn."""
+    sql_sessions.existing(transaction, session_id)
+    return insert(transaction, session_id, None, new)
+
+
+def due(
+    transaction: Transaction, channel: str, account: str, limit: int
+) -> tuple[OutboundRow, ...]:
+    """The heads of an account's conversations whose time has come, oldest first (O3).
+
+    A conversation's head is found by skipping from one to the next in the index of unfinished rows,
+    so that the cost follows the conversations that wait and not the rows behind their heads.
+    """
+    rows = transaction.rows(_DUE, channel, account, transaction.now, limit)
+    return tuple(map(outbound_row, rows))
+
+
+def next_due(transaction: Transaction, channel: str, account: str) -> int | None:
+    """When the earliest pending head becomes due, in ms since 1970."""
+    row = transaction.row(_NEXT_DUE, channel, account)
+    return None if row is None else row[0]
+
+
+def attempt(transaction: Transaction, outbound_id: str) -> OutboundRow | None:
+    """``pending → attempting`` (O1)."""
+    row = transaction.row(
+        "UPDATE outbound SET state = 'attempting', attempts = attempts + 1, attempted_at = ?"
+        f" WHERE id = ? AND state = 'pending' RETURNING {OUTBOUND_COLUMNS}",
+        transaction.now,
+        outbound_id,
+    )
+    return None if row is None else outbound_row(row)
+
+
+def delivered(transaction: Transaction, outbound_id: str, platform_message_id: str | None) -> None:
+    """``attempting → delivered``."""
+    _existing(transaction, outbound_id)
+    transaction.run(
+        "UPDATE outbound SET state = 'delivered', platform_message_id = ?, error = NULL,"
+        " finished_at = ? WHERE id = ? AND state = 'attempting'",
+        platform_message_id,
+        transaction.now,
+        outbound_id,
+    )
+
+
+def retry(
+    transaction: Transaction, outbound_id: str, not_before: int, error: str, ambiguous: bool
+) -> None:
+    """``attempting → pending``. Once ambiguous, a row stays so."""
+    _existing(transaction, outbound_id)
+    transaction.run(
+        "UPDATE outbound SET state = 'pending', not_before = ?, error = ?,"
+        " ambiguous = max(ambiguous, ?) WHERE id = ? AND state = 'attempting'",
+        not_before,
+        error,
+        int(ambiguous),
+        outbound_id,
+    )
+
+
+def failed(transaction: Transaction, outbound_id: str, error: str) -> None:
+    """``attempting → failed``; without the first part of an answer the others are not sent (R5)."""
+    row = _existing(transaction, outbound_id)
+    changed = transaction.row(
+        "UPDATE outbound SET state = 'failed', error = ?, finished_at = ?"
+        " WHERE id = ? AND state = 'attempting' RETURNING n",
+        error,
+        transaction.now,
+        outbound_id,
+    )
+    if changed is None or row.part != 0 or row.turn_id is None:
+        return
+    address = row.reply_to
+    transaction.run(
+        "UPDATE outbound SET state = 'abandoned', error = 'the first part failed', finished_at = ?"
+        " WHERE channel = ? AND account = ? AND conversation = ?"
+        " AND state IN ('pending', 'attempting') AND state = 'pending'"
+        " AND turn_id = ? AND kind = ? AND part > 0",
+        transaction.now,
+        address.channel,
+        address.account,
+        address.conversation,
+        row.turn_id,
+        row.kind,
+    )
+
+
+def mark_ambiguous(transaction: Transaction) -> int:
+    """Attempts that nobody finished become pending and ambiguous (O2); how many there were."""
+    rows = transaction.rows(
+        "UPDATE outbound SET state = 'pending', ambiguous = 1"
+        " WHERE state IN ('pending', 'attempting') AND state = 'attempting' RETURNING n"
+    )
+    return len(rows)
+
+
+def _existing(transaction: Transaction, outbound_id: str) -> OutboundRow:
+    row = by_id(transaction, outbound_id)
+    if row is None:
+        raise UnknownMessage(f"There is no delivery {outbound_id}.")
+    return row

@@ -1,0 +1,308 @@
+"""Turns: claim, progress, commit (T1, T3, D7, D8)."""
+
+# ruff: noqa: S608 - what is put into the SQL are constants of this package
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import structs
+
+from runtime.sessions.rows import (
+    DropReason,
+    InboundState,
+    OutboundRow,
+    SessionRow,
+    SessionStatus,
+    TurnRow,
+    TurnState,
+    Usage,
+)
+from runtime.storage import sql_journal, sql_outbox, sql_sessions
+from runtime.storage.codec import TURN_COLUMNS, to_json, to_json_or_null, turn_row
+from runtime.storage.engine import Transaction
+from runtime.storage.errors import (
+    NotPending,
+    StaleFence,
+    TurnRunning,
+    UnknownTurn,
+)
+from runtime.storage.requests import (
+    BeginTurn,
+    EndedTurn,
+    EndTurn,
+    Settlement,
+    TurnProgress,
+)
+
+_BY_ID = f"SELECT {TURN_COLUMNS} FROM turns WHERE id = ?"
+_ENDINGS = (
+    InboundState.PENDING,
+    InboundState.DONE,
+    InboundState.FAILED,
+    InboundState.DROPPED,
+    InboundState.EXPIRED,
+)
+
+
+def begin(transaction: Transaction, request: BeginTurn) -> TurnRow:
+    """Claim messages for a turn, all or none."""
+    session = sql_sessions.active(transaction, request.session_id)
+    _check_fence(transaction, session, request.fence)
+    present = transaction.row(_BY_ID, request.turn_id)
+    if present is not None:
+        return turn_row(present)
+    if session.epoch != request.epoch:
+        raise StaleFence(
+            f"The session {session.id} is in epoch {session.epoch}, not {request.epoch}."
+        )
+    running = transaction.row(
+        "SELECT id FROM turns WHERE session_id = ? AND state = 'running'", session.id
+    )
+    if running is not None:
+        raise TurnRunning(f"The turn {running[0]} of the session {session.id} has not ended.")
+    turn = TurnRow(
+        id=request.turn_id,
+        session_id=session.id,
+        epoch=session.epoch,
+        state=TurnState.RUNNING,
+        started_at=transaction.now,
+        message_ids=request.message_ids,
+        tries=max((_claim(transaction, request, each) for each in request.message_ids), default=0),
+    )
+    transaction.run(
+        "INSERT INTO turns (id, session_id, epoch, state, tries, message_ids, overflow, instance,"
+        " incarnation, fence, started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        turn.id,
+        turn.session_id,
+        turn.epoch,
+        turn.state,
+        turn.tries,
+        to_json(turn.message_ids),
+        to_json(request.overflow),
+        request.owner.instance,
+        request.owner.incarnation,
+        request.fence,
+        turn.started_at,
+    )
+    _set_owed(transaction, session.id, request.overflow, owed=False)
+    transaction.run(
+        "UPDATE sessions SET cap_noticed = 0, updated_at = max(updated_at, ?1),"
+        " last_active_at = max(coalesce(last_active_at, 0), ?1) WHERE id = ?2",
+        transaction.now,
+        session.id,
+    )
+    return turn
+
+
+def save_progress(transaction: Transaction, progress: TurnProgress) -> None:
+    """Keep what a running turn has said (T3). Of a turn that has ended it is ignored."""
+    session = sql_sessions.existing(transaction, progress.session_id)
+    _check_fence(transaction, session, progress.fence)
+    turn = _existing(transaction, progress.turn_id, progress.session_id)
+    if turn.state is not TurnState.RUNNING:
+        return
+    transaction.run(
+        "INSERT INTO turn_progress (turn_id, n, at, text, data) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (turn_id, n) DO NOTHING",
+        progress.turn_id,
+        progress.n,
+        transaction.now,
+        progress.text,
+        to_json_or_null(progress.data),
+    )
+    if progress.first_event_at is not None:
+        transaction.run(
+            "UPDATE turns SET first_event_at = coalesce(first_event_at, ?) WHERE id = ?",
+            progress.first_event_at,
+            progress.turn_id,
+        )
+
+
+def end(transaction: Transaction, request: EndTurn) -> EndedTurn:
+    """The turn commit (D7); repeated, it answers the same."""
+    if request.state is TurnState.RUNNING:
+        raise ValueError("a turn cannot end as running")
+    session = sql_sessions.existing(transaction, request.session_id)
+    _check_fence(transaction, session, request.fence)
+    turn = _existing(transaction, request.turn_id, request.session_id)
+    if turn.epoch != request.epoch:
+        raise StaleFence(f"The turn {turn.id} is of epoch {turn.epoch}, not {request.epoch}.")
+    if turn.state is not TurnState.RUNNING:
+        return _ended_before(transaction, session, request)
+    _settle(transaction, session, turn, request.messages)
+    lines = sql_journal.append(transaction, session, turn.epoch, turn.id, request.journal)
+    outbound = tuple(
+        sql_outbox.insert(transaction, session.id, turn.id, each) for each in request.outbound
+    )
+    finish(
+        transaction,
+        structs.replace(
+            turn,
+            state=request.state,
+            stop_reason=request.stop_reason,
+            error=request.error,
+            usage=request.usage,
+            first_event_at=turn.first_event_at or request.first_event_at,
+        ),
+    )
+    _update_session(transaction, session, request)
+    return EndedTurn(sql_sessions.existing(transaction, session.id), lines, outbound)
+
+
+def finish(transaction: Transaction, turn: TurnRow) -> None:
+    """Write how a turn ended and forget its progress."""
+    transaction.run(
+        "UPDATE turns SET state = ?, ended_at = ?, stop_reason = ?, error = ?, usage = ?,"
+        " first_event_at = ? WHERE id = ?",
+        turn.state,
+        transaction.now,
+        turn.stop_reason,
+        to_json_or_null(turn.error),
+        to_json_or_null(turn.usage),
+        turn.first_event_at,
+        turn.id,
+    )
+    transaction.run("DELETE FROM turn_progress WHERE turn_id = ?", turn.id)
+
+
+def withdrawn_because(session: SessionRow, epoch: int) -> DropReason | None:
+    """Why a message of this epoch cannot wait any more, if so: it has no queue to go back to."""
+    if session.status is not SessionStatus.ACTIVE:
+        return DropReason.CLOSED
+    return DropReason.RESET if epoch != session.epoch else None
+
+
+def requeue(
+    transaction: Transaction, message_id: str, count_try: bool, not_before: int | None
+) -> None:
+    """Put a claimed message back into its queue."""
+    transaction.run(
+        "UPDATE inbound SET state = 'pending', tries = tries + ?, not_before = ?, reason = NULL"
+        " WHERE id = ?",
+        int(count_try),
+        not_before,
+        message_id,
+    )
+
+
+def owe_overflow_again(transaction: Transaction, turn: TurnRow) -> None:
+    """A turn whose messages run again carries the lines of dropped messages again (Q4)."""
+    row = transaction.row("SELECT overflow FROM turns WHERE id = ?", turn.id)
+    if row is not None:
+        transaction.run(
+            "UPDATE inbound SET line_owed = 1"
+            " WHERE id IN (SELECT value FROM json_each(?)) AND session_id = ?",
+            row[0],
+            turn.session_id,
+        )
+
+
+def _settle(
+    transaction: Transaction, session: SessionRow, turn: TurnRow, messages: Sequence[Settlement]
+) -> None:
+    """Decide every message that the turn claimed: none may be left without an owner."""
+    named = [settlement.message_id for settlement in messages]
+    if sorted(named) != sorted(turn.message_ids):
+        raise ValueError(
+            f"the end of turn {turn.id} must settle exactly the messages that it claimed"
+        )
+    requeued = False
+    for settlement in messages:
+        if settlement.state not in _ENDINGS:
+            raise ValueError(f"a claimed message cannot be settled as {settlement.state}")
+        state, reason = settlement.state, settlement.reason
+        if state is InboundState.PENDING:
+            withdrawn = withdrawn_because(session, turn.epoch)
+            if withdrawn is None:
+                requeue(
+                    transaction,
+                    settlement.message_id,
+                    settlement.count_try,
+                    settlement.not_before,
+                )
+                requeued = True
+                continue
+            state, reason = InboundState.DROPPED, withdrawn
+        transaction.run(
+            "UPDATE inbound SET state = ?, reason = ?, tries = tries + ?, finished_at = ?"
+            " WHERE id = ?",
+            state,
+            reason,
+            int(settlement.count_try),
+            transaction.now,
+            settlement.message_id,
+        )
+    if requeued:
+        owe_overflow_again(transaction, turn)
+
+
+def _claim(transaction: Transaction, request: BeginTurn, message_id: str) -> int:
+    """Claim one message; how often it was tried before."""
+    row = transaction.row(
+        "UPDATE inbound SET state = 'claimed', turn_id = ?, claim_generation = ?, claimed_at = ?"
+        " WHERE id = ? AND session_id = ? AND state = 'pending' RETURNING tries",
+        request.turn_id,
+        request.fence,
+        transaction.now,
+        message_id,
+        request.session_id,
+    )
+    if row is None:
+        raise NotPending(f"The message {message_id} does not wait in this session any more.")
+    return int(row[0])
+
+
+def _set_owed(
+    transaction: Transaction, session_id: str, message_ids: Sequence[str], *, owed: bool
+) -> None:
+    if message_ids:
+        transaction.run(
+            "UPDATE inbound SET line_owed = ?"
+            " WHERE id IN (SELECT value FROM json_each(?)) AND session_id = ?",
+            int(owed),
+            to_json(message_ids),
+            session_id,
+        )
+
+
+def _update_session(transaction: Transaction, session: SessionRow, request: EndTurn) -> None:
+    usage = request.usage if request.usage is not None else Usage()
+    agent_session_id = session.agent_session_id
+    if request.agent_session_id is not None and request.epoch == session.epoch:
+        agent_session_id = request.agent_session_id
+    transaction.run(
+        "UPDATE sessions SET input_tokens = input_tokens + ?, output_tokens = output_tokens + ?,"
+        " total_tokens = total_tokens + ?, context_tokens = ?, agent_session_id = ?,"
+        " last_active_at = max(coalesce(last_active_at, 0), ?), updated_at = max(updated_at, ?)"
+        " WHERE id = ?",
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.total_tokens,
+        usage.context_tokens or session.usage.context_tokens,
+        agent_session_id,
+        transaction.now,
+        transaction.now,
+        session.id,
+    )
+
+
+def _ended_before(transaction: Transaction, session: SessionRow, request: EndTurn) -> EndedTurn:
+    lines = sql_journal.lines_of(transaction, session.id, (each.id for each in request.journal))
+    found = (sql_outbox.by_id(transaction, each.id) for each in request.outbound)
+    outbound: tuple[OutboundRow, ...] = tuple(row for row in found if row is not None)
+    return EndedTurn(session, lines, outbound)
+
+
+def _existing(transaction: Transaction, turn_id: str, session_id: str) -> TurnRow:
+    row = transaction.row(_BY_ID, turn_id)
+    if row is None or row[1] != session_id:
+        raise UnknownTurn(f"There is no turn {turn_id} in the session {session_id}.")
+    return turn_row(row)
+
+
+def _check_fence(transaction: Transaction, session: SessionRow, fence: int) -> None:
+    if session.fence != fence:
+        raise StaleFence(
+            f"The session {session.id} has a newer owner (fence {session.fence}, not {fence})."
+        )

@@ -1,0 +1,413 @@
+"""The store on SQLite, embedded: the default engine (D1).
+
+`open_sqlite` works on a data directory with one writer thread and a few readers; `open_memory` runs
+the very same statements inline on a database in memory, for tests on a virtual clock. The SQL is in
+the ``sql_*`` modules, one function per operation; here each operation is handed to where it runs.
+"""
+
+# ruff: noqa: D102 - the operations are described where they are declared, in `Store`
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import apsw
+import msgspec
+import trio
+
+from runtime.sessions.rows import (
+    InboundRow,
+    JournalEntry,
+    OutboundRow,
+    SessionRow,
+    SessionSpec,
+    SessionStatus,
+    TurnRow,
+)
+from runtime.storage import (
+    sql_admission,
+    sql_inbound,
+    sql_journal,
+    sql_outbox,
+    sql_sessions,
+    sql_settle,
+    sql_turns,
+)
+from runtime.storage.engine import Engine, Limits, Operation, Transaction
+from runtime.storage.errors import StoreUnavailable
+from runtime.storage.migrations import Migration, bundled
+from runtime.storage.opening import open_directory, open_memory_database
+from runtime.storage.reader import Readers
+from runtime.storage.requests import (
+    Admitted,
+    Awake,
+    BeginTurn,
+    ChannelOffset,
+    Drop,
+    DropPending,
+    EndedTurn,
+    EndTurn,
+    Health,
+    InterruptedPolicy,
+    JournalExtent,
+    MessageStatus,
+    NewInbound,
+    NewOutbound,
+    Owner,
+    Recovery,
+    SessionPage,
+    SessionPatch,
+    StoreInfo,
+    TurnProgress,
+)
+from runtime.storage.store import Store
+from runtime.storage.writer import GroupCommit, Inline
+
+T = TypeVar("T")
+
+PAGE_LIMIT = 1_000
+"""How many rows one question may ask for at most."""
+
+
+class Writes(Protocol):
+    """Where operations that write run."""
+
+    @property
+    def queued(self) -> int: ...
+
+    async def write(self, operation: Operation[T]) -> T: ...
+
+    async def chore(self, function: Callable[[], T]) -> T: ...
+
+    async def aclose(self) -> None: ...
+
+
+class Reads(Protocol):
+    """Where operations that only read run."""
+
+    async def read(self, operation: Operation[T]) -> T: ...
+
+    async def aclose(self) -> None: ...
+
+
+class _Sizes(msgspec.Struct, frozen=True):
+    """What was measured last, in bytes."""
+
+    database: int = 0
+    log: int = 0
+    free: int = 0
+
+
+class SqliteStore(Store):
+    """The operations of `Store` on one engine. Made by `open_sqlite` and `open_memory`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        writes: Writes,
+        reads: Reads,
+        info: StoreInfo,
+        measure: Callable[[], _Sizes],
+        sizes: _Sizes,
+    ) -> None:
+        self._engine = engine
+        self._writes = writes
+        self._reads = reads
+        self._info = info
+        self._measure = measure
+        self._sizes = sizes
+
+    @property
+    def info(self) -> StoreInfo:
+        return self._info
+
+    def health(self) -> Health:
+        problem = self._engine.problem
+        return Health(
+            ready=problem is None,
+            problem=problem,
+            queued_requests=self._writes.queued,
+            batches=self._engine.batches,
+            database_bytes=self._sizes.database,
+            wal_bytes=self._sizes.log,
+            free_bytes=self._sizes.free,
+        )
+
+    async def probe(self) -> Health:
+        with contextlib.suppress(StoreUnavailable):
+            await self._writes.write(_probe)
+        return self.health()
+
+    async def maintain(self) -> Health:
+        self._sizes = await self._writes.chore(self._upkeep)
+        return self.health()
+
+    def _upkeep(self) -> _Sizes:
+        self._engine.checkpoint()
+        return self._measure()
+
+    async def recover(self, instance: str, policy: InterruptedPolicy) -> Recovery:
+        return await self._writes.write(
+            partial(sql_settle.recover, instance=instance, policy=policy)
+        )
+
+    async def last_recovery(self) -> Recovery | None:
+        return await self._reads.read(sql_settle.last_recovery)
+
+    # -- sessions -----------------------------------------------------------------------------
+
+    async def resolve(self, spec: SessionSpec) -> tuple[SessionRow, bool]:
+        return await self._writes.write(partial(sql_sessions.resolve, spec=spec))
+
+    async def session(self, session_id: str) -> SessionRow | None:
+        return await self._reads.read(partial(sql_sessions.by_id, session_id=session_id))
+
+    async def find_session(self, agent_id: str, key: str) -> SessionRow | None:
+        return await self._reads.read(partial(sql_sessions.find, agent_id=agent_id, key=key))
+
+    async def sessions(
+        self,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        status: SessionStatus | None = SessionStatus.ACTIVE,
+    ) -> SessionPage:
+        after = None if cursor is None else sql_sessions.parse_cursor(cursor)
+        return await self._reads.read(
+            partial(sql_sessions.page, after=after, limit=_bounded(limit), status=status)
+        )
+
+    async def patch_session(self, session_id: str, patch: SessionPatch) -> SessionRow:
+        return await self._writes.write(
+            partial(sql_sessions.patch, session_id=session_id, changes=patch)
+        )
+
+    async def new_epoch(self, session_id: str) -> tuple[SessionRow, tuple[InboundRow, ...]]:
+        return await self._writes.write(partial(sql_sessions.new_epoch, session_id=session_id))
+
+    async def close_session(self, session_id: str) -> tuple[SessionRow, tuple[InboundRow, ...]]:
+        return await self._writes.write(partial(sql_sessions.close, session_id=session_id))
+
+    # -- messages -----------------------------------------------------------------------------
+
+    async def admit(
+        self, messages: Sequence[NewInbound], offset: ChannelOffset | None = None
+    ) -> tuple[Admitted, ...]:
+        return await self._writes.write(
+            partial(sql_admission.admit, messages=tuple(messages), offset=offset)
+        )
+
+    async def channel_offset(self, channel: str, account: str) -> str | None:
+        return await self._reads.read(
+            partial(sql_admission.channel_offset, channel=channel, account=account)
+        )
+
+    async def record_drop(self, drop: Drop) -> None:
+        await self._writes.write(partial(sql_inbound.record_drop, drop=drop))
+
+    async def message_status(self, message_id: str) -> MessageStatus | None:
+        return await self._reads.read(partial(sql_inbound.status, message_id=message_id))
+
+    async def drop_pending(self, request: DropPending) -> tuple[InboundRow, ...]:
+        return await self._writes.write(partial(sql_inbound.withdraw, request=request))
+
+    async def sessions_with_due_messages(self, limit: int) -> tuple[str, ...]:
+        return await self._reads.read(partial(sql_inbound.due_sessions, limit=_bounded(limit)))
+
+    # -- turns --------------------------------------------------------------------------------
+
+    async def wake(self, session_id: str, owner: Owner, policy: InterruptedPolicy) -> Awake:
+        return await self._writes.write(
+            partial(sql_settle.wake, session_id=session_id, owner=owner, policy=policy)
+        )
+
+    async def begin_turn(self, request: BeginTurn) -> TurnRow:
+        return await self._writes.write(partial(sql_turns.begin, request=request))
+
+    async def save_progress(self, progress: TurnProgress) -> None:
+        await self._writes.write(partial(sql_turns.save_progress, progress=progress))
+
+    async def end_turn(self, request: EndTurn) -> EndedTurn:
+        return await self._writes.write(partial(sql_turns.end, request=request))
+
+    # -- transcript ---------------------------------------------------------------------------
+
+    async def journal(
+        self, session_id: str, *, after: int = 0, limit: int = 500, epoch: int | None = None
+    ) -> tuple[JournalEntry, ...]:
+        return await self._reads.read(
+            partial(
+                sql_journal.read,
+                session_id=session_id,
+                after=after,
+                limit=_bounded(limit),
+                epoch=epoch,
+            )
+        )
+
+    async def journal_tail(
+        self, session_id: str, *, limit: int, epoch: int | None = None
+    ) -> tuple[JournalEntry, ...]:
+        return await self._reads.read(
+            partial(sql_journal.tail, session_id=session_id, limit=_bounded(limit), epoch=epoch)
+        )
+
+    async def journal_extent(self, session_id: str, epoch: int) -> JournalExtent:
+        return await self._reads.read(
+            partial(sql_journal.extent, session_id=session_id, epoch=epoch)
+        )
+
+    # -- delivery -----------------------------------------------------------------------------
+
+    async def notify(self, session_id: str, outbound: NewOutbound) -> OutboundRow:
+        return await self._writes.write(
+            partial(sql_outbox.notify, session_id=session_id, new=outbound)
+        )
+
+    async def outbox_due(self, channel: str, account: str, limit: int) -> tuple[OutboundRow, ...]:
+        return await self._reads.read(
+            partial(sql_outbox.due, channel=channel, account=account, limit=_bounded(limit))
+        )
+
+    async def outbox_next_due(self, channel: str, account: str) -> int | None:
+        return await self._reads.read(
+            partial(sql_outbox.next_due, channel=channel, account=account)
+        )
+
+    async def outbox_attempt(self, outbound_id: str) -> OutboundRow | None:
+        return await self._writes.write(partial(sql_outbox.attempt, outbound_id=outbound_id))
+
+    async def outbox_delivered(self, outbound_id: str, platform_message_id: str | None) -> None:
+        await self._writes.write(
+            partial(
+                sql_outbox.delivered,
+                outbound_id=outbound_id,
+                platform_message_id=platform_message_id,
+            )
+        )
+
+    async def outbox_retry(
+        self, outbound_id: str, *, not_before: int, error: str, ambiguous: bool
+    ) -> None:
+        await self._writes.write(
+            partial(
+                sql_outbox.retry,
+                outbound_id=outbound_id,
+                not_before=not_before,
+                error=error,
+                ambiguous=ambiguous,
+            )
+        )
+
+    async def outbox_failed(self, outbound_id: str, *, error: str) -> None:
+        await self._writes.write(partial(sql_outbox.failed, outbound_id=outbound_id, error=error))
+
+    # -- end ----------------------------------------------------------------------------------
+
+    async def aclose(self) -> None:
+        # The readers first: the last connection to close moves the log into the database.
+        with trio.CancelScope(shield=True):
+            await self._reads.aclose()
+            await self._writes.aclose()
+
+
+@contextlib.asynccontextmanager
+async def open_sqlite(
+    data_dir: Path,
+    clock: Callable[[], int],
+    *,
+    limits: Limits | None = None,
+    migrations: Sequence[Migration] | None = None,
+) -> AsyncIterator[SqliteStore]:
+    """Open the store of a data directory, made when it does not exist.
+
+    Args:
+        data_dir: Where the database, the lock and the transcripts are; made with mode 0700.
+        clock: The wall clock in milliseconds since 1970; called on the Trio side only.
+        limits: Byte budgets of rows.
+        migrations: All migrations, in order; those that come with the runtime by default.
+
+    Raises:
+        StoreCannotOpen: The directory is refused; nothing in it was changed. The subclass says why.
+        StoreUnavailable: The disk is full, or refuses.
+
+    The block ends when all that was handed over is decided and the files are closed, also when
+    cancelled.
+    """
+    known = bundled() if migrations is None else tuple(migrations)
+    budgets = limits if limits is not None else Limits()
+    opened = await trio.to_thread.run_sync(open_directory, data_dir, known)
+    engine = Engine(opened.connection, budgets)
+    writer = GroupCommit(engine, clock)
+    measure = partial(_measure, opened.database)
+    store = SqliteStore(
+        engine,
+        writer,
+        Readers(opened.database, clock, budgets),
+        _info(str(data_dir), len(known)),
+        measure,
+        measure(),
+    )
+    writer.start()
+    try:
+        yield store
+    finally:
+        with trio.CancelScope(shield=True):
+            try:
+                await store.aclose()
+            finally:
+                await trio.to_thread.run_sync(opened.lock.release)
+
+
+@contextlib.asynccontextmanager
+async def open_memory(
+    clock: Callable[[], int], *, limits: Limits | None = None
+) -> AsyncIterator[SqliteStore]:
+    """Open a store in memory that uses no thread and forgets everything at the end.
+
+    Args:
+        clock: The wall clock in milliseconds since 1970.
+        limits: Byte budgets of rows.
+    """
+    known = bundled()
+    engine = Engine(open_memory_database(known), limits if limits is not None else Limits())
+    inline = Inline(engine, clock)
+    store = SqliteStore(engine, inline, inline, _info(":memory:", len(known)), _Sizes, _Sizes())
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+def _probe(transaction: Transaction) -> None:
+    transaction.run(
+        "INSERT INTO meta (key, value) VALUES ('probed_at', ?)"
+        " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        str(transaction.now),
+    )
+
+
+def _measure(database: Path) -> _Sizes:
+    """The sizes of the files and of what is free, as far as they can be read."""
+    log = database.with_name(f"{database.name}-wal")
+    with contextlib.suppress(OSError):
+        space = os.statvfs(database.parent)
+        return _Sizes(
+            database.stat().st_size,
+            log.stat().st_size if log.exists() else 0,
+            space.f_bavail * space.f_frsize,
+        )
+    return _Sizes()
+
+
+def _info(location: str, schema_version: int) -> StoreInfo:
+    return StoreInfo("sqlite", apsw.sqlite_lib_version(), schema_version, location)
+
+
+def _bounded(limit: int) -> int:
+    return min(max(limit, 1), PAGE_LIMIT)

@@ -1,0 +1,268 @@
+"""The interface of the store: operations, never SQL (D1).
+
+Every writing operation returns after its transaction is durable, and is atomic: it happened as a
+whole or not at all. From the moment that it is handed over, cancellation waits for the outcome: a
+caller that was cancelled gets ``Cancelled`` only after the write is decided. Requests of many
+callers share one commit, and one that fails does not fail its neighbours.
+
+Reading operations may be cancelled at any time.
+
+All may raise `StoreClosed`; writing ones `StoreUnavailable` (`DiskFull`, `StorageIOError`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from runtime.sessions.rows import (
+    InboundRow,
+    JournalEntry,
+    OutboundRow,
+    SessionRow,
+    SessionSpec,
+    SessionStatus,
+    TurnRow,
+)
+from runtime.storage.requests import (
+    Admitted,
+    Awake,
+    BeginTurn,
+    ChannelOffset,
+    Drop,
+    DropPending,
+    EndedTurn,
+    EndTurn,
+    Health,
+    InterruptedPolicy,
+    JournalExtent,
+    MessageStatus,
+    NewInbound,
+    NewOutbound,
+    Owner,
+    Recovery,
+    SessionPage,
+    SessionPatch,
+    StoreInfo,
+    TurnProgress,
+)
+
+
+class Store(ABC):
+    """Where the truth is kept."""
+
+    # -- the store itself ---------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def info(self) -> StoreInfo:
+        """What engine this is and where it keeps its data."""
+
+    @abstractmethod
+    def health(self) -> Health:
+        """Whether the last write succeeded, and figures; touches no disk."""
+
+    @abstractmethod
+    async def probe(self) -> Health:
+        """Try a small durable write and report; never raises `StoreUnavailable`."""
+
+    @abstractmethod
+    async def maintain(self) -> Health:
+        """A bounded step of upkeep: checkpoint within a budget, refresh the figures (D3)."""
+
+    @abstractmethod
+    async def recover(self, instance: str, policy: InterruptedPolicy) -> Recovery:
+        """Settle all that earlier instances left: running turns, deliveries in flight (D8, T5 d).
+
+        Called once by an instance before it serves. What a cut-off turn had said until then becomes
+        a transcript line marked ``interrupted``.
+        """
+
+    @abstractmethod
+    async def last_recovery(self) -> Recovery | None:
+        """What the newest start recovered."""
+
+    # -- sessions -----------------------------------------------------------------------------
+
+    @abstractmethod
+    async def resolve(self, spec: SessionSpec) -> tuple[SessionRow, bool]:
+        """The active session of this identity, and whether it was made just now (S6)."""
+
+    @abstractmethod
+    async def session(self, session_id: str) -> SessionRow | None:
+        """One session by id."""
+
+    @abstractmethod
+    async def find_session(self, agent_id: str, key: str) -> SessionRow | None:
+        """The active session of an identity, without making one."""
+
+    @abstractmethod
+    async def sessions(
+        self,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        status: SessionStatus | None = SessionStatus.ACTIVE,
+    ) -> SessionPage:
+        """A page of sessions, most recently active first. Raises ValueError for a bad cursor."""
+
+    @abstractmethod
+    async def patch_session(self, session_id: str, patch: SessionPatch) -> SessionRow:
+        """Set fields of a session. Raises `UnknownSession`, `RowTooLarge`."""
+
+    @abstractmethod
+    async def new_epoch(self, session_id: str) -> tuple[SessionRow, tuple[InboundRow, ...]]:
+        """Begin a new epoch (S18): id and key stay, the agent's own session id is forgotten.
+
+        The queue's generation rises; messages that wait are dropped (``reset``) and returned.
+        Claimed ones are left to the turn that runs.
+        """
+
+    @abstractmethod
+    async def close_session(self, session_id: str) -> tuple[SessionRow, tuple[InboundRow, ...]]:
+        """Close a session: its key is free for a new one, what waits is dropped (``closed``)."""
+
+    # -- messages -----------------------------------------------------------------------------
+
+    @abstractmethod
+    async def admit(
+        self, messages: Sequence[NewInbound], offset: ChannelOffset | None = None
+    ) -> tuple[Admitted, ...]:
+        """Admit messages, and a channel's offset with them, in one transaction (D5).
+
+        Raises:
+            UnknownSession: for a session given by id that does not exist or is not active.
+            QueueFull: when one of them refuses a full queue; then none is admitted.
+            RowTooLarge: a message over the budget of a row.
+        """
+
+    @abstractmethod
+    async def channel_offset(self, channel: str, account: str) -> str | None:
+        """The offset stored last."""
+
+    @abstractmethod
+    async def record_drop(self, drop: Drop) -> None:
+        """Record a message that was refused before it reached a session (S32)."""
+
+    @abstractmethod
+    async def message_status(self, message_id: str) -> MessageStatus | None:
+        """Where a message stands."""
+
+    @abstractmethod
+    async def drop_pending(self, request: DropPending) -> tuple[InboundRow, ...]:
+        """Withdraw waiting messages and return those that were (H3).
+
+        Without ``message_ids`` the queue's generation rises. The reason ``expired`` makes them
+        ``expired``, any other ``dropped``.
+        """
+
+    @abstractmethod
+    async def sessions_with_due_messages(self, limit: int) -> tuple[str, ...]:
+        """Sessions that have a pending message whose time has come (D8), oldest first."""
+
+    # -- turns --------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def wake(self, session_id: str, owner: Owner, policy: InterruptedPolicy) -> Awake:
+        """Take a session for a new incarnation of its actor (D8).
+
+        The fence rises, every older claim is settled (T5 d), and what waits is read. Raises
+        `UnknownSession` also for a session that is not active.
+        """
+
+    @abstractmethod
+    async def begin_turn(self, request: BeginTurn) -> TurnRow:
+        """Claim messages for a turn, or change nothing; the same turn again answers the same.
+
+        Raises:
+            StaleFence: the session has a newer owner, or another epoch.
+            NotPending: one of the messages does not wait in this session.
+            TurnRunning: another turn of the session has not ended (T1).
+            UnknownSession: there is none, or it is not active.
+        """
+
+    @abstractmethod
+    async def save_progress(self, progress: TurnProgress) -> None:
+        """Keep what a running turn has said so far (T3); ignored when the turn has ended.
+
+        Raises `StaleFence`, `UnknownTurn`.
+        """
+
+    @abstractmethod
+    async def end_turn(self, request: EndTurn) -> EndedTurn:
+        """The turn commit (D7). The same turn again changes nothing and answers the same.
+
+        Raises:
+            StaleFence: the session has a newer owner, or the turn is of another epoch.
+            UnknownTurn: it was not begun.
+            ValueError: the messages are not exactly those that the turn claimed.
+        """
+
+    # -- transcript ---------------------------------------------------------------------------
+
+    @abstractmethod
+    async def journal(
+        self, session_id: str, *, after: int = 0, limit: int = 500, epoch: int | None = None
+    ) -> tuple[JournalEntry, ...]:
+        """Transcript lines with a ``seq`` above ``after``, in order; of one epoch, or of all."""
+
+    @abstractmethod
+    async def journal_tail(
+        self, session_id: str, *, limit: int, epoch: int | None = None
+    ) -> tuple[JournalEntry, ...]:
+        """The newest lines, in order."""
+
+    @abstractmethod
+    async def journal_extent(self, session_id: str, epoch: int) -> JournalExtent:
+        """How many lines an epoch has, and the last ``seq``: what its projection holds (J2)."""
+
+    # -- delivery -----------------------------------------------------------------------------
+
+    @abstractmethod
+    async def notify(self, session_id: str, outbound: NewOutbound) -> OutboundRow:
+        """Owe a notice to a push channel, outside of any turn; the same id again answers the same.
+
+        Raises `UnknownSession`.
+        """
+
+    @abstractmethod
+    async def outbox_due(self, channel: str, account: str, limit: int) -> tuple[OutboundRow, ...]:
+        """For each conversation of an account the first row not yet finished, if it is due (O3)."""
+
+    @abstractmethod
+    async def outbox_next_due(self, channel: str, account: str) -> int | None:
+        """When the earliest pending head of a conversation is due, in ms; None without one."""
+
+    @abstractmethod
+    async def outbox_attempt(self, outbound_id: str) -> OutboundRow | None:
+        """``pending → attempting``, committed before the network call (O1); None if not pending."""
+
+    @abstractmethod
+    async def outbox_delivered(self, outbound_id: str, platform_message_id: str | None) -> None:
+        """``attempting → delivered``; in any other state nothing changes.
+
+        Raises `UnknownMessage`.
+        """
+
+    @abstractmethod
+    async def outbox_retry(
+        self, outbound_id: str, *, not_before: int, error: str, ambiguous: bool
+    ) -> None:
+        """``attempting → pending``: it is tried again, at ``not_before`` or later.
+
+        In any other state nothing changes. Raises `UnknownMessage`.
+        """
+
+    @abstractmethod
+    async def outbox_failed(self, outbound_id: str, *, error: str) -> None:
+        """``attempting → failed`` for good; in any other state nothing changes.
+
+        Of a first part the later parts are abandoned; of a later part they go on (R5). Raises
+        `UnknownMessage`.
+        """
+
+    # -- end ----------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Finish what was handed over and close. Safe to call twice."""
