@@ -200,7 +200,8 @@ def _is_ahead(row: InboundRow, now_ms: int) -> bool:
 
 
 def _was_tried(row: InboundRow) -> bool:
-    return row.tries > 0 or row.turn_id is not None
+    """Whether a turn began with it; after a failed start only ``reason`` and ``turn_id`` tell."""
+    return row.tries > 0 or row.turn_id is not None or row.reason is not None
 
 
 def _is_scheduled(row: InboundRow, now_ms: int) -> bool:

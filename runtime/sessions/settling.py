@@ -30,7 +30,7 @@ the one with the most tries decides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -96,6 +96,20 @@ class Verdict(msgspec.Struct, frozen=True):
         """When the messages are tried again, in ms at the earliest; None when not, or at once."""
         moments = [verdict.not_before for verdict in self.settlements.values()]
         return max((moment for moment in moments if moment is not None), default=None)
+
+    def requeued(self, rows: Iterable[InboundRow]) -> Iterator[InboundRow]:
+        """Those of the turn's messages that are tried again, as they wait from now on."""
+        for row in rows:
+            verdict = self.settlements[row.id]
+            if verdict.state is InboundState.PENDING:
+                yield msgspec.structs.replace(
+                    row,
+                    state=verdict.state,
+                    not_before=verdict.not_before,
+                    tries=row.tries + verdict.count_try,
+                    interrupted=self.turn_state is TurnState.INTERRUPTED,
+                    reason=verdict.reason,
+                )
 
 
 _CAUSES = {
