@@ -10,7 +10,7 @@ the first time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import apsw
@@ -63,10 +63,6 @@ class Transaction:
         """The one row of a question that has at most one."""
         rows = self._execute(sql, values).fetchall()
         return rows[0] if rows else None
-
-    def stream(self, sql: str, *values: Value) -> Iterator[SqlRow]:
-        """Rows one by one, for a question whose asker may have enough before the end."""
-        yield from self._execute(sql, values)
 
 
 Operation = Callable[[Transaction], T]

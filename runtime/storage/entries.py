@@ -25,10 +25,8 @@ def user_entry(message: InboundRow) -> NewEntry:
 
 def interrupted_entry(turn_id: str, text: str, progress: list[dict[str, Any]]) -> NewEntry:
     """What a turn had said, and done, before the runtime cut it off (T3)."""
-    data: dict[str, Any] = {"interrupted": True}
-    if progress:
-        data["progress"] = progress
-    return NewEntry(id=f"{turn_id}:interrupted", role="assistant", content=text, data=data)
+    data: dict[str, Any] = {"updates": progress, "interrupted": True}
+    return NewEntry(id=f"{turn_id}:answer", role="assistant", content=text, data=data)
 
 
 def error_entry(turn_id: str, error: TurnError) -> NewEntry:

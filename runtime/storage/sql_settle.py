@@ -36,6 +36,7 @@ from runtime.storage.requests import (
     Owner,
     Recovery,
     SettledTurn,
+    Settlement,
 )
 
 RECOVERIES_KEPT = 100
@@ -128,7 +129,8 @@ def _settle(transaction: Transaction, turn: TurnRow, policy: InterruptedPolicy) 
             sql_inbound.drop_row(transaction, row, withdrawn)
             dropped.append(row)
         elif policy.retry and row.tries + 1 < policy.max_tries:
-            sql_turns.requeue(transaction, row.id, count_try=True, not_before=None)
+            again = Settlement(row.id, InboundState.PENDING, INTERRUPTED.code, count_try=True)
+            sql_turns.requeue(transaction, again)
             requeued.append(row)
         else:
             _fail(transaction, row)

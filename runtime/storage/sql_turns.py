@@ -173,16 +173,15 @@ def withdrawn_because(session: SessionRow, epoch: int) -> DropReason | None:
     return DropReason.RESET if epoch != session.epoch else None
 
 
-def requeue(
-    transaction: Transaction, message_id: str, count_try: bool, not_before: int | None
-) -> None:
+def requeue(transaction: Transaction, settlement: Settlement) -> None:
     """Put a claimed message back into its queue."""
     transaction.run(
-        "UPDATE inbound SET state = 'pending', tries = tries + ?, not_before = ?, reason = NULL"
+        "UPDATE inbound SET state = 'pending', tries = tries + ?, not_before = ?, reason = ?"
         " WHERE id = ?",
-        int(count_try),
-        not_before,
-        message_id,
+        int(settlement.count_try),
+        settlement.not_before,
+        settlement.reason,
+        settlement.message_id,
     )
 
 
@@ -215,12 +214,7 @@ def _settle(
         if state is InboundState.PENDING:
             withdrawn = withdrawn_because(session, turn.epoch)
             if withdrawn is None:
-                requeue(
-                    transaction,
-                    settlement.message_id,
-                    settlement.count_try,
-                    settlement.not_before,
-                )
+                requeue(transaction, settlement)
                 requeued = True
                 continue
             state, reason = InboundState.DROPPED, withdrawn

@@ -216,8 +216,12 @@ class SqliteStore(Store):
     async def drop_pending(self, request: DropPending) -> tuple[InboundRow, ...]:
         return await self._writes.write(partial(sql_inbound.withdraw, request=request))
 
-    async def sessions_with_due_messages(self, limit: int) -> tuple[str, ...]:
-        return await self._reads.read(partial(sql_inbound.due_sessions, limit=_bounded(limit)))
+    async def sessions_with_due_messages(
+        self, limit: int, *, after: str | None = None
+    ) -> tuple[str, ...]:
+        return await self._reads.read(
+            partial(sql_inbound.due_sessions, limit=_bounded(limit), after=after)
+        )
 
     # -- turns --------------------------------------------------------------------------------
 

@@ -157,8 +157,13 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def sessions_with_due_messages(self, limit: int) -> tuple[str, ...]:
-        """Sessions that have a pending message whose time has come (D8), oldest first."""
+    async def sessions_with_due_messages(
+        self, limit: int, *, after: str | None = None
+    ) -> tuple[str, ...]:
+        """Sessions that have a pending message whose time has come (D8), by id, from ``after`` on.
+
+        Ids sort by time, so the oldest session comes first. Context rows (``trigger=0``) do not count.
+        """
 
     # -- turns --------------------------------------------------------------------------------
 

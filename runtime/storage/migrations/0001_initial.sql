@@ -208,7 +208,7 @@ CREATE TABLE inbound (
 CREATE INDEX inbound_pending ON inbound (session_id, trigger, seq) WHERE state = 'pending';
 CREATE INDEX inbound_held ON inbound (session_id, seq) WHERE state = 'held';
 CREATE INDEX inbound_claimed ON inbound (session_id) WHERE state = 'claimed';
-CREATE INDEX inbound_due ON inbound (coalesce(not_before, admitted_at), session_id)
+CREATE INDEX inbound_due ON inbound (session_id, coalesce(not_before, admitted_at))
     WHERE state = 'pending' AND trigger = 1;
 CREATE INDEX inbound_owed ON inbound (session_id, seq) WHERE line_owed = 1;
 CREATE UNIQUE INDEX inbound_occurrence ON inbound (series_id, scheduled_at) WHERE series_id IS NOT NULL;
