@@ -15,6 +15,7 @@ from typing import (
 )
 
 import msgspec
+import trio
 
 from runtime.kernel import family, lifecycle
 from runtime.kernel.cell import Cell, Options
@@ -84,6 +85,10 @@ class Actor(Generic[M]):
         for hook in ("on_start", "on_message", "on_stop"):
             if not inspect.iscoroutinefunction(getattr(cls, hook)):
                 raise TypeError(f"{cls.__qualname__}.{hook} must be an async def")
+            if hook in cls.__dict__:
+                # Workers are protected, so that Ctrl-C cannot interrupt their bookkeeping; the
+                # code of an actor is not, so that it can interrupt a handler that never waits.
+                trio.lowlevel.disable_ki_protection(cls.__dict__[hook])
         cls.has_on_start = cls.on_start is not Actor.on_start
         cls.has_on_stop = cls.on_stop is not Actor.on_stop
 

@@ -6,7 +6,7 @@ nothing else.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -42,7 +42,7 @@ class Options(msgspec.Struct, frozen=True):
             raise ValueError("a grace is a number of seconds, 0 or more")
 
 
-class _Anything(Container[type]):
+class _Anything:
     """The types that are accepted as long as an actor's own are not known."""
 
     def __contains__(self, _: object) -> bool:
@@ -63,13 +63,14 @@ class Cell:
         reason: Why the present instance ends, or ended; None while it goes on.
         ordered: Whether somebody ordered its end, so that it is not started again.
         interrupted: Whether the present handler is cancelled.
+        blocked_on: What the handler itself waits for from another actor: a reply, or room.
     """
 
     __slots__ = (
         "accepts",
         "actor",
         "alarm",
-        "asking",
+        "blocked_on",
         "capacity",
         "changed",
         "claimed",
@@ -124,7 +125,7 @@ class Cell:
         self.ordered = False
         self.interrupted = False
         # The mailbox.
-        self.accepts: Container[type] = _ANYTHING
+        self.accepts: frozenset[type] | _Anything = _ANYTHING
         self.queue: deque[object] | None = None
         self.control: deque[object] | None = None
         self.senders: OrderedDict[Sender, None] | None = None
@@ -134,7 +135,7 @@ class Cell:
         # What it does.
         self.worker: Worker | None = None
         self.current: object = None
-        self.asking: Ask | None = None
+        self.blocked_on: Ask | Sender | None = None
         self.deferred: set[Ask] | None = None
         self.timers: set[Timer] | None = None
         self.family: Family | None = None
@@ -187,6 +188,7 @@ class Cell:
 
     # Putting in
 
+    @trio.lowlevel.enable_ki_protection
     def offer(self, item: object) -> bool:
         """Put a message, or an envelope, into the mailbox without waiting.
 
@@ -210,22 +212,26 @@ class Cell:
             self.system.scheduler.push(self)
         return True
 
-    async def send(self, item: object) -> None:
-        """Put a message, or an envelope, into the mailbox as soon as there is room.
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for another message."""
+        return self.queue is not None and len(self.queue) >= self.capacity
 
-        Raises:
-            ActorStopped: The actor has stopped, or stopped before there was room.
-            UnhandledMessageError: It does not handle this type.
+    @trio.lowlevel.enable_ki_protection
+    def line_up(self, item: object) -> Sender | None:
+        """Put a message, or an envelope, into the mailbox, or into the line of those that wait.
+
+        Returns:
+            What to wait for; None if there was room.
         """
-        self.require(item)
-        if self.queue is None or len(self.queue) < self.capacity:
+        if not self.full:
             self.offer(item)
-            return
+            return None
         if self.senders is None:
             self.senders = OrderedDict()
         sender = Sender(item, self)
         self.senders[sender] = None
-        await sender.wait()
+        return sender
 
     def require(self, item: object) -> None:
         """Raise what stands in the way of a message, apart from a full mailbox."""
@@ -236,6 +242,7 @@ class Cell:
                 raise ActorStopped(self.path, self.reason)
             raise UnhandledMessageError(self.path, message)
 
+    @trio.lowlevel.enable_ki_protection
     def overtake(self, notice: Notice) -> None:
         """Put a notice into the control lane, which is served before the mailbox."""
         if self.accepts is _NOTHING:
@@ -275,9 +282,7 @@ class Cell:
     def handles(self, message: object) -> bool:
         """Whether the message is of an accepted type, or of a subclass of one."""
         accepts = self.accepts
-        if isinstance(accepts, frozenset):
-            return isinstance(message, tuple(accepts))
-        return message in accepts
+        return isinstance(accepts, _Anything) or isinstance(message, tuple(accepts))
 
     def _make_room(self, item: object, queue: deque[object]) -> bool:
         events = self.system.events

@@ -86,6 +86,7 @@ class Family:
         else:
             self._nursery.start_soon(function, *args, name=name)
 
+    @trio.lowlevel.enable_ki_protection
     async def host(self, cell: Cell) -> None:
         """Open the nursery and hold it open until `close`."""
         current_actor.set(cell.actor)
@@ -116,6 +117,7 @@ def family_of(cell: Cell) -> Family:
     return family
 
 
+@trio.lowlevel.enable_ki_protection
 def create_child(
     parent: Cell,
     factory: "Callable[[], Actor[Any]]",
@@ -144,6 +146,7 @@ def create_child(
     return cell
 
 
+@trio.lowlevel.enable_ki_protection
 def start_helper(
     cell: Cell, function: Callable[..., Awaitable[object]], args: tuple[object, ...], name: str
 ) -> Helper:

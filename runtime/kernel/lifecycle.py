@@ -80,6 +80,7 @@ def crash(cell: "Cell", error: BaseException) -> None:
         cell.close_mailbox()
 
 
+@trio.lowlevel.enable_ki_protection
 def fail(cell: "Cell", error: BaseException) -> None:
     """End an actor because of an error outside its handler: a helper's or a child's."""
     if cell.reason is not None or cell.state is State.STOPPED:
@@ -135,6 +136,7 @@ def interrupt(cell: "Cell") -> None:
         cell.worker.interrupt()
 
 
+@trio.lowlevel.enable_ki_protection
 def stop(cell: "Cell") -> None:
     """End an actor at its own wish, after the message that it handles."""
     if cell.reason is None:
@@ -153,6 +155,7 @@ def halt(cell: "Cell") -> None:
         end_soon(cell, StopKind.SHUTDOWN, cell.options.grace)
 
 
+@trio.lowlevel.enable_ki_protection
 def order_stop(cell: "Cell", kind: StopKind, grace: float | None = None) -> None:
     """End an actor for good.
 

@@ -8,7 +8,7 @@ import trio
 
 from runtime.kernel import lifecycle
 from runtime.kernel.errors import ActorStopped, AskTimeout, Deadlock, MailboxFull
-from runtime.kernel.mailbox import Ask, Notice, Overflow
+from runtime.kernel.mailbox import Ask, Notice, Overflow, Sender
 from runtime.kernel.messages import Request
 from runtime.kernel.reasons import State, StopKind, StopReason
 
@@ -154,10 +154,19 @@ class ActorRef(Generic[M_contra]):
         Raises:
             ActorStopped: The actor has stopped, or stopped before there was room.
             UnhandledMessageError: It does not handle messages of this type.
+            Deadlock: The mailbox is full, and its actor waits for the handler that sends this.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        await self._cell.send(message)
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        cell = self._cell
+        cell.require(message)
+        asker = cell.system.handling()
+        if asker is not None and cell.full:
+            _require_no_circle(asker, cell)
+        sender = cell.line_up(message)
+        if sender is None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            await _wait(asker, sender)
 
     async def ask(self, request: Request[R], timeout: float) -> R:
         """Send a request and wait for its reply.
@@ -185,14 +194,11 @@ class ActorRef(Generic[M_contra]):
         asker = cell.system.handling()
         if asker is not None:
             _require_no_circle(asker, cell)
-            asker.asking = ask
-        try:
-            with trio.CancelScope(deadline=trio.current_time() + timeout):
-                await _submit(cell, ask)
-                await ask.wait()
-        finally:
-            if asker is not None:
-                asker.asking = None
+        with trio.CancelScope(deadline=trio.current_time() + timeout):
+            sender = _submit(cell, ask)
+            if sender is not None:
+                await _wait(asker, sender)
+            await _wait(asker, ask)
         if not ask.settled:
             raise AskTimeout(cell.path, timeout)
         return cast("R", ask.result())
@@ -275,14 +281,26 @@ class ActorRef(Generic[M_contra]):
             raise Deadlock(f"{self.path} cannot wait for its own end: {hint}")
 
 
-async def _submit(cell: "Cell", ask: Ask) -> None:
-    """Put an ask into a mailbox."""
-    if cell.options.mailbox.when_full is Overflow.WAIT:
-        await cell.send(ask)
-        return
+def _submit(cell: "Cell", ask: Ask) -> Sender | None:
+    """Put an ask into a mailbox, or into the line before it."""
     cell.require(ask)
+    if cell.options.mailbox.when_full is Overflow.WAIT:
+        return cell.line_up(ask)
     if not cell.offer(ask):
         raise MailboxFull(cell.path, cell.capacity)
+    return None
+
+
+async def _wait(asker: "Cell | None", waiting: Ask | Sender) -> None:
+    """Wait, and while an actor's handler does, let circles be seen."""
+    if asker is None:
+        await waiting.wait()
+        return
+    asker.blocked_on = waiting
+    try:
+        await waiting.wait()
+    finally:
+        asker.blocked_on = None
 
 
 def _require_no_circle(asker: "Cell", asked: "Cell") -> None:
@@ -293,6 +311,10 @@ def _require_no_circle(asker: "Cell", asked: "Cell") -> None:
     cell: Cell | None = asked
     while cell is not None:
         if cell is asker:
-            raise Deadlock(f"{asker.path} asks {asked.path}, which waits for {asker.path}")
-        ask = cell.asking
-        cell = None if ask is None or ask.deferred else ask.target
+            raise Deadlock(
+                f"the handler of {asker.path} would wait for itself"
+                + ("" if asked is asker else f", because {asked.path} waits for it")
+            )
+        waiting = cell.blocked_on
+        answerable = isinstance(waiting, Ask) and waiting.deferred
+        cell = None if waiting is None or answerable else waiting.target

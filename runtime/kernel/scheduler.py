@@ -153,6 +153,7 @@ class Worker:
         """Wake a spare worker."""
         trio.lowlevel.reschedule(self.task)
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Drain until the system closes, or until there are enough others."""
         task = self.task = trio.lowlevel.current_task()

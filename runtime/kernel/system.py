@@ -191,6 +191,6 @@ async def open_system(name: str = "system", *, slow_after: float = 5.0) -> Async
     except BaseExceptionGroup as group:
         # A nursery wraps even a lone exception. What the block raised leaves as it is, so that
         # opening a system does not change how its block's errors are caught.
-        if len(group.exceptions) == 1 and group.exceptions[0] is raised:
+        if raised is not None and group.exceptions == (raised,):
             raise raised from raised.__cause__
         raise

@@ -55,6 +55,7 @@ class AlarmClock:
     def __len__(self) -> int:
         return len(self._heap) - self._cancelled
 
+    @trio.lowlevel.enable_ki_protection
     def at(self, deadline: float, call: Callable[[], None]) -> Alarm:
         """Call something at a time on Trio's clock."""
         self._order += 1
@@ -68,6 +69,7 @@ class AlarmClock:
             self._sleep.deadline = deadline
         return alarm
 
+    @trio.lowlevel.enable_ki_protection
     def cancel(self, alarm: Alarm) -> None:
         """Forget an alarm; one that has gone off or was cancelled is left alone."""
         if alarm.call is None:
@@ -82,6 +84,7 @@ class AlarmClock:
             # Nothing is left to wait for: let the task end instead of sleeping for nobody.
             self._sleep.deadline = -math.inf
 
+    @trio.lowlevel.enable_ki_protection
     async def _run(self, sleep: trio.CancelScope) -> None:
         while self._advance(sleep):
             with sleep:
