@@ -11,6 +11,11 @@ from runtime.sessions.rows import InboundRow, TurnError
 from runtime.storage.requests import NewEntry
 
 
+def answer_id(turn_id: str) -> str:
+    """The id of the line that holds a turn's answer."""
+    return f"{turn_id}:answer"
+
+
 def user_entry(message: InboundRow) -> NewEntry:
     """The line of a person's message. Its id is the message's, so that it is written once (J1)."""
     sender = message.sender
@@ -26,7 +31,7 @@ def user_entry(message: InboundRow) -> NewEntry:
 def interrupted_entry(turn_id: str, text: str, progress: list[dict[str, Any]]) -> NewEntry:
     """What a turn had said, and done, before the runtime cut it off (T3)."""
     data: dict[str, Any] = {"updates": progress, "interrupted": True}
-    return NewEntry(id=f"{turn_id}:answer", role="assistant", content=text, data=data)
+    return NewEntry(id=answer_id(turn_id), role="assistant", content=text, data=data)
 
 
 def error_entry(turn_id: str, error: TurnError) -> NewEntry:

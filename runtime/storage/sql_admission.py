@@ -150,9 +150,13 @@ def _make_room(transaction: Transaction, session: SessionRow, new: NewInbound) -
     Only messages that wake the agent and come from outside count: scheduled tasks and answers to
     the agent's questions neither fill the queue nor fall out of it. A row without a reply address
     belongs to a caller who waits, and is never dropped; where such rows alone fill the queue, the
-    newcomer goes.
+    newcomer goes. The session's own settings come before those of the request (Q3).
     """
     limit = new.limit
+    if limit is not None:
+        limit = structs.replace(
+            limit, cap=session.queue.cap or limit.cap, drop=session.queue.drop or limit.drop
+        )
     counted = new.trigger and new.kind in _COUNTED_KINDS and new.state is InboundState.PENDING
     if limit is None or not counted:
         return _Room()

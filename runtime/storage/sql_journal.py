@@ -79,6 +79,11 @@ def lines_of(
     return tuple(journal_entry(row) for row in found if row is not None)
 
 
+def entry(transaction: Transaction, session_id: str, entry_id: str) -> JournalEntry | None:
+    """One line by its id."""
+    return next(iter(lines_of(transaction, session_id, (entry_id,))), None)
+
+
 def read(
     transaction: Transaction, session_id: str, after: int, limit: int, epoch: int | None
 ) -> tuple[JournalEntry, ...]:

@@ -213,6 +213,9 @@ class SqliteStore(Store):
     async def message_status(self, message_id: str) -> MessageStatus | None:
         return await self._reads.read(partial(sql_inbound.status, message_id=message_id))
 
+    async def pending_messages(self, session_id: str) -> tuple[InboundRow, ...]:
+        return await self._reads.read(partial(sql_inbound.pending, session_id=session_id))
+
     async def drop_pending(self, request: DropPending) -> tuple[InboundRow, ...]:
         return await self._writes.write(partial(sql_inbound.withdraw, request=request))
 
@@ -252,6 +255,11 @@ class SqliteStore(Store):
                 limit=_bounded(limit),
                 epoch=epoch,
             )
+        )
+
+    async def journal_entry(self, session_id: str, entry_id: str) -> JournalEntry | None:
+        return await self._reads.read(
+            partial(sql_journal.entry, session_id=session_id, entry_id=entry_id)
         )
 
     async def journal_tail(

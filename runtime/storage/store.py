@@ -149,6 +149,10 @@ class Store(ABC):
         """Where a message stands."""
 
     @abstractmethod
+    async def pending_messages(self, session_id: str) -> tuple[InboundRow, ...]:
+        """All rows of a session that wait, in order, context rows and later ones included."""
+
+    @abstractmethod
     async def drop_pending(self, request: DropPending) -> tuple[InboundRow, ...]:
         """Withdraw waiting messages and return those that were (H3).
 
@@ -162,7 +166,8 @@ class Store(ABC):
     ) -> tuple[str, ...]:
         """Sessions that have a pending message whose time has come (D8), by id, from ``after`` on.
 
-        Ids sort by time, so the oldest session comes first. Context rows (``trigger=0``) do not count.
+        Ids sort by time, so the oldest session comes first. Context rows (``trigger=0``) do not
+        count.
         """
 
     # -- turns --------------------------------------------------------------------------------
@@ -210,6 +215,10 @@ class Store(ABC):
         self, session_id: str, *, after: int = 0, limit: int = 500, epoch: int | None = None
     ) -> tuple[JournalEntry, ...]:
         """Transcript lines with a ``seq`` above ``after``, in order; of one epoch, or of all."""
+
+    @abstractmethod
+    async def journal_entry(self, session_id: str, entry_id: str) -> JournalEntry | None:
+        """One transcript line by its id."""
 
     @abstractmethod
     async def journal_tail(
