@@ -23,6 +23,7 @@ from runtime.storage.failures import STORAGE_FAILURES, unavailable
 from runtime.storage.lock import InstanceLock
 from runtime.storage.migrations import Migration, migrate, schema_version
 from runtime.storage.reader import BUSY_TIMEOUT_MS
+from runtime.storage.sizes import Sizes, file_size, measure
 
 DATABASE = "runtime.db"
 LOCK = "lock"
@@ -47,12 +48,15 @@ _COMPANIONS = ("-wal", "-shm", "-journal")
 
 
 class OpenDatabase:
-    """An open database and the lock of its directory."""
+    """An open database, the lock of its directory, and the sizes found at opening."""
 
-    def __init__(self, connection: apsw.Connection, database: Path, lock: InstanceLock) -> None:
+    def __init__(
+        self, connection: apsw.Connection, database: Path, lock: InstanceLock, sizes: Sizes
+    ) -> None:
         self.connection = connection
         self.database = database
         self.lock = lock
+        self.sizes = sizes
 
 
 def open_directory(data_dir: Path, migrations: Sequence[Migration]) -> OpenDatabase:
@@ -87,7 +91,7 @@ def open_directory(data_dir: Path, migrations: Sequence[Migration]) -> OpenDatab
             lock.release(remove=lock.created)
             _remove_if_empty(data_dir, made_directory)
             raise
-    return OpenDatabase(connection, database, lock)
+    return OpenDatabase(connection, database, lock, measure(database))
 
 
 def open_memory_database(migrations: Sequence[Migration]) -> apsw.Connection:
@@ -122,7 +126,7 @@ def _check_header(database: Path, migrations: Sequence[Migration]) -> None:
     except FileNotFoundError:
         header = b""
     if not header:
-        if _size(_beside(database, "-wal")) > 0:
+        if file_size(_beside(database, "-wal")) > 0:
             raise _unreadable(database, "it is missing or empty, but its write-ahead log is there")
         return
     if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
@@ -166,7 +170,7 @@ def _check_version(database: Path, version: int, migrations: Sequence[Migration]
 
 
 def _open_database(database: Path, migrations: Sequence[Migration]) -> apsw.Connection:
-    new = _size(database) == 0
+    new = file_size(database) == 0
     if not new:
         _check_log(database, migrations)
     else:
@@ -248,13 +252,6 @@ def _unreadable(database: Path, why: str) -> UnreadableDatabase:
 
 def _beside(database: Path, suffix: str) -> Path:
     return database.with_name(database.name + suffix)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 def _remove_if_empty(data_dir: Path, made: bool) -> None:

@@ -10,14 +10,12 @@ the ``sql_*`` modules, one function per operation; here each operation is handed
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import apsw
-import msgspec
 import trio
 
 from runtime.sessions.rows import (
@@ -65,6 +63,7 @@ from runtime.storage.requests import (
     StoreInfo,
     TurnProgress,
 )
+from runtime.storage.sizes import Sizes, measure
 from runtime.storage.store import Store
 from runtime.storage.writer import GroupCommit, Inline
 
@@ -95,14 +94,6 @@ class Reads(Protocol):
     async def aclose(self) -> None: ...
 
 
-class _Sizes(msgspec.Struct, frozen=True):
-    """What was measured last, in bytes."""
-
-    database: int = 0
-    log: int = 0
-    free: int = 0
-
-
 class SqliteStore(Store):
     """The operations of `Store` on one engine. Made by `open_sqlite` and `open_memory`."""
 
@@ -112,8 +103,8 @@ class SqliteStore(Store):
         writes: Writes,
         reads: Reads,
         info: StoreInfo,
-        measure: Callable[[], _Sizes],
-        sizes: _Sizes,
+        measure: Callable[[], Sizes],
+        sizes: Sizes,
     ) -> None:
         self._engine = engine
         self._writes = writes
@@ -147,7 +138,7 @@ class SqliteStore(Store):
         self._sizes = await self._writes.chore(self._upkeep)
         return self.health()
 
-    def _upkeep(self) -> _Sizes:
+    def _upkeep(self) -> Sizes:
         self._engine.checkpoint()
         return self._measure()
 
@@ -356,14 +347,13 @@ async def open_sqlite(
     opened = await trio.to_thread.run_sync(open_directory, data_dir, known)
     engine = Engine(opened.connection, budgets)
     writer = GroupCommit(engine, clock)
-    measure = partial(_measure, opened.database)
     store = SqliteStore(
         engine,
         writer,
         Readers(opened.database, clock, budgets),
         _info(str(data_dir), len(known)),
-        measure,
-        measure(),
+        partial(measure, opened.database),
+        opened.sizes,
     )
     writer.start()
     try:
@@ -389,7 +379,7 @@ async def open_memory(
     known = bundled()
     engine = Engine(open_memory_database(known), limits if limits is not None else Limits())
     inline = Inline(engine, clock)
-    store = SqliteStore(engine, inline, inline, _info(":memory:", len(known)), _Sizes, _Sizes())
+    store = SqliteStore(engine, inline, inline, _info(":memory:", len(known)), Sizes, Sizes())
     try:
         yield store
     finally:
@@ -402,19 +392,6 @@ def _probe(transaction: Transaction) -> None:
         " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         str(transaction.now),
     )
-
-
-def _measure(database: Path) -> _Sizes:
-    """The sizes of the files and of what is free, as far as they can be read."""
-    log = database.with_name(f"{database.name}-wal")
-    with contextlib.suppress(OSError):
-        space = os.statvfs(database.parent)
-        return _Sizes(
-            database.stat().st_size,
-            log.stat().st_size if log.exists() else 0,
-            space.f_bavail * space.f_frsize,
-        )
-    return _Sizes()
 
 
 def _info(location: str, schema_version: int) -> StoreInfo:
