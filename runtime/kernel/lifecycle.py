@@ -109,13 +109,13 @@ def message_failed(cell: "Cell", item: object, error: BaseException) -> None:
     """The handler raised: settle the message, and end the instance unless that is under way."""
     message = item.message if isinstance(item, Envelope) else item
     remaining = without_cancelled(error) if cell.interrupted else error
+    if isinstance(item, Ask):
+        item.fail(remaining or ActorStopped(cell.path, cell.reason))
     if remaining is not None:
         crash(cell, remaining)
         cause = events.Cause.CRASHED
     else:
         cause = events.Cause.INTERRUPTED
-    if isinstance(item, Ask):
-        item.fail(remaining or ActorStopped(cell.path, cell.reason))
     if message is not None:
         cell.system.dead_letters.add(events.DeadLetter(cell.path, message, cause))
 

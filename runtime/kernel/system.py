@@ -124,6 +124,7 @@ class System:
             await lifecycle.end_family(self._root, self._family)
             self._root.enter(State.STOPPED)
             self.scheduler.close()
+            self.alarms.close()
             self.events.close()
             self._canary.cancel()
 

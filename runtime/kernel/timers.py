@@ -80,8 +80,14 @@ class AlarmClock:
             self._heap = [alarm for alarm in self._heap if alarm.call is not None]
             heapq.heapify(self._heap)
             self._cancelled = 0
-        if self._sleep is not None and self._cancelled == len(self._heap):
-            # Nothing is left to wait for: let the task end instead of sleeping for nobody.
+        if self._cancelled == len(self._heap):
+            self.close()
+
+    def close(self) -> None:
+        """Forget every alarm, and end the task instead of letting it sleep for nobody."""
+        self._heap.clear()
+        self._cancelled = 0
+        if self._sleep is not None:
             self._sleep.deadline = -math.inf
 
     @trio.lowlevel.enable_ki_protection
