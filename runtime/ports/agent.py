@@ -1,8 +1,8 @@
 """The agent port: what the runtime asks of an agent, and what an agent answers.
 
-An agent is opened once per live session and prompted one turn at a time. Whoever writes one implements
-`Agent.open`, an async context manager, and `AgentHandle.prompt`, an async generator; the rest has defaults.
-See ``docs/agents.md``.
+An agent is opened once per live session and prompted one turn at a time. Whoever writes one
+implements `Agent.open`, an async context manager, and `AgentHandle.prompt`, an async generator; the
+rest has defaults. See ``docs/agents.md``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class AgentContext(msgspec.Struct, frozen=True):
         agent_id: the name under which the agent is configured.
         key: the session's key.
         epoch: which conversation of the session this is (S18).
-        folder: where the agent may work; not there until somebody makes it. None without a data directory.
+        folder: where the agent may work; not there until somebody makes it. None without a data
+            directory.
         resume: the agent's own id of the conversation, from an earlier `Result` or handle.
     """
 
@@ -49,7 +50,9 @@ class AgentContext(msgspec.Struct, frozen=True):
 
 
 class PromptTurn(msgspec.Struct, frozen=True):
-    """One prompt. ``content`` is complete: what people said, with the runtime's own lines before it."""
+    """One prompt. ``content`` is complete: what people said, with the runtime's own lines before
+    it.
+    """
 
     turn_id: str
     content: Content
@@ -87,20 +90,27 @@ class AgentHandle(ABC):
     def prompt(self, turn: PromptTurn) -> AsyncIterator[AgentEvent]:
         """Run one turn and yield what the agent says, a `Result` last.
 
-        The iterator is closed when it has ended, failed or been cancelled. Nothing else is asked of the
-        handle meanwhile but `steer` and `cancel`.
+        The iterator is closed when it has ended, failed or been cancelled. Nothing else is asked of
+        the handle meanwhile but `steer` and `cancel`.
 
         Raises:
             AgentGone: the agent vanished. It is closed and opened again for the next turn.
             AgentRefused: the agent answered with an error; so does any other exception count.
         """
 
+    def declared_silence(self) -> float:
+        """For how many seconds the agent has declared to stay quiet, while a long tool runs; else 0
+        (T4).
+        """
+        return 0.0
+
     async def steer(self, text: str) -> bool:
         """Hand a message to the running turn. True only when the agent has confirmed it (Q3)."""
         return False
 
     async def cancel(self) -> None:  # noqa: B027 - an agent without a way to be asked is just cancelled
-        """Ask the agent to end the running turn; `prompt` then yields a `Result` soon, ``cancelled``.
+        """Ask the agent to end the running turn; `prompt` then yields a `Result` soon,
+        ``cancelled``.
 
         An agent that has not answered after 5 s is cancelled and closed (T6).
         """
@@ -113,9 +123,9 @@ class Agent(ABC):
     def open(self, context: AgentContext) -> AbstractAsyncContextManager[AgentHandle]:
         """Start the agent for a session: an async context manager that yields its handle.
 
-        Whatever the handle needs (a client, a process, a nursery with readers) is opened inside and closed on
-        the way out; the way out runs in a shielded scope with a deadline. When the block is left by itself,
-        because a task in its nursery failed, the agent counts as gone.
+        Whatever the handle needs (a client, a process, a nursery with readers) is opened inside and
+        closed on the way out; the way out runs in a shielded scope with a deadline. When the block
+        is left by itself, because a task in its nursery failed, the agent counts as gone.
 
         Raises:
             AgentGone: it could not be started; so does any other exception count.

@@ -1,7 +1,8 @@
 """The channel port: what a chat network looks like to the runtime (N1–N5).
 
-A channel object serves one account of one network. It is run by a supervised actor: `Channel.run` receives, and is
-started again with backoff when it fails; `Channel.send` is called by the account's delivery actor.
+A channel object serves one account of one network. It is run by a supervised actor: `Channel.run`
+receives, and is started again with backoff when it fails; `Channel.send` is called by the account's
+delivery actor.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ class Inbound(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class OutboundPart(msgspec.Struct, frozen=True):
-    """A text to send. ``duplicate_risk``: an earlier attempt may have arrived; the text already says so."""
+    """A text to send. ``duplicate_risk``: an earlier attempt may have arrived; the text already
+    says so.
+    """
 
     reply_to: ReplyAddress
     text: str
@@ -109,7 +112,9 @@ class UnknownOutcome(SendFailed):
 
 
 class Reconciled(msgspec.Struct, frozen=True):
-    """What the network knows of an earlier send: ``sent`` with its receipt, ``not_sent``, or ``unresolved``."""
+    """What the network knows of an earlier send: ``sent`` with its receipt, ``not_sent``, or
+    ``unresolved``.
+    """
 
     outcome: Literal["sent", "not_sent", "unresolved"]
     receipt: Receipt | None = None
@@ -122,8 +127,8 @@ class Inlet(ABC):
     async def deliver(self, messages: Sequence[Inbound], offset: str | None = None) -> None:
         """Admit messages and, in the same transaction, the offset that covers them (D5).
 
-        When it returns, all is durable and the network may be told. When it raises, nothing is: deliver the
-        same again. A message delivered again is stored once.
+        When it returns, all is durable and the network may be told. When it raises, nothing is:
+        deliver the same again. A message delivered again is stored once.
 
         Raises:
             runtime.storage.errors.StoreUnavailable: the disk refuses; try later.
@@ -143,14 +148,17 @@ class Channel(ABC):
 
     @abstractmethod
     async def run(self, inlet: Inlet) -> None:
-        """Receive until cancelled. To return or to raise is to have lost the connection: it is run again."""
+        """Receive until cancelled. To return or to raise is to have lost the connection: it is run
+        again.
+        """
 
     @abstractmethod
     async def send(self, part: OutboundPart, key: str) -> Receipt:
         """Send one text. ``key`` is the same for each attempt at the same part.
 
         Raises:
-            TransientFailure, PermanentFailure, UnknownOutcome: any other exception counts as unknown.
+            TransientFailure, PermanentFailure, UnknownOutcome: any other exception counts as
+                unknown.
         """
 
     async def edit(self, reply_to: ReplyAddress, platform_message_id: str, text: str) -> None:

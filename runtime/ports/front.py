@@ -1,4 +1,6 @@
-"""The front: what clients can ask of the runtime. The gateway and the embedding API stand on this alone."""
+"""The front: what clients can ask of the runtime. The gateway and the embedding API stand on this
+alone.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class NoSuchAgent(FrontError):
 
 
 class QueueIsFull(FrontError):
-    """The session's queue is full; the message was not accepted and may be sent again later (Q4)."""
+    """The session's queue is full; the message was not accepted and may be sent again later
+    (Q4).
+    """
 
 
 class BadRequest(FrontError):
@@ -62,8 +66,9 @@ class Submitted(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True):
     """How a message ended.
 
-    ``state`` is done, failed, dropped or expired. ``stop_reason`` is the protocol's, of the turn that carried
-    it; ``cancelled`` also for a message withdrawn before it became a turn. ``text`` is the answer.
+    ``state`` is done, failed, dropped or expired. ``stop_reason`` is the protocol's, of the turn
+    that carried it; ``cancelled`` also for a message withdrawn before it became a turn. ``text`` is
+    the answer.
     """
 
     message_id: str
@@ -75,7 +80,9 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class SessionInfo(msgspec.Struct, frozen=True):
-    """A session as listed: its row, and what it does just now (``stopped``, ``idle`` or ``running``)."""
+    """A session as listed: its row, and what it does just now (``stopped``, ``idle`` or
+    ``running``).
+    """
 
     row: SessionRow
     run_state: str
@@ -96,7 +103,9 @@ class Readiness(msgspec.Struct, frozen=True):
 
 
 class Watch(ABC):
-    """A live view of one session: iterate it. It outlives the session's sleep and the actor's restarts."""
+    """A live view of one session: iterate it. It outlives the session's sleep and the actor's
+    restarts.
+    """
 
     @abstractmethod
     def __aiter__(self) -> Watch: ...
@@ -127,7 +136,9 @@ class Watch(ABC):
 
 
 class Front(ABC):
-    """What clients can ask. All methods may raise `Unavailable`; those with a session `NoSuchSession`."""
+    """What clients can ask. All methods may raise `Unavailable`; those with a session
+    `NoSuchSession`.
+    """
 
     # -- sessions -----------------------------------------------------------------------------
 
@@ -149,7 +160,9 @@ class Front(ABC):
 
     @abstractmethod
     async def reset_session(self, session_id: str) -> SessionRow:
-        """Begin the conversation anew (S18): withdraw what waits, cancel what runs, raise the epoch."""
+        """Begin the conversation anew (S18): withdraw what waits, cancel what runs, raise the
+        epoch.
+        """
 
     @abstractmethod
     async def close_session(self, session_id: str) -> None:
@@ -170,7 +183,8 @@ class Front(ABC):
         message_id: str | None = None,
         connection: str | None = None,
     ) -> Submitted:
-        """Accept a message durably (D5, G4). A ``message_id`` of the client's choice makes it safe to repeat.
+        """Accept a message durably (D5, G4). A ``message_id`` of the client's choice makes it safe
+        to repeat.
 
         Args:
             session_id: the session.
@@ -186,8 +200,8 @@ class Front(ABC):
     async def outcome(self, message_id: str) -> Outcome:
         """Wait until a message has ended, and say how. Returns at once when it has.
 
-        Survives restarts of the session's actor, since the row is the truth. May be cancelled at any time;
-        the message is not touched by that.
+        Survives restarts of the session's actor, since the row is the truth. May be cancelled at
+        any time; the message is not touched by that.
         """
 
     @abstractmethod
@@ -196,8 +210,8 @@ class Front(ABC):
     ) -> bool:
         """Cancel the running turn, and withdraw the waiting messages of that connection (G11).
 
-        With ``message_id`` only that message is meant: it is withdrawn if it waits, and the running turn is
-        cancelled if it carries it.
+        With ``message_id`` only that message is meant: it is withdrawn if it waits, and the running
+        turn is cancelled if it carries it.
 
         Returns:
             Whether there was anything to cancel.
@@ -205,7 +219,9 @@ class Front(ABC):
 
     @abstractmethod
     async def clear_queue(self, session_id: str) -> int:
-        """Withdraw everything that waits, a turn without a first event included (H3); how many messages went."""
+        """Withdraw everything that waits, a turn without a first event included (H3); how many
+        messages went.
+        """
 
     @abstractmethod
     async def queue_status(self, session_id: str) -> QueueStatus:

@@ -1,4 +1,6 @@
-"""What the watchers of a session see, live. The transcript is the truth; these are its first light."""
+"""What the watchers of a session see, live. The transcript is the truth; these are its first
+light.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,11 @@ from runtime.sessions.updates import SessionUpdate
 
 
 class MessageAccepted(msgspec.Struct, frozen=True, tag="message_accepted"):
-    """A message is durable and waits. ``waiting``: how many do now, this one included."""
+    """A message is durable and waits."""
 
     message_id: str
     sequence: int
     content: Content
-    waiting: int
 
 
 class MessageDropped(msgspec.Struct, frozen=True, tag="message_dropped"):
@@ -46,9 +47,9 @@ class TurnUpdate(msgspec.Struct, frozen=True, tag="turn_update"):
 class TurnEnded(msgspec.Struct, frozen=True, tag="turn_ended"):
     """The end of a turn is committed.
 
-    ``message_state`` is what became of its messages: done, failed, dropped, or pending when they are tried
-    again, at ``retry_at`` (ms) at the earliest. ``text`` is the final answer, None when there is none.
-    ``journal_seq`` is the last transcript line of the turn.
+    ``message_state`` is what became of its messages: done, failed, dropped, or pending when they
+    are tried again, at ``retry_at`` (ms) at the earliest. ``text`` is the final answer, None when
+    there is none. ``journal_seq`` is the last transcript line of the turn.
     """
 
     turn_id: str

@@ -14,12 +14,16 @@ from runtime.sessions.content import Content
 
 
 class SessionStatus(StrEnum):
+    """Whether a session is in use."""
+
     ACTIVE = "active"
     CLOSED = "closed"
     ARCHIVED = "archived"
 
 
 class InboundKind(StrEnum):
+    """What sort of message it is (D6)."""
+
     CHAT = "chat"
     TASK = "task"
     WEBHOOK = "webhook"
@@ -27,7 +31,9 @@ class InboundKind(StrEnum):
 
 
 class InboundState(StrEnum):
-    """The states of D6. ``pending → claimed → done | failed | dropped | expired``; ``held`` waits for approval."""
+    """The states of D6. ``pending → claimed → done | failed | dropped | expired``; ``held`` waits
+    for approval.
+    """
 
     HELD = "held"
     PENDING = "pending"
@@ -41,8 +47,8 @@ class InboundState(StrEnum):
 class TurnState(StrEnum):
     """How far a turn got.
 
-    ``interrupted``: the runtime died or was stopped past its grace (T5 d). ``vanished``: the agent went
-    away before its first event, the messages wait for another try (T5 a).
+    ``interrupted``: the runtime died or was stopped past its grace (T5 d). ``vanished``: the agent
+    went away before its first event, the messages wait for another try (T5 a).
     """
 
     RUNNING = "running"
@@ -98,7 +104,9 @@ class ReplyAddress(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def conversation(self) -> str:
-        """One name for the place, without the message replied to: the unit of delivery order (O3)."""
+        """One name for the place, without the message replied to: the unit of delivery order
+        (O3).
+        """
         return "\x1f".join((self.channel, self.account, self.chat, self.thread or ""))
 
 
@@ -125,7 +133,9 @@ class SessionSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class QueueOverrides(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Queue settings of one session that win over the configured ones (Q3). Durations in seconds."""
+    """Queue settings of one session that win over the configured ones (Q3). Durations in
+    seconds.
+    """
 
     mode: str | None = None
     debounce: float | None = None
@@ -169,7 +179,9 @@ class SessionRow(msgspec.Struct, frozen=True):
 
 
 class InboundRow(msgspec.Struct, frozen=True):
-    """One admitted message (D6). ``interrupted``: its last turn was cut off by the runtime (T5 d)."""
+    """One admitted message (D6). ``interrupted``: its last turn was cut off by the runtime (T5
+    d).
+    """
 
     id: str
     session_id: str
@@ -219,7 +231,8 @@ class TurnRow(msgspec.Struct, frozen=True):
 class JournalEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of the transcript (J1): ``role`` and ``content`` for everyone, the rest ours.
 
-    ``role`` is ``user``, ``assistant`` or ``system`` (a notice or an error of the runtime). ``id`` is
+    ``role`` is ``user``, ``assistant`` or ``system`` (a notice or an error of the runtime). ``id``
+    is
     unique in the session: a message's line has the id of the message, so it is written once however
     often the message is tried. ``data`` holds tool calls, stop reason and the like.
     """

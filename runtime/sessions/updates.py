@@ -1,4 +1,5 @@
-"""What an agent says while it works: the ``session/update`` vocabulary of ACP, and the end of a turn.
+"""What an agent says while it works: the ``session/update`` vocabulary of ACP, and the end of a
+turn.
 
 Each struct encodes to the JSON of the protocol's update of that name.
 """
@@ -56,7 +57,9 @@ class Plan(Update, frozen=True, tag="plan"):
 
 
 class ToolCall(Update, frozen=True, tag="tool_call"):
-    """A tool call begins. ``content``, ``locations``, ``raw_input`` and ``raw_output`` are the protocol's JSON."""
+    """A tool call begins. ``content``, ``locations``, ``raw_input`` and ``raw_output`` are the
+    protocol's JSON.
+    """
 
     tool_call_id: str
     title: str
@@ -103,7 +106,8 @@ class Result(msgspec.Struct, frozen=True, tag="result"):
     """The agent's answer to the prompt: the last event of a turn.
 
     Args:
-        stop_reason: ``end_turn``, ``max_tokens``, ``max_turn_requests``, ``refusal`` or ``cancelled``.
+        stop_reason: ``end_turn``, ``max_tokens``, ``max_turn_requests``, ``refusal`` or
+            ``cancelled``.
         text: the whole answer, for agents that send no deltas (R1).
         usage: tokens used by the turn.
         error: the agent answered with an error (T5 b).

@@ -1,0 +1,153 @@
+"""The built-in agent: says back what it is told, without any network, and fails on request.
+
+Its options let everything around an agent be tried by hand: slow answers, tool calls, an agent that
+vanishes before or after it has begun, one that answers with an error, one that never says anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import msgspec
+import trio
+
+from runtime.ports.agent import (
+    Agent,
+    AgentCapabilities,
+    AgentContext,
+    AgentGone,
+    AgentHandle,
+    AgentRefused,
+    PromptTurn,
+)
+from runtime.sessions.content import ContentBlock, TextBlock, plain_text
+from runtime.sessions.updates import (
+    AgentEvent,
+    AgentMessageChunk,
+    Result,
+    ToolCall,
+    ToolCallUpdate,
+)
+
+KIND = "echo"
+
+Failure = Literal["never", "start", "before", "after", "error", "silent"]
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Options of the echo agent.
+
+    Args:
+        prefix: said before the echo.
+        delay: seconds before the first word.
+        pace: seconds between two words.
+        tools: how many tool calls it pretends to make before it answers.
+        fail: ``never``; ``start`` (cannot be started); ``before`` (vanishes before its first
+            event); ``after`` (vanishes in the middle); ``error`` (answers with an error);
+            ``silent`` (never says anything).
+        fail_times: how many times it fails before it behaves; 0 fails always.
+    """
+
+    prefix: str = ""
+    delay: float = 0.0
+    pace: float = 0.0
+    tools: int = 0
+    fail: Failure = "never"
+    fail_times: int = 0
+
+
+class EchoHandle(AgentHandle):
+    """One conversation with the echo."""
+
+    capabilities = AgentCapabilities(steer=True)
+
+    def __init__(self, agent: EchoAgent) -> None:
+        self._agent = agent
+        self._options = agent.options
+        self._cancelled = trio.Event()
+        self._steered: list[str] = []
+        self._prompting = False
+
+    async def prompt(self, turn: PromptTurn) -> AsyncIterator[AgentEvent]:
+        self._cancelled = trio.Event()
+        self._steered.clear()
+        failure = self._agent.next_failure()
+        if failure == "silent":
+            await trio.sleep_forever()
+        if failure == "before":
+            raise AgentGone("the echo agent was told to vanish before its first event")
+        if failure == "error":
+            raise AgentRefused("the echo agent was told to answer with an error", code="echo_error")
+        self._prompting = True
+        try:
+            if await self._pause(self._options.delay):
+                yield Result(stop_reason="cancelled")
+                return
+            for number in range(1, self._options.tools + 1):
+                call = f"{turn.turn_id}-{number}"
+                yield ToolCall(call, title=f"Pretend {number}", kind="other", status="in_progress")
+                yield ToolCallUpdate(call, status="completed")
+            pieces = self._pieces(turn.content)
+            for index, piece in enumerate(pieces):
+                if index and await self._pause(self._options.pace):
+                    yield Result(stop_reason="cancelled")
+                    return
+                yield AgentMessageChunk(TextBlock(piece))
+                if failure == "after" and index >= len(pieces) // 2:
+                    raise AgentGone("the echo agent was told to vanish in the middle")
+            while self._steered:
+                yield AgentMessageChunk(TextBlock("\n" + self._steered.pop(0)))
+            yield Result(stop_reason="end_turn")
+        finally:
+            self._prompting = False
+
+    async def steer(self, text: str) -> bool:
+        if not self._prompting:
+            return False
+        self._steered.append(text)
+        return True
+
+    async def cancel(self) -> None:
+        self._cancelled.set()
+
+    def _pieces(self, content: tuple[ContentBlock, ...]) -> list[str]:
+        """The echo in words, each with the blanks that follow it."""
+        text = self._options.prefix + plain_text(content)
+        return re.findall(r"\S+\s*|\s+", text) or [""]
+
+    async def _pause(self, seconds: float) -> bool:
+        """Wait; whether the turn was cancelled meanwhile."""
+        with trio.move_on_after(seconds):
+            await self._cancelled.wait()
+        return self._cancelled.is_set()
+
+
+class EchoAgent(Agent):
+    """Says back what it is told."""
+
+    def __init__(self, options: Options | None = None) -> None:
+        self.options = options if options is not None else Options()
+        self._failed = 0
+
+    @asynccontextmanager
+    async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
+        if self.options.fail == "start" and self.next_failure() == "start":
+            raise AgentGone("the echo agent was told not to start")
+        yield EchoHandle(self)
+
+    def next_failure(self) -> Failure:
+        """How it fails this time; counts."""
+        if self.options.fail == "never":
+            return "never"
+        if self.options.fail_times and self._failed >= self.options.fail_times:
+            return "never"
+        self._failed += 1
+        return self.options.fail
+
+
+def create(name: str, options: Options) -> Agent:
+    """The agent of one ``[agents.NAME]`` table."""
+    return EchoAgent(options)

@@ -1,0 +1,1 @@
+"""The channels: chat networks, and the gateway for clients."""

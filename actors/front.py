@@ -1,0 +1,326 @@
+"""The front as the actors serve it: what the gateway and the embedding API talk to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+import msgspec
+import trio
+
+from actors.router import Overloaded, Submit
+from actors.services import Services
+from actors.session_messages import (
+    Cancel,
+    Clear,
+    Close,
+    GetSnapshot,
+    GetStatus,
+    Reset,
+    SessionMessage,
+    SetQueue,
+)
+from actors.sessions import FindLive, Obtain, SessionsMessage
+from actors.watch import SessionWatch
+from runtime.kernel import ActorRef, ActorStopped, AskTimeout, MailboxFull, Request, System
+from runtime.ports.front import (
+    BadRequest,
+    Front,
+    InfoPage,
+    NoSuchAgent,
+    NoSuchSession,
+    Outcome,
+    QueueIsFull,
+    Readiness,
+    SessionInfo,
+    Submitted,
+    Unavailable,
+)
+from runtime.sessions.content import Content
+from runtime.sessions.events import QueueStatus, Snapshot
+from runtime.sessions.keys import client_key
+from runtime.sessions.queueing import QueueMode
+from runtime.sessions.rows import (
+    InboundState,
+    JournalEntry,
+    QueueOverrides,
+    SessionRow,
+    SessionSpec,
+    SessionStatus,
+)
+from runtime.storage.errors import (
+    QueueFull,
+    RowTooLarge,
+    StoreClosed,
+    StoreUnavailable,
+    UnknownSession,
+)
+from runtime.storage.entries import answer_id
+from runtime.storage.requests import MessageStatus
+
+REQUEST_LIMIT = 30.0
+"""Seconds within which a request is answered; closing and resetting wait for a turn to end."""
+
+LOOK_LIMIT = 1.0
+"""Seconds for a session to say what it does, in a list; one that is too busy for that is
+running.
+"""
+
+MESSAGE_ID = re.compile(r"[\x21-\x7e]{1,200}")
+WAITS = (InboundState.PENDING, InboundState.CLAIMED, InboundState.HELD)
+
+R = TypeVar("R")
+
+
+@asynccontextmanager
+async def client_errors(session_id: str | None = None) -> AsyncIterator[None]:
+    """Errors of the engine in the words of the front."""
+    try:
+        yield
+    except UnknownSession:
+        raise NoSuchSession(f"there is no open session {session_id!r}") from None
+    except QueueFull as error:
+        raise QueueIsFull(str(error)) from None
+    except RowTooLarge as error:
+        raise BadRequest(str(error)) from None
+    except (StoreUnavailable, Overloaded, MailboxFull) as error:
+        raise Unavailable(f"nothing was accepted: {error}") from None
+    except (StoreClosed, ActorStopped):
+        raise Unavailable("the runtime is stopping; try again when it has started") from None
+    except AskTimeout:
+        raise Unavailable(
+            f"no answer within {REQUEST_LIMIT:g} s; the outcome is unknown: ask for it, or repeat"
+            " the request with the same message id"
+        ) from None
+
+
+class ActorFront(Front):
+    """Stands on the router, the sessions and the store."""
+
+    def __init__(
+        self,
+        services: Services,
+        system: System,
+        router: ActorRef[Submit],
+        sessions: ActorRef[SessionsMessage],
+    ) -> None:
+        self._services = services
+        self._system = system
+        self._router = router
+        self._sessions = sessions
+        self._stopping = False
+
+    def refuse_new(self) -> None:
+        """From now on nothing is accepted: the runtime stops (S45)."""
+        self._stopping = True
+
+    # -- sessions -----------------------------------------------------------------------------
+
+    async def open_session(self, *, key: str | None = None, agent: str | None = None) -> SessionRow:
+        agent_id = agent if agent is not None else self.agents[0]
+        if agent_id not in self._services.agents:
+            known = ", ".join(self.agents)
+            raise NoSuchAgent(f"no agent {agent_id!r} is configured; there are: {known}")
+        try:
+            name = key if key is not None else self._services.ids.new()
+            spec = SessionSpec(agent_id, client_key(agent_id, name))
+        except ValueError as error:
+            raise BadRequest(str(error), "$._meta.runtime.key") from None
+        async with client_errors():
+            row, _ = await self._services.store.resolve(spec)
+        return row
+
+    async def session_info(self, session_id: str) -> SessionInfo:
+        row = await self._row(session_id)
+        (info,) = await self._with_run_state((row,))
+        return info
+
+    async def list_sessions(self, *, cursor: str | None = None, limit: int = 50) -> InfoPage:
+        if not 1 <= limit <= 1_000:
+            raise BadRequest("the limit is a number from 1 to 1000", "$.limit")
+        try:
+            async with client_errors():
+                page = await self._services.store.sessions(cursor=cursor, limit=limit)
+        except ValueError as error:
+            raise BadRequest(str(error), "$.cursor") from None
+        return InfoPage(await self._with_run_state(page.sessions), page.next_cursor)
+
+    async def reset_session(self, session_id: str) -> SessionRow:
+        return await self._ask(session_id, Reset())
+
+    async def close_session(self, session_id: str) -> None:
+        await self._ask(session_id, Close())
+
+    async def set_queue(self, session_id: str, overrides: QueueOverrides) -> SessionRow:
+        if overrides.mode is not None and overrides.mode not in set(QueueMode):
+            modes = ", ".join(QueueMode)
+            raise BadRequest(f"{overrides.mode!r} is no queue mode; there are: {modes}", "$.mode")
+        if overrides.cap is not None and overrides.cap < 1:
+            raise BadRequest("the cap is at least 1", "$.cap")
+        if overrides.drop is not None and overrides.drop not in ("old", "new", "summarize"):
+            raise BadRequest("drop is old, new or summarize", "$.drop")
+        if overrides.debounce is not None and overrides.debounce < 0:
+            raise BadRequest("the debounce is not negative", "$.debounce")
+        return await self._ask(session_id, SetQueue(overrides))
+
+    # -- messages -----------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        session_id: str,
+        content: Content,
+        *,
+        message_id: str | None = None,
+        connection: str | None = None,
+    ) -> Submitted:
+        if not content:
+            raise BadRequest("there is nothing in the message", "$.prompt")
+        if message_id is not None and MESSAGE_ID.fullmatch(message_id) is None:
+            raise BadRequest(
+                "a message id has 1 to 200 printable ASCII characters and no blanks",
+                "$._meta.runtime.messageId",
+            )
+        self._require_open()
+        request = Submit(session_id, content, message_id, connection)
+        async with client_errors(session_id):
+            admitted = await self._router.ask(request, timeout=REQUEST_LIMIT)
+        return Submitted(admitted.message.id, admitted.message.seq, admitted.duplicate)
+
+    async def outcome(self, message_id: str) -> Outcome:
+        with self._services.watchers.waiting_for(message_id) as ended:
+            status = await self._status(message_id)
+            if status.message.state in WAITS:
+                await ended.wait()
+                status = await self._status(message_id)
+        if status.message.state in WAITS:
+            raise Unavailable(
+                "the runtime is stopping; the message is kept and runs after the start"
+            )
+        turn = status.turn
+        text = None
+        if turn is not None:
+            async with client_errors():
+                entry = await self._services.store.journal_entry(
+                    status.message.session_id, answer_id(turn.id)
+                )
+            text = entry.content if entry is not None else None
+        withdrawn = status.message.state in (InboundState.DROPPED, InboundState.EXPIRED)
+        return Outcome(
+            message_id=message_id,
+            state=status.message.state,
+            stop_reason="cancelled"
+            if withdrawn
+            else turn.stop_reason
+            if turn is not None
+            else None,
+            error=turn.error if turn is not None else None,
+            turn_id=turn.id if turn is not None else None,
+            text=text,
+        )
+
+    async def cancel(
+        self, session_id: str, *, connection: str | None = None, message_id: str | None = None
+    ) -> bool:
+        return await self._ask(session_id, Cancel(connection, message_id))
+
+    async def clear_queue(self, session_id: str) -> int:
+        return await self._ask(session_id, Clear())
+
+    async def queue_status(self, session_id: str) -> QueueStatus:
+        return await self._ask(session_id, GetStatus())
+
+    # -- watching -----------------------------------------------------------------------------
+
+    def watch(self, session_id: str, *, buffer: int = 1_000) -> SessionWatch:
+        return self._services.watchers.watch(session_id, buffer)
+
+    async def snapshot(self, session_id: str) -> Snapshot:
+        async with client_errors(session_id):
+            live = await self._sessions.ask(FindLive((session_id,)), timeout=REQUEST_LIMIT)
+        if live:
+            return await self._ask(session_id, GetSnapshot())
+        number = self._services.watchers.number
+        row = await self._row(session_id)
+        return Snapshot(number, row.journal_seq)
+
+    async def journal(
+        self, session_id: str, *, after: int = 0, limit: int = 500, epoch: int | None = None
+    ) -> tuple[JournalEntry, ...]:
+        async with client_errors(session_id):
+            return await self._services.store.journal(
+                session_id, after=after, limit=limit, epoch=epoch
+            )
+
+    # -- the runtime --------------------------------------------------------------------------
+
+    def readiness(self) -> Readiness:
+        problems = []
+        health = self._services.store.health()
+        if not health.ready:
+            problems.append(f"the store does not take writes: {health.problem}")
+        if self._stopping:
+            problems.append("the runtime is stopping")
+        return Readiness(not problems, tuple(problems))
+
+    def metrics(self) -> bytes:
+        return self._services.metrics.render()
+
+    def tree(self) -> dict[str, Any]:
+        tree: dict[str, Any] = msgspec.to_builtins(self._system.tree())
+        return tree
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        default = self._services.default_agent
+        return (default, *(name for name in self._services.agents if name != default))
+
+    # -- helpers ------------------------------------------------------------------------------
+
+    def _require_open(self) -> None:
+        if self._stopping:
+            raise Unavailable("the runtime is stopping: nothing was accepted, send it again after")
+
+    async def _ask(self, session_id: str, request: Request[R]) -> R:
+        """Ask a session, woken if it sleeps."""
+        self._require_open()
+        await self._row(session_id)
+        async with client_errors(session_id):
+            live: ActorRef[SessionMessage] = await self._sessions.ask(
+                Obtain(session_id), timeout=REQUEST_LIMIT
+            )
+            return await live.ask(request, timeout=REQUEST_LIMIT)
+
+    async def _row(self, session_id: str) -> SessionRow:
+        async with client_errors(session_id):
+            row = await self._services.store.session(session_id)
+            if row is None or row.status is not SessionStatus.ACTIVE:
+                raise UnknownSession(session_id)
+        return row
+
+    async def _status(self, message_id: str) -> MessageStatus:
+        async with client_errors():
+            status = await self._services.store.message_status(message_id)
+        if status is None:
+            raise BadRequest(f"there is no message {message_id!r}", "$.messageId")
+        return status
+
+    async def _with_run_state(self, rows: tuple[SessionRow, ...]) -> tuple[SessionInfo, ...]:
+        """What each does now: derived from the live actors, stored nowhere."""
+        async with client_errors():
+            live = await self._sessions.ask(
+                FindLive(tuple(row.id for row in rows)), timeout=REQUEST_LIMIT
+            )
+        states = dict.fromkeys((row.id for row in rows), "stopped")
+        states.update(dict.fromkeys(live, "running"))
+
+        async def look(session_id: str, ref: ActorRef[SessionMessage]) -> None:
+            with suppress(ActorStopped, MailboxFull, AskTimeout):
+                snapshot = await ref.ask(GetSnapshot(), timeout=LOOK_LIMIT)
+                states[session_id] = "idle" if snapshot.running is None else "running"
+
+        async with trio.open_nursery() as nursery:
+            for session_id, ref in live.items():
+                nursery.start_soon(look, session_id, ref)
+        return tuple(SessionInfo(row, states[row.id]) for row in rows)

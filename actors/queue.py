@@ -1,0 +1,272 @@
+"""What waits in one session: a cache of its pending rows, and which of them run next (Q1–Q8).
+
+    Arrived    rows were admitted; others went to make room
+    Ended      the offered batch is over; these rows wait again
+    FirstEvent the agent has begun: the batch is handed over
+    Withdraw   forget waiting rows                                 → their ids
+    Status     what waits                                          → Waiting
+    Configure  new settings
+    Hold       offer nothing more
+    Look       a window has closed: look again
+
+The rows are the truth. A batch is *offered* from the moment that the session has it until it has
+ended; that is what "busy" means here, and there is never more than one.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import trio
+
+from actors.services import Services
+from runtime.kernel import Actor, ActorRef, Message, Request
+from runtime.sessions.queueing import (
+    Idle,
+    Interrupt,
+    QueuePolicy,
+    Run,
+    WaitingQueue,
+    WaitUntil,
+)
+from runtime.sessions.rows import InboundRow
+
+OFFER_AGAIN = 0.05
+"""Seconds until a batch is offered again to a session that had no room for it."""
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Messages that run as one turn.
+
+    Args:
+        turn_id: the id of the turn to be.
+        rows: the messages, in order; they share one reply address (Q2).
+        overflow: rows that were dropped for the cap, whose lines come first (Q4).
+        context: rows that wake nobody, to be read as context (S31).
+    """
+
+    turn_id: str
+    rows: tuple[InboundRow, ...]
+    overflow: tuple[InboundRow, ...] = ()
+    context: tuple[InboundRow, ...] = ()
+
+    @property
+    def message_ids(self) -> tuple[str, ...]:
+        """The messages that the turn answers."""
+        return tuple(row.id for row in self.rows)
+
+    @property
+    def claimed(self) -> tuple[InboundRow, ...]:
+        """All rows that the turn settles, in order."""
+        return tuple(sorted((*self.context, *self.rows), key=lambda row: row.seq))
+
+
+class Offered(Message, frozen=True):
+    """To the session: run this."""
+
+    batch: Batch
+
+
+class InterruptTurn(Message, frozen=True):
+    """To the session: cancel the running turn, something newer waits (Q3)."""
+
+    turn_id: str
+
+
+class Arrived(Message, frozen=True):
+    """Rows that wait now, and rows that were dropped for the cap."""
+
+    rows: tuple[InboundRow, ...] = ()
+    dropped: tuple[InboundRow, ...] = ()
+
+
+class Ended(Message, frozen=True):
+    """A turn is over. ``again``: its rows as they wait now; ``overflow`` lines not yet told."""
+
+    turn_id: str
+    again: tuple[InboundRow, ...] = ()
+    overflow: tuple[InboundRow, ...] = ()
+
+
+class FirstEvent(Message, frozen=True):
+    """The agent has begun: from now on the batch is its own (H1)."""
+
+    turn_id: str
+
+
+class Withdraw(Request[tuple[str, ...]], frozen=True):
+    """Forget waiting rows: those of a connection, those named, or all."""
+
+    connection: str | None = None
+    message_ids: tuple[str, ...] = ()
+    everything: bool = False
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """What waits, and whether the offered batch was handed over (None when there is none)."""
+
+    mode: str
+    count: int
+    oldest: int | None
+    handed_over: bool | None
+
+
+class Status(Request[Waiting], frozen=True):
+    """Ask what waits."""
+
+
+class Configure(Message, frozen=True):
+    """Use these settings from now on."""
+
+    policy: QueuePolicy
+    cap: int
+
+
+class Hold(Message, frozen=True):
+    """Offer nothing more: the session is about to stop (S45)."""
+
+
+class Look(Message, frozen=True):
+    """A window has closed."""
+
+
+QueueMessage = Arrived | Ended | FirstEvent | Withdraw | Status | Configure | Hold | Look
+
+
+class QueueActor(Actor[QueueMessage]):
+    """The queue of one session."""
+
+    def __init__(
+        self,
+        services: Services,
+        session: ActorRef[Offered | InterruptTurn],
+        policy: QueuePolicy,
+        cap: int,
+        pending: tuple[InboundRow, ...],
+        overflow: tuple[InboundRow, ...],
+    ) -> None:
+        self._services = services
+        self._session = session
+        self._policy = policy
+        self._cap = cap
+        self._first = Arrived(rows=pending, dropped=overflow)
+        self._waiting = WaitingQueue()
+        self._overflow: list[InboundRow] = []
+        self._offered: Batch | None = None
+        self._handed_over = False
+        self._held = False
+
+    async def on_start(self) -> None:
+        self._arrive(self._first)
+        self._look()
+
+    async def on_message(self, message: QueueMessage) -> object:
+        match message:
+            case Arrived():
+                self._arrive(message)
+            case Ended():
+                self._end(message)
+            case FirstEvent():
+                self._hand_over(message.turn_id)
+                return None
+            case Withdraw():
+                return self._withdraw(message)
+            case Status():
+                return self._status()
+            case Configure():
+                self._policy, self._cap = message.policy, message.cap
+            case Hold():
+                self._held = True
+                return None
+            case Look():
+                pass
+        self._look()
+        return None
+
+    def _arrive(self, message: Arrived) -> None:
+        now = trio.current_time()
+        offered = self._offered.message_ids if self._offered is not None else ()
+        for row in message.rows:
+            if row.id not in offered:
+                self._waiting.add(row, now, debounced=row.reply_to is not None)
+        if message.dropped:
+            self._waiting.remove(row.id for row in message.dropped)
+            self._overflow = [*self._overflow, *message.dropped][-self._cap :]
+
+    def _end(self, message: Ended) -> None:
+        if self._offered is None or self._offered.turn_id != message.turn_id:
+            self._services.metrics.late_events.inc()
+            return
+        self._offered = None
+        self._handed_over = False
+        now = trio.current_time()
+        for row in message.again:
+            self._waiting.add(row, now, debounced=False)
+        self._overflow = [*message.overflow, *self._overflow][-self._cap :]
+
+    def _hand_over(self, turn_id: str) -> None:
+        """Once per batch, at the first event of its turn (H1)."""
+        if self._offered is not None and self._offered.turn_id == turn_id:
+            self._handed_over = True
+        else:
+            self._services.metrics.late_events.inc()
+
+    def _withdraw(self, message: Withdraw) -> tuple[str, ...]:
+        ids = tuple(
+            row.id
+            for row in (*self._waiting.waiting, *self._waiting.context)
+            if message.everything
+            or row.id in message.message_ids
+            or (message.connection is not None and row.connection == message.connection)
+        )
+        self._waiting.remove(ids)
+        self._look()
+        return ids
+
+    def _status(self) -> Waiting:
+        waiting = self._waiting.waiting
+        return Waiting(
+            mode=self._policy.mode.value,
+            count=len(waiting),
+            oldest=min((row.admitted_at for row in waiting), default=None),
+            handed_over=self._handed_over if self._offered is not None else None,
+        )
+
+    def _look(self) -> None:
+        """Do what is due: offer a batch, ask for an interruption, or look again later."""
+        if self._held:
+            return
+        now = trio.current_time()
+        decision = self._waiting.decide(
+            now, self._services.now(), self._offered is not None, self._policy
+        )
+        match decision:
+            case Run():
+                self._offer(decision.rows)
+            case Interrupt():
+                if self._offered is not None and not self._session.tell(
+                    InterruptTurn(self._offered.turn_id)
+                ):
+                    self._look_after(OFFER_AGAIN)
+            case WaitUntil():
+                self._look_after(decision.at - now)
+            case Idle():
+                pass
+
+    def _offer(self, rows: tuple[InboundRow, ...]) -> None:
+        batch = Batch(
+            turn_id=self._services.ids.new(),
+            rows=rows,
+            overflow=tuple(self._overflow),
+            context=self._waiting.context,
+        )
+        if not self._session.tell(Offered(batch)):
+            self._look_after(OFFER_AGAIN)
+            return
+        self._offered = batch
+        self._handed_over = False
+        self._overflow = []
+        self._waiting.remove(batch.message_ids)
+        self._waiting.remove(row.id for row in batch.context)
+
+    def _look_after(self, seconds: float) -> None:
+        self.after(max(0.0, seconds), Look())

@@ -1,0 +1,126 @@
+"""What the end of a turn writes down: transcript lines, parts of the answer, a word to the sender
+(D7, J1, R5, R6).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from runtime.sessions.split import split
+
+from actors.queue import Batch
+from actors.services import Services
+from runtime.sessions.relay import Reply
+from runtime.sessions.rows import InboundRow, InboundState, ReplyAddress, SessionRow, TurnState
+from runtime.sessions.settling import Verdict
+from runtime.sessions.silence import visible_text
+from runtime.storage.entries import answer_id, error_entry, user_entry
+from runtime.storage.requests import EndTurn, NewEntry, NewOutbound, Settlement
+
+
+def end_of_turn(
+    services: Services,
+    session: SessionRow,
+    batch: Batch,
+    verdict: Verdict,
+    reply: Reply,
+    first_event_at: int | None,
+) -> EndTurn:
+    """The one transaction in which a turn ends."""
+    return EndTurn(
+        turn_id=batch.turn_id,
+        session_id=session.id,
+        epoch=session.epoch,
+        fence=session.fence,
+        state=verdict.turn_state,
+        stop_reason=verdict.stop_reason,
+        error=verdict.error,
+        usage=reply.result.usage if reply.result is not None else None,
+        first_event_at=first_event_at,
+        messages=tuple(
+            Settlement(
+                message_id=row.id,
+                state=verdict.settlements[row.id].state,
+                reason=verdict.settlements[row.id].reason,
+                not_before=verdict.settlements[row.id].not_before,
+                count_try=verdict.settlements[row.id].count_try,
+            )
+            for row in batch.claimed
+        ),
+        journal=_journal(batch, verdict, reply),
+        outbound=_outbound(services, batch, verdict, reply),
+        agent_session_id=reply.result.agent_session_id if reply.result is not None else None,
+    )
+
+
+def waiting_again(batch: Batch, verdict: Verdict) -> tuple[InboundRow, ...]:
+    """The rows that are tried again, as they are in the store once the end is committed."""
+    again = []
+    for row in batch.claimed:
+        settled = verdict.settlements[row.id]
+        if settled.state is InboundState.PENDING:
+            again.append(
+                msgspec.structs.replace(
+                    row,
+                    state=InboundState.PENDING,
+                    tries=row.tries + settled.count_try,
+                    not_before=settled.not_before,
+                    reason=settled.reason,
+                    turn_id=batch.turn_id,
+                    interrupted=verdict.turn_state is TurnState.INTERRUPTED,
+                )
+            )
+    return tuple(again)
+
+
+def _journal(batch: Batch, verdict: Verdict, reply: Reply) -> tuple[NewEntry, ...]:
+    """What was said. Nothing for a turn that is tried again, unless the agent had begun to
+    answer.
+    """
+    waits = verdict.message_state is InboundState.PENDING
+    cut_off = verdict.turn_state is TurnState.INTERRUPTED
+    if waits and not (cut_off and reply.text):
+        return ()
+    entries = [user_entry(row) for row in batch.claimed]
+    answered_error = reply.result is not None and reply.result.error is not None
+    text, updates = "" if answered_error else reply.text, reply.updates
+    if text or updates:
+        data: dict[str, Any] = {"updates": [msgspec.to_builtins(update) for update in updates]}
+        if verdict.stop_reason is not None:
+            data["stopReason"] = verdict.stop_reason
+        if cut_off:
+            data["interrupted"] = True
+        entries.append(NewEntry(answer_id(batch.turn_id), "assistant", text, data=data))
+    if verdict.error is not None and not waits:
+        entries.append(error_entry(batch.turn_id, verdict.error))
+    return tuple(entries)
+
+
+def _outbound(
+    services: Services, batch: Batch, verdict: Verdict, reply: Reply
+) -> tuple[NewOutbound, ...]:
+    """The parts owed to a push channel; nothing for a pull channel (R8)."""
+    address = batch.rows[0].reply_to
+    if address is None:
+        return ()
+    if verdict.turn_state is TurnState.DONE:
+        text, kind = visible_text(reply.text), "answer"
+    elif verdict.tell_sender and verdict.error is not None:
+        text, kind = verdict.error.message, "notice"
+    else:
+        return ()
+    return parts(services, address, text or "", kind)
+
+
+def parts(
+    services: Services, address: ReplyAddress, text: str, kind: str
+) -> tuple[NewOutbound, ...]:
+    """A text as rows within the channel's limit, each its own delivery (R5)."""
+    if not text.strip():
+        return ()
+    limit, counting = services.text_limit(address.channel, address.account)
+    return tuple(
+        NewOutbound(services.ids.new(), address, piece, part=number, kind=kind)
+        for number, piece in enumerate(split(text, limit, counting))
+    )

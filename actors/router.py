@@ -1,0 +1,193 @@
+"""Where every message enters: which session, then the store, then the session is told (D5, S6).
+
+    Submit    a client's message to a session          → Admitted
+    Deliver   messages of a push channel, with offset  → when they are durable
+
+Each is admitted in a task of its own, so that all share the next commit; the answer comes after it.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from actors.outbox import Due
+from actors.services import Services
+from actors.sessions import Wake
+from runtime.kernel import Actor, ActorRef, Reply, Request
+from runtime.ports.channel import Inbound
+from runtime.sessions.content import Content, text_content
+from runtime.sessions.events import MessageAccepted, MessageDropped
+from runtime.sessions.keys import Place, session_key
+from runtime.sessions.rows import (
+    DropReason,
+    InboundState,
+    MessageKey,
+    ReplyAddress,
+    SessionSpec,
+)
+from runtime.storage.requests import Admitted, ChannelOffset, NewInbound, QueueLimit
+
+CLIENTS = "client"
+"""The channel name of clients' own message ids, in duplicate keys."""
+
+IN_FLIGHT = 10_000
+"""How many admissions may be under way; more are refused, since the disk does not keep up."""
+
+CAP_NOTICE = "Too many messages are waiting: some of the oldest were dropped."
+NEW_NOTICE = "Too many messages are waiting: this one was not taken."
+
+log = structlog.get_logger(__name__)
+
+
+class Overloaded(Exception):
+    """Too many messages wait for the disk; nothing was accepted."""
+
+
+class Submit(Request[Admitted], frozen=True):
+    """A message of a client that waits for an answer."""
+
+    session_id: str
+    content: Content
+    message_id: str | None = None
+    connection: str | None = None
+
+
+class Deliver(Request[None], frozen=True):
+    """Messages of one account of a push channel, and the offset that covers them."""
+
+    channel: str
+    account: str
+    messages: tuple[Inbound, ...]
+    offset: str | None = None
+
+
+class Router(Actor[Submit | Deliver]):
+    """Admits messages."""
+
+    def __init__(self, services: Services, sessions: ActorRef[Wake], outbox: ActorRef[Due]) -> None:
+        self._services = services
+        self._sessions = sessions
+        self._outbox = outbox
+        self._in_flight = 0
+
+    async def on_message(self, message: Submit | Deliver) -> object:
+        if self._in_flight >= IN_FLIGHT:
+            raise Overloaded("the runtime is overloaded: nothing was accepted, send it again later")
+        self._in_flight += 1
+        match message:
+            case Submit():
+                self.start(self._submit, message, self.defer(message), name="submit")
+            case Deliver():
+                self.start(self._deliver, message, self.defer(message), name="deliver")
+        return None
+
+    async def _submit(self, message: Submit, reply: Reply[Admitted]) -> None:
+        limit = self._services.settings.queue.cap
+        row = NewInbound(
+            id=self._services.ids.new(),
+            session=message.session_id,
+            content=message.content,
+            key=None
+            if message.message_id is None
+            else MessageKey(CLIENTS, "", message.session_id, message.message_id),
+            limit=QueueLimit(limit, self._services.settings.queue.drop),
+            refuse_when_full=True,
+            connection=message.connection,
+        )
+        try:
+            (admitted,) = await self._services.store.admit((row,))
+        except Exception as error:
+            reply.fail(error)
+            return
+        finally:
+            self._in_flight -= 1
+        self._tell(admitted)
+        reply.set(admitted)
+
+    async def _deliver(self, message: Deliver, reply: Reply[None]) -> None:
+        rows = tuple(self._inbound(message, inbound) for inbound in message.messages)
+        offset = None
+        if message.offset is not None:
+            offset = ChannelOffset(message.channel, message.account, message.offset)
+        try:
+            all_admitted = await self._services.store.admit(rows, offset)
+        except Exception as error:
+            reply.fail(error)
+            return
+        finally:
+            self._in_flight -= 1
+        for admitted in all_admitted:
+            self._tell(admitted)
+        reply.set(None)
+
+    def _inbound(self, message: Deliver, inbound: Inbound) -> NewInbound:
+        """A platform's message as a row: the session's identity, the frozen reply address (S6,
+        S34).
+        """
+        settings = self._services.settings
+        agent_id = self._services.default_agent
+        place = Place(
+            channel=message.channel,
+            account=message.account,
+            chat=inbound.chat,
+            kind="group" if inbound.is_group else "direct",
+            thread=inbound.thread,
+            sender=inbound.sender.id,
+        )
+        reply_to = ReplyAddress(
+            message.channel, message.account, inbound.chat, inbound.thread, inbound.message_id
+        )
+        now = self._services.now()
+        age = settings.sessions.max_message_age
+        expired = (
+            age is not None and inbound.sent_at is not None and now - inbound.sent_at > age * 1000
+        )
+        return NewInbound(
+            id=self._services.ids.new(),
+            session=SessionSpec(
+                agent_id=agent_id,
+                key=session_key(agent_id, place),
+                chat_type="group" if inbound.is_group else "direct",
+                display_name=inbound.chat_name or inbound.sender.name,
+                origin=reply_to,
+                thread_id=inbound.thread,
+            ),
+            content=text_content(inbound.text),
+            sender=inbound.sender,
+            reply_to=reply_to,
+            key=MessageKey(
+                message.channel, message.account, inbound.chat, inbound.message_id, inbound.version
+            ),
+            limit=QueueLimit(
+                settings.queue.cap,
+                settings.queue.drop,
+                NEW_NOTICE if settings.queue.drop == "new" else CAP_NOTICE,
+            ),
+            sent_at=inbound.sent_at,
+            state=InboundState.EXPIRED if expired else InboundState.PENDING,
+            reason=DropReason.EXPIRED.value if expired else None,
+        )
+
+    def _tell(self, admitted: Admitted) -> None:
+        """Count it, show it, wake its session."""
+        services, message = self._services, admitted.message
+        if admitted.duplicate:
+            services.metrics.duplicates.inc()
+            return
+        services.metrics.accepted.inc()
+        session_id = admitted.session.id
+        for row in admitted.dropped:
+            services.metrics.dropped.labels(reason=DropReason.CAP.value).inc()
+            services.watchers.publish(session_id, MessageDropped(row.id, DropReason.CAP))
+        services.watchers.ended(row.id for row in admitted.dropped)
+        for notice in admitted.notices:
+            self._outbox.tell(Due(notice.reply_to.channel, notice.reply_to.account))
+        if message.state is InboundState.PENDING:
+            services.watchers.publish(
+                session_id, MessageAccepted(message.id, message.seq, message.content)
+            )
+            self._sessions.tell(Wake(session_id, (message,), admitted.dropped))
+        else:
+            reason = DropReason(message.reason or DropReason.EXPIRED)
+            services.metrics.dropped.labels(reason=reason.value).inc()
+            services.watchers.publish(session_id, MessageDropped(message.id, reason))

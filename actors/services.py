@@ -1,0 +1,61 @@
+"""What the actors of one runtime share: made once by the composition root, handed down, never
+global.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.storage.transcript import Transcripts
+
+from actors.watch import Watchers
+from runtime.metrics import Metrics
+from runtime.ports.agent import Agent
+from runtime.ports.channel import Channel
+from runtime.sessions.ids import IdSource
+from runtime.sessions.split import Counting
+from runtime.settings import Settings
+from runtime.storage.requests import InterruptedPolicy
+from runtime.storage.store import Store
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts that are not actors.
+
+    Args:
+        default_agent: who answers in a session that names no agent.
+        instance: the id of this run of the runtime (D8).
+        now: the wall clock in milliseconds since 1970.
+        folder_of: where a session's agent may work; None without a data directory.
+    """
+
+    settings: Settings
+    store: Store
+    transcripts: Transcripts
+    watchers: Watchers
+    metrics: Metrics
+    ids: IdSource
+    instance: str
+    now: Callable[[], int]
+    agents: Mapping[str, Agent]
+    default_agent: str
+    channels: Mapping[tuple[str, str], Channel]
+    folder_of: Callable[[str, str], Path | None]
+
+    @property
+    def interrupted_policy(self) -> InterruptedPolicy:
+        """What becomes of messages whose turn the runtime cut off (T5 d)."""
+        sessions = self.settings.sessions
+        return InterruptedPolicy(
+            retry=sessions.on_interrupted == "retry", max_tries=sessions.max_tries
+        )
+
+    def text_limit(self, channel: str, account: str) -> tuple[int, Counting]:
+        """How long one message of a channel may be, and how that is counted (N1)."""
+        known = self.channels.get((channel, account))
+        if known is None:
+            return 4_000, "characters"
+        return known.capabilities.text_limit, known.capabilities.counting

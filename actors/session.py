@@ -1,0 +1,392 @@
+"""One conversation: a supervised actor that owns its queue, its agent and its turn.
+
+    Arrived        rows were admitted                          → to the queue
+    Recheck        rows may wait that nobody told of (D8)
+    Offered        the queue has a batch                       → a turn, as a task here
+    InterruptTurn  something newer waits
+    Cancel         end the running turn, withdraw messages     → whether there was anything
+    Clear          withdraw all that has not begun             → how many
+    GetStatus      what waits and runs                         → QueueStatus
+    GetSnapshot    this instant, for a late watcher            → Snapshot
+    Reset          begin anew (S18)                            → SessionRow
+    Close          end for good (S43)
+    SetQueue       the session's own queue settings            → SessionRow
+    Drain          no new turn; finish within the grace (S45)
+    Rest           has it been idle for long enough? (S42)
+
+Everything it knows is in the store; when it starts, it takes the session there, settles what an
+earlier incarnation left behind (D8), and goes on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+import trio
+
+from actors.agent import AgentActor, Discard
+from actors.outbox import Due
+from actors.queue import (
+    Arrived,
+    Batch,
+    Configure,
+    Ended,
+    FirstEvent,
+    Hold,
+    InterruptTurn,
+    Offered,
+    QueueActor,
+    QueueMessage,
+    Status,
+    Withdraw,
+)
+from actors.services import Services
+from actors.session_messages import (
+    Cancel,
+    Clear,
+    Close,
+    Drain,
+    GetSnapshot,
+    GetStatus,
+    GraceOver,
+    MayStop,
+    Recheck,
+    Reset,
+    Rest,
+    SessionMessage,
+    SetQueue,
+)
+from actors.turn import Turn, TurnHooks
+from runtime.kernel import Actor, ActorRef, Helper, Restart, StopReason
+from runtime.ports.agent import AgentContext
+from runtime.sessions.events import (
+    EpochStarted,
+    MessageDropped,
+    QueueStatus,
+    SessionClosed,
+    Snapshot,
+    TurnEnded,
+)
+from runtime.sessions.queueing import QueueMode, QueuePolicy
+from runtime.sessions.rows import (
+    DropReason,
+    InboundRow,
+    InboundState,
+    QueueOverrides,
+    SessionRow,
+    TurnState,
+)
+from runtime.sessions.settling import TurnEnd
+from runtime.storage.errors import StoreError, UnknownSession
+from runtime.storage.requests import DropPending, EndedTurn, Owner, SessionPatch
+
+ASK_LIMIT = 30.0
+"""Seconds within which a child of this actor must answer; they never wait for anything
+themselves.
+"""
+
+STEER_TEXT = "The runtime is about to stop. Finish what you are doing now, briefly."
+
+log = structlog.get_logger(__name__)
+
+
+class SessionActor(Actor[SessionMessage]):
+    """The actor of one session."""
+
+    _row: SessionRow
+    _queue: ActorRef[QueueMessage]
+    _agent: ActorRef[Any]
+
+    def __init__(
+        self,
+        services: Services,
+        session_id: str,
+        parent: ActorRef[MayStop],
+        outbox: ActorRef[Due],
+    ) -> None:
+        self._services = services
+        self._id = session_id
+        self._parent = parent
+        self._outbox = outbox
+        self._owner = Owner(services.instance, services.ids.new())
+        self._turn: Turn | None = None
+        self._task: Helper | None = None
+        self._draining = False
+        self._active_at = trio.current_time()
+
+    # -- start and end ------------------------------------------------------------------------
+
+    async def on_start(self) -> None:
+        services = self._services
+        try:
+            awake = await services.store.wake(self._id, self._owner, services.interrupted_policy)
+        except UnknownSession:
+            log.info("session_not_active", session=self._id)
+            self.stop()
+            return
+        self._row = awake.session
+        for settled in awake.settled:
+            services.metrics.recovered.inc()
+            log.warning("turn_settled", session=self._id, turn=settled.turn_id)
+            self._publish_interrupted(settled.turn_id, settled.requeued, InboundState.PENDING)
+            self._publish_interrupted(settled.turn_id, settled.failed, InboundState.FAILED)
+        agent = services.agents.get(self._row.agent_id)
+        self._agent = self.spawn(lambda: AgentActor(agent), name="agent", restart=Restart.TRANSIENT)
+        policy, cap = self._policy()
+        queue = self.spawn(
+            lambda: QueueActor(services, self.ref, policy, cap, awake.pending, awake.overflow),
+            name="queue",
+            restart=Restart.TEMPORARY,
+        )
+        self._queue = queue
+        self.start(self._fail_with_queue, queue, name="queue-watch")
+        self.start(self._project, True, name="transcript")
+        self.after(services.settings.sessions.hibernate_after, Rest())
+
+    async def on_stop(self, reason: StopReason) -> None:
+        log.debug("session_stopped", session=self._id, reason=str(reason))
+
+    async def _fail_with_queue(self, queue: ActorRef[QueueMessage]) -> None:
+        """A queue that is gone has forgotten what it offered: begin again from the rows."""
+        raise RuntimeError(f"the queue ended: {await queue.stopped()}")
+
+    # -- messages -----------------------------------------------------------------------------
+
+    async def on_message(self, message: SessionMessage) -> object:  # noqa: C901 - a table of contents
+        if not isinstance(message, Rest | GetStatus | GetSnapshot):
+            self._active_at = trio.current_time()
+        match message:
+            case Arrived():
+                await self._queue.send(message)
+            case Recheck():
+                rows = await self._services.store.pending_messages(self._id)
+                await self._queue.send(Arrived(rows))
+            case Offered():
+                self._run(message.batch)
+            case InterruptTurn():
+                if self._turn is not None and self._turn.batch.turn_id == message.turn_id:
+                    self._turn.request_end(TurnEnd.CANCELLED)
+            case Cancel():
+                return await self._cancel(message)
+            case Clear():
+                return await self._clear()
+            case GetStatus():
+                return await self._status()
+            case GetSnapshot():
+                return self._snapshot()
+            case Reset():
+                return await self._reset()
+            case Close():
+                await self._close()
+            case SetQueue():
+                return await self._set_queue(message.overrides)
+            case Drain():
+                await self._drain(message.grace)
+            case GraceOver():
+                if self._turn is not None:
+                    self._turn.request_end(TurnEnd.SHUTDOWN)
+            case Rest():
+                await self._rest()
+        return None
+
+    # -- the turn -----------------------------------------------------------------------------
+
+    def _run(self, batch: Batch) -> None:
+        """Start the turn of a batch. There is at most one, since the queue offers one at a time
+        (T1).
+        """
+        services = self._services
+
+        async def first_event() -> None:
+            await self._queue.send(FirstEvent(batch.turn_id))
+
+        async def over(again: tuple[InboundRow, ...], overflow: tuple[InboundRow, ...]) -> None:
+            self._turn = None
+            self._active_at = trio.current_time()
+            await self._queue.send(Ended(batch.turn_id, again, overflow))
+            if self._draining:
+                self.stop()
+
+        self._turn = Turn(
+            services,
+            self._row,
+            self._owner,
+            self._agent,
+            self._context(),
+            batch,
+            TurnHooks(first_event, self._committed, over),
+        )
+        self._task = self.start(self._turn.run, name=f"turn-{batch.turn_id}")
+
+    def _committed(self, ended: EndedTurn, event: TurnEnded) -> None:
+        """The end of a turn is durable: from this step on it is no longer running, but written
+        down.
+        """
+        self._row = ended.session
+        self._turn = None
+        self._services.watchers.publish(self._id, event)
+        if event.message_state is not InboundState.PENDING:
+            self._services.watchers.ended(event.message_ids)
+        for address in {(row.reply_to.channel, row.reply_to.account) for row in ended.outbound}:
+            self._outbox.tell(Due(*address))
+        self.start(self._project, False, name="transcript")
+
+    async def _project(self, verify: bool) -> None:
+        """Bring the transcript file in step; the rows are the truth, so a failure is only logged
+        (J2).
+        """
+        try:
+            if verify:
+                await self._services.transcripts.verify(self._row)
+            await self._services.transcripts.project(self._row)
+        except (OSError, StoreError) as error:
+            log.warning("transcript_behind", session=self._id, reason=str(error))
+
+    # -- requests -----------------------------------------------------------------------------
+
+    async def _cancel(self, message: Cancel) -> bool:
+        turn = self._turn
+        hit = turn is not None and (
+            message.message_id is None or message.message_id in turn.batch.message_ids
+        )
+        if turn is not None and hit:
+            turn.request_end(TurnEnd.CANCELLED)
+        withdrawn = 0
+        if message.connection is not None or message.message_id is not None:
+            ids = (message.message_id,) if message.message_id is not None else ()
+            request = Withdraw(connection=message.connection, message_ids=ids)
+            withdrawn = await self._withdraw(request, DropReason.CANCELLED)
+        return hit or withdrawn > 0
+
+    async def _clear(self) -> int:
+        count = await self._withdraw(Withdraw(everything=True), DropReason.CLEARED)
+        turn = self._turn
+        if turn is not None and not turn.begun:
+            turn.request_end(TurnEnd.CANCELLED)
+            count += len(turn.batch.rows)
+        return count
+
+    async def _withdraw(self, request: Withdraw, reason: DropReason) -> int:
+        """Take rows out of the queue and out of the store, in this order: neither runs them
+        then.
+        """
+        ids = await self._queue.ask(request, timeout=ASK_LIMIT)
+        if not ids:
+            return 0
+        dropped = await self._services.store.drop_pending(DropPending(self._id, reason, ids))
+        self._show_dropped(dropped, reason)
+        return len(dropped)
+
+    def _show_dropped(self, rows: tuple[InboundRow, ...], reason: DropReason) -> None:
+        for row in rows:
+            self._services.metrics.dropped.labels(reason=reason.value).inc()
+            self._services.watchers.publish(self._id, MessageDropped(row.id, reason))
+        self._services.watchers.ended(row.id for row in rows)
+
+    async def _status(self) -> QueueStatus:
+        waiting = await self._queue.ask(Status(), timeout=ASK_LIMIT)
+        running = self._turn.batch.turn_id if self._turn is not None else None
+        return QueueStatus(waiting.mode, running, waiting.count, waiting.oldest)
+
+    def _snapshot(self) -> Snapshot:
+        running = self._turn.running if self._turn is not None else None
+        return Snapshot(self._services.watchers.number, self._row.journal_seq, running)
+
+    async def _reset(self) -> SessionRow:
+        await self._end_everything()
+        self._row, dropped = await self._services.store.new_epoch(self._id)
+        await self._forget(dropped, DropReason.RESET)
+        self._services.watchers.publish(self._id, EpochStarted(self._row.epoch))
+        return self._row
+
+    async def _close(self) -> None:
+        await self._end_everything()
+        self._row, dropped = await self._services.store.close_session(self._id)
+        await self._forget(dropped, DropReason.CLOSED)
+        self._services.watchers.publish(self._id, SessionClosed())
+        self.stop()
+
+    async def _end_everything(self) -> None:
+        """Nothing runs and nothing is open any more."""
+        if self._turn is not None:
+            self._turn.request_end(TurnEnd.CANCELLED)
+        if self._task is not None:
+            await self._task.wait()
+        await self._agent.send(Discard(None))
+
+    async def _forget(self, dropped: tuple[InboundRow, ...], reason: DropReason) -> None:
+        ids = tuple(row.id for row in dropped)
+        await self._queue.ask(Withdraw(message_ids=ids), timeout=ASK_LIMIT)
+        self._show_dropped(dropped, reason)
+
+    async def _set_queue(self, overrides: QueueOverrides) -> SessionRow:
+        self._row = await self._services.store.patch_session(
+            self._id, SessionPatch(queue=overrides)
+        )
+        policy, cap = self._policy()
+        await self._queue.send(Configure(policy, cap))
+        return self._row
+
+    # -- rest and stop ------------------------------------------------------------------------
+
+    async def _drain(self, grace: float) -> None:
+        self._draining = True
+        await self._queue.send(Hold())
+        turn = self._turn
+        if turn is None:
+            self.stop()
+            return
+        self.after(grace, GraceOver())
+        self.start(turn.steer, STEER_TEXT, name="steer")
+
+    async def _rest(self) -> None:
+        """Hibernate when there has been nothing to do for long enough (S42)."""
+        limit = self._services.settings.sessions.hibernate_after
+        idle = trio.current_time() - self._active_at
+        if self._turn is None and idle >= limit:
+            waiting = await self._queue.ask(Status(), timeout=ASK_LIMIT)
+            nothing = waiting.count == 0 and waiting.handed_over is None
+            if nothing and await self._parent.ask(MayStop(self._id), timeout=ASK_LIMIT):
+                self.stop()
+                return
+        self.after(max(limit - idle, limit / 10, 0.01), Rest())
+
+    # -- what it knows ------------------------------------------------------------------------
+
+    def _policy(self) -> tuple[QueuePolicy, int]:
+        """The session's own queue settings before the configured ones (Q3)."""
+        settings, own = self._services.settings.queue, self._row.queue
+        policy = QueuePolicy(
+            mode=QueueMode(own.mode or settings.mode),
+            debounce=settings.debounce if own.debounce is None else own.debounce,
+            debounce_max=settings.debounce_max,
+        )
+        return policy, own.cap or settings.cap
+
+    def _context(self) -> AgentContext:
+        row = self._row
+        return AgentContext(
+            session_id=row.id,
+            agent_id=row.agent_id,
+            key=row.key,
+            epoch=row.epoch,
+            folder=self._services.folder_of(row.agent_id, row.id),
+            resume=row.agent_session_id,
+        )
+
+    def _publish_interrupted(self, turn_id: str, ids: tuple[str, ...], state: InboundState) -> None:
+        if not ids:
+            return
+        event = TurnEnded(
+            turn_id,
+            self._row.epoch,
+            ids,
+            TurnState.INTERRUPTED,
+            state,
+            None,
+            journal_seq=self._row.journal_seq,
+        )
+        self._services.watchers.publish(self._id, event)
+        if state is not InboundState.PENDING:
+            self._services.watchers.ended(ids)

@@ -1,0 +1,83 @@
+"""What can be said to a session: the messages of `actors.session.SessionActor`."""
+
+from __future__ import annotations
+
+from actors.queue import Arrived, InterruptTurn, Offered
+from runtime.kernel import Message, Request
+from runtime.sessions.events import QueueStatus, Snapshot
+from runtime.sessions.rows import QueueOverrides, SessionRow
+
+
+class Cancel(Request[bool], frozen=True):
+    """End the running turn and withdraw messages; see `Front.cancel`."""
+
+    connection: str | None = None
+    message_id: str | None = None
+
+
+class Clear(Request[int], frozen=True):
+    """Withdraw everything that has not begun (H3)."""
+
+
+class GetStatus(Request[QueueStatus], frozen=True):
+    """Ask what waits and what runs."""
+
+
+class GetSnapshot(Request[Snapshot], frozen=True):
+    """Ask for the session as it is at this instant."""
+
+
+class Reset(Request[SessionRow], frozen=True):
+    """Begin a new epoch (S18)."""
+
+
+class Close(Request[None], frozen=True):
+    """Close the session (S43)."""
+
+
+class SetQueue(Request[SessionRow], frozen=True):
+    """Set the session's own queue settings (Q3)."""
+
+    overrides: QueueOverrides
+
+
+class Drain(Message, frozen=True):
+    """Stop: no new turn, and the running one has ``grace`` seconds (S45)."""
+
+    grace: float
+
+
+class GraceOver(Message, frozen=True):
+    """The grace of a drain is used up."""
+
+
+class Recheck(Message, frozen=True):
+    """Read what waits from the store: a word of it may have been lost (D8)."""
+
+
+class Rest(Message, frozen=True):
+    """Look whether there is nothing to do."""
+
+
+class MayStop(Request[bool], frozen=True):
+    """To the parent: may this session hibernate now?"""
+
+    session_id: str
+
+
+SessionMessage = (
+    Arrived
+    | Recheck
+    | Offered
+    | InterruptTurn
+    | Cancel
+    | Clear
+    | GetStatus
+    | GetSnapshot
+    | Reset
+    | Close
+    | SetQueue
+    | Drain
+    | GraceOver
+    | Rest
+)

@@ -1,0 +1,48 @@
+"""Looks after the store: checkpoints, figures, and whether a disk that refused takes writes again
+(D3).
+
+Maintain    do a step now
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from actors.services import Services
+from runtime.kernel import Actor, Message
+from runtime.storage.requests import Health
+
+EVERY = 5.0
+"""Seconds between two steps; also how long a disk that works again stays unnoticed at most."""
+
+log = structlog.get_logger(__name__)
+
+
+class Maintain(Message, frozen=True):
+    """Do a step of upkeep."""
+
+
+class Upkeep(Actor[Maintain]):
+    """The store's place in the tree."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_start(self) -> None:
+        self.every(EVERY, Maintain())
+
+    async def on_message(self, message: Maintain) -> object:
+        store = self._services.store
+        if not store.health().ready:
+            health = await store.probe()
+            log.log(20 if health.ready else 40, "store_probed", problem=health.problem)
+        else:
+            health = await store.maintain()
+        self._show(health)
+        return None
+
+    def _show(self, health: Health) -> None:
+        metrics = self._services.metrics
+        metrics.store_ready.set(1 if health.ready else 0)
+        metrics.wal_bytes.set(health.wal_bytes)
+        metrics.free_bytes.set(health.free_bytes)

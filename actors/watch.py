@@ -1,0 +1,140 @@
+"""Who looks on: live events of sessions to watchers, and the end of a message to whoever waits for
+it.
+
+One object per runtime, outside of the actors, since a watcher outlives the sleep and the restarts
+of the session it watches. Nothing here is a truth: a watcher that was lagging reads the journal, a
+waiter reads the row.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import trio
+
+from runtime.metrics import Metrics
+from runtime.ports.front import Watch, WatcherLagged
+from runtime.sessions.events import LiveEvent, SessionEvent
+
+
+class SessionWatch(Watch):
+    """A bounded buffer of one session's events. Made by `Watchers.watch`."""
+
+    def __init__(self, buffer: int) -> None:
+        self._send, self._receive = trio.open_memory_channel[LiveEvent](buffer)
+        self._lagged = False
+
+    def __aiter__(self) -> SessionWatch:
+        return self
+
+    async def __anext__(self) -> LiveEvent:
+        try:
+            return await self._receive.receive()
+        except (trio.EndOfChannel, trio.ClosedResourceError):
+            if self._lagged:
+                raise WatcherLagged(
+                    "this watcher read too slowly and lost events: read the journal and watch again"
+                ) from None
+            raise StopAsyncIteration from None
+
+    def close(self) -> None:
+        self._send.close()
+
+    def put(self, event: LiveEvent) -> bool:
+        """Add an event; False when the watch is over: closed, or full, which ends it."""
+        try:
+            self._send.send_nowait(event)
+        except trio.WouldBlock:
+            self._lagged = True
+            self._send.close()
+            return False
+        except (trio.ClosedResourceError, trio.BrokenResourceError):
+            return False
+        return True
+
+    @property
+    def lagged(self) -> bool:
+        """Whether events were lost."""
+        return self._lagged
+
+
+class Watchers:
+    """The live events of all sessions. Everything is synchronous, in the runtime's own Trio
+    thread.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._watches: dict[str, weakref.WeakSet[SessionWatch]] = {}
+        self._waiters: defaultdict[str, list[trio.Event]] = defaultdict(list)
+        self._number = 0
+        self._closed = False
+
+    @property
+    def number(self) -> int:
+        """The number of the newest event."""
+        return self._number
+
+    def watch(self, session_id: str, buffer: int) -> SessionWatch:
+        """A new watch; it ends by itself when nobody refers to it any more."""
+        watch = SessionWatch(buffer)
+        if self._closed:
+            watch.close()
+        else:
+            self._watches.setdefault(session_id, weakref.WeakSet()).add(watch)
+        return watch
+
+    def publish(self, session_id: str, event: SessionEvent) -> None:
+        """Show an event to the watchers of its session."""
+        self._number += 1
+        watches = self._watches.get(session_id)
+        if watches is None:
+            return
+        live = LiveEvent(self._number, event)
+        for watch in list(watches):
+            if not watch.put(live):
+                watches.discard(watch)
+                if watch.lagged:
+                    self._metrics.lagged.inc()
+        if not watches:
+            del self._watches[session_id]
+
+    @contextmanager
+    def waiting_for(self, message_id: str) -> Iterator[trio.Event]:
+        """An event that is set when the message has ended; look at its row after you entered."""
+        event = trio.Event()
+        self._waiters[message_id].append(event)
+        if self._closed:
+            event.set()
+        try:
+            yield event
+        finally:
+            waiters = self._waiters[message_id]
+            waiters.remove(event)
+            if not waiters:
+                del self._waiters[message_id]
+
+    def ended(self, message_ids: Iterable[str]) -> None:
+        """These messages have ended: whoever waits for them looks at their rows."""
+        for message_id in message_ids:
+            for event in self._waiters.get(message_id, ()):
+                event.set()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the runtime has stopped."""
+        return self._closed
+
+    def close(self) -> None:
+        """End all watches and wake all waiters: the runtime stops."""
+        self._closed = True
+        for watches in self._watches.values():
+            for watch in list(watches):
+                watch.close()
+        self._watches.clear()
+        for waiters in self._waiters.values():
+            for event in waiters:
+                event.set()

@@ -1,0 +1,251 @@
+"""The composition root: settings in, a tree of actors out.
+
+    async with open_runtime(settings, agents={"mine": MyAgent()}) as rt:
+        session = await rt.session("demo")
+        turn = await session.prompt("hello")
+
+Works inside any Trio program: no signal handlers, no global state, no port unless asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from actors.agents import agent_kinds
+from actors.channel import Channels
+from actors.front import ActorFront
+from actors.outbox import Outbox
+from actors.router import Router
+from actors.scheduler import Scheduler
+from actors.services import Services
+from actors.sessions import Drain, Sessions
+from actors.upkeep import Upkeep
+from actors.watch import Watchers
+from runtime.embedding import Session
+from runtime.kernel import (
+    Actor,
+    ActorRef,
+    ChildSpec,
+    MailboxSpec,
+    Restart,
+    System,
+    open_system,
+)
+from runtime.metrics import Metrics
+from runtime.ports.agent import Agent
+from runtime.ports.channel import Channel
+from runtime.ports.front import Front
+from runtime.sessions.ids import IdSource, wall_clock_ms
+from runtime.settings import Problem, Settings, SettingsError, check
+from runtime.storage.requests import InterruptedPolicy, Recovery
+from runtime.storage.sqlite import open_sqlite
+from runtime.storage.store import Store
+from runtime.storage.transcript import NoTranscripts, Transcripts, session_folder
+
+if TYPE_CHECKING:
+    from runtime.gateway import Listeners
+
+BUSY_MAILBOX = MailboxSpec(capacity=100_000)
+"""For the actors through which every message goes; each message in it has its row already."""
+
+USUAL_MAILBOX = MailboxSpec()
+FAREWELL_LIMIT = 10.0
+
+
+class Runtime:
+    """A running runtime. Made by `open_runtime`."""
+
+    def __init__(
+        self, front: Front, system: System, recovery: Recovery, address: tuple[str, int] | None
+    ) -> None:
+        self.front = front
+        self.system = system
+        self.recovery = recovery
+        self.address = address
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """The names of the agents, the default one first."""
+        return self.front.agents
+
+    async def session(self, key: str | None = None, *, agent: str | None = None) -> Session:
+        """The session of a key, made when it is not there; without a key a new one.
+
+        Args:
+            key: a name of your choice, unique per agent.
+            agent: who answers; the default agent when it is not given.
+
+        Raises:
+            NoSuchAgent, BadRequest, Unavailable.
+        """
+        return Session(self.front, await self.front.open_session(key=key, agent=agent))
+
+    async def session_by_id(self, session_id: str) -> Session:
+        """A session that exists. Raises NoSuchSession."""
+        return Session(self.front, (await self.front.session_info(session_id)).row)
+
+
+@asynccontextmanager
+async def open_runtime(
+    settings: Settings | None = None,
+    *,
+    agents: Mapping[str, Agent] | None = None,
+    channels: Sequence[Channel] = (),
+    serve: bool = False,
+    store: Store | None = None,
+    clock: Callable[[], int] = wall_clock_ms,
+) -> AsyncIterator[Runtime]:
+    """Start a runtime; it runs for as long as the block.
+
+    When the block ends, nothing new is accepted, running turns get ``sessions.shutdown_grace`` to
+    finish, what waits stays stored and runs after the next start (S45). When the block raises or is
+    cancelled, turns are cut off at once and run again after the next start (T5 d).
+
+    Args:
+        settings: everything that can be set; safe defaults without.
+        agents: agents made by you, by name, instead of those in the settings.
+        channels: chat networks.
+        serve: open the port for clients (``settings.gateway``).
+        store: a store that is open already and stays open, such as `runtime.storage.open_memory`;
+            without one ``settings.storage.data_dir`` is opened.
+        clock: the wall clock in milliseconds since 1970.
+
+    Raises:
+        SettingsError: the settings cannot be used.
+        StoreCannotOpen: the data directory cannot be used; nothing in it was changed.
+        GatewayError: the port cannot be opened; nothing was changed on disk.
+    """
+    settings = settings if settings is not None else Settings()
+    made = dict(agents) if agents is not None else configured_agents(settings)
+    default_agent = _default_agent(settings, made)
+    check(settings, made)
+    async with AsyncExitStack() as stack:
+        listeners = None
+        if serve:
+            listeners = await stack.enter_async_context(_listeners(settings))
+        folder: Path | None = None
+        if store is None:
+            folder = settings.storage.data_dir
+            store = await stack.enter_async_context(open_sqlite(folder, clock))
+        policy = InterruptedPolicy(
+            settings.sessions.on_interrupted == "retry", settings.sessions.max_tries
+        )
+        ids = IdSource(clock)
+        instance = ids.new()
+        recovery = await store.recover(instance, policy)
+        metrics = Metrics()
+        metrics.recovered.inc(len(recovery.settled))
+        services = Services(
+            settings=settings,
+            store=store,
+            transcripts=Transcripts(folder, store) if folder is not None else NoTranscripts(),
+            watchers=Watchers(metrics),
+            metrics=metrics,
+            ids=ids,
+            instance=instance,
+            now=clock,
+            agents=made,
+            default_agent=default_agent,
+            channels={(channel.name, channel.account): channel for channel in channels},
+            folder_of=partial(_folder_of, folder),
+        )
+        async with _tree(services, listeners, recovery) as runtime:
+            yield runtime
+
+
+@asynccontextmanager
+async def _tree(
+    services: Services, listeners: Listeners | None, recovery: Recovery
+) -> AsyncIterator[Runtime]:
+    """The actors, in the order in which they need each other."""
+    async with open_system("runtime") as system:
+
+        async def member(
+            name: str, factory: Callable[[], Actor[Any]], mailbox: MailboxSpec = USUAL_MAILBOX
+        ) -> ActorRef[Any]:
+            (ref,) = await system.spawn_all(
+                [ChildSpec(factory=factory, name=name, restart=Restart.PERMANENT, mailbox=mailbox)]
+            )
+            return ref
+
+        await member("store", lambda: Upkeep(services))
+        outbox = await member("outbox", lambda: Outbox(services), BUSY_MAILBOX)
+        sessions = await member("sessions", lambda: Sessions(services, outbox), BUSY_MAILBOX)
+        router = await member("router", lambda: Router(services, sessions, outbox), BUSY_MAILBOX)
+        await member("scheduler", lambda: Scheduler(services, sessions))
+        front = ActorFront(services, system, router, sessions)
+        gateway = None
+        if listeners is not None:
+            from actors.channels.gateway import Farewell, GatewayActor
+
+            gateway = await member("gateway", lambda: GatewayActor(front, listeners))
+        await member("channels", lambda: Channels(services, router))
+        address = listeners.address if listeners is not None else None
+        try:
+            yield Runtime(front, system, recovery, address)
+            front.refuse_new()
+            grace = services.settings.sessions.shutdown_grace
+            await sessions.ask(Drain(grace), timeout=grace + 3 * FAREWELL_LIMIT)
+            services.watchers.close()
+            if gateway is not None:
+                await gateway.ask(Farewell(), timeout=FAREWELL_LIMIT)
+        finally:
+            front.refuse_new()
+            services.watchers.close()
+
+
+def configured_agents(settings: Settings) -> dict[str, Agent]:
+    """The agents of the settings, made. Raises SettingsError for a kind that is not installed."""
+    kinds = agent_kinds()
+    problems = []
+    made = {}
+    for name, entry in settings.agents.items():
+        kind = kinds.get(entry.kind)
+        if kind is None:
+            known = ", ".join(sorted(kinds))
+            problems.append(
+                Problem(
+                    path=f"agents.{name}.kind", given=repr(entry.kind), expected=f"one of {known}"
+                )
+            )
+            continue
+        made[name] = kind.create(
+            name, entry.options if entry.options is not None else kind.options()
+        )
+    if problems:
+        raise SettingsError(problems)
+    return made
+
+
+def _default_agent(settings: Settings, agents: Mapping[str, Agent]) -> str:
+    chosen = settings.routing.choose(tuple(agents))
+    if chosen is None:
+        known = ", ".join(sorted(agents)) or "there is none"
+        raise SettingsError(
+            [
+                Problem(
+                    path="routing.default_agent",
+                    given=repr(settings.routing.default_agent),
+                    expected=f"the name of an agent ({known})",
+                )
+            ]
+        )
+    return chosen
+
+
+def _listeners(settings: Settings) -> AbstractAsyncContextManager[Listeners]:
+    """The open port. Imported here: a program without one needs neither HTTP nor WebSockets."""
+    from runtime.gateway import GatewayConfig, open_listeners
+
+    fields = {name: getattr(settings.gateway, name) for name in GatewayConfig.__struct_fields__}
+    return open_listeners(GatewayConfig(**fields))
+
+
+def _folder_of(data_dir: Path | None, agent_id: str, session_id: str) -> Path | None:
+    return None if data_dir is None else session_folder(data_dir, agent_id, session_id)

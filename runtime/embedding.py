@@ -1,0 +1,199 @@
+"""Conversations for the program that embeds the runtime: sessions, turns, receipts.
+
+session = await rt.session("demo")
+turn = await session.prompt("hello")
+async for update in turn:
+    ...
+outcome = await turn.result()
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import TypeAlias
+
+from runtime.ports.front import Front, NoSuchSession, Outcome, Submitted, Watch, WatcherLagged
+from runtime.sessions.content import Content, ContentBlock, TextBlock, text_content
+from runtime.sessions.events import QueueStatus, TurnEnded, TurnStarted, TurnUpdate
+from runtime.sessions.rows import InboundState, JournalEntry, QueueOverrides, SessionRow, TurnError
+from runtime.sessions.updates import AgentMessageChunk, SessionUpdate
+
+Prompt: TypeAlias = str | Sequence[ContentBlock]
+
+
+class TurnFailed(Exception):
+    """The message was run and failed; nothing more will happen to it.
+
+    Args:
+        outcome: how it ended; ``outcome.error`` says why.
+    """
+
+    def __init__(self, outcome: Outcome) -> None:
+        error = outcome.error or TurnError("failed", "the turn failed")
+        super().__init__(error.message)
+        self.outcome = outcome
+        self.code = error.code
+
+
+class Turn:
+    """A message on its way through the agent. Made by `Session.prompt`.
+
+    Iterating gives what the agent says, as it says it, from the turn that carries this message;
+    when the messages of a session were merged (Q2), they share one. The message does not depend on
+    this object: to leave the loop, or to let go of the turn, only detaches.
+    """
+
+    def __init__(self, front: Front, session_id: str, submitted: Submitted, watch: Watch) -> None:
+        self._front = front
+        self._watch = watch
+        self.session_id = session_id
+        self.message_id = submitted.message_id
+        self.sequence = submitted.sequence
+        self.duplicate = submitted.duplicate
+
+    def __aiter__(self) -> AsyncIterator[SessionUpdate]:
+        return self._updates()
+
+    async def _updates(self) -> AsyncIterator[SessionUpdate]:
+        """The updates of this message's turn. What a slow reader missed comes as one piece at the
+        end.
+        """
+        said = False
+        try:
+            if not self.duplicate:
+                async for update in self._live():
+                    said = said or isinstance(update, AgentMessageChunk)
+                    yield update
+                return
+        except WatcherLagged:
+            said = False
+        finally:
+            self._watch.close()
+        outcome = await self._front.outcome(self.message_id)
+        if outcome.text and not said:
+            yield AgentMessageChunk(TextBlock(outcome.text))
+
+    async def _live(self) -> AsyncIterator[SessionUpdate]:
+        turn_id: str | None = None
+        async for live in self._watch:
+            match live.event:
+                case TurnStarted(turn_id=started, message_ids=ids) if self.message_id in ids:
+                    turn_id = started
+                case TurnUpdate(turn_id=of, update=update) if of == turn_id:
+                    yield update
+                case TurnEnded(message_ids=ids, message_state=state) if self.message_id in ids:
+                    if state is not InboundState.PENDING:
+                        return
+                case _:
+                    pass
+
+    async def result(self) -> Outcome:
+        """Wait until the message has ended.
+
+        Returns:
+            How: ``stop_reason`` is ``end_turn``, or ``cancelled`` also for one that was withdrawn
+                while it waited.
+
+        Raises:
+            TurnFailed: it was run and failed.
+            Unavailable: the runtime stops; the message is kept and runs after the next start.
+
+        Cancellation only stops the waiting.
+        """
+        outcome = await self._front.outcome(self.message_id)
+        if outcome.state is InboundState.FAILED:
+            raise TurnFailed(outcome)
+        return outcome
+
+    async def cancel(self) -> bool:
+        """Withdraw the message, or cancel the turn that carries it; whether there was anything to
+        do.
+        """
+        return await self._front.cancel(self.session_id, message_id=self.message_id)
+
+
+class Session:
+    """One conversation. Made by `Runtime.session`; may be held for as long as one likes."""
+
+    def __init__(self, front: Front, row: SessionRow) -> None:
+        self._front = front
+        self.id = row.id
+        self.key = row.key
+        self.agent = row.agent_id
+
+    async def prompt(self, prompt: Prompt, *, message_id: str | None = None) -> Turn:
+        """Send a message and follow what becomes of it. Returns when the message is durable.
+
+        Args:
+            prompt: a text, or content blocks.
+            message_id: your name for the message; sending the same one again is safe (G4).
+
+        Raises:
+            QueueIsFull, BadRequest, Unavailable, NoSuchSession: it was not accepted.
+
+        Cancelled before it returns, the message may have been accepted or not: repeat it with the
+            same ``message_id``.
+        """
+        watch = self._front.watch(self.id)
+        try:
+            submitted = await self._front.submit(self.id, _content(prompt), message_id=message_id)
+        except BaseException:
+            watch.close()
+            raise
+        return Turn(self._front, self.id, submitted, watch)
+
+    async def send(self, prompt: Prompt, *, message_id: str | None = None) -> Submitted:
+        """Send a message and go on; the receipt says that it is durable. Raises and cancels as
+        `prompt` does.
+        """
+        return await self._front.submit(self.id, _content(prompt), message_id=message_id)
+
+    async def outcome(self, message_id: str) -> Outcome:
+        """Wait for the end of any message, by the id in its receipt."""
+        return await self._front.outcome(message_id)
+
+    async def cancel(self) -> bool:
+        """Cancel the running turn; what waits runs next. Whether one ran."""
+        return await self._front.cancel(self.id)
+
+    async def clear(self) -> int:
+        """Withdraw everything that has not begun; how many messages went."""
+        return await self._front.clear_queue(self.id)
+
+    async def queue(self) -> QueueStatus:
+        """What waits and what runs."""
+        return await self._front.queue_status(self.id)
+
+    async def set_queue(
+        self,
+        *,
+        mode: str | None = None,
+        debounce: float | None = None,
+        cap: int | None = None,
+        drop: str | None = None,
+    ) -> None:
+        """Set this session's own queue settings; None falls back to the configured one (Q3)."""
+        await self._front.set_queue(self.id, QueueOverrides(mode, debounce, cap, drop))
+
+    async def reset(self) -> None:
+        """Begin the conversation anew; the old one stays readable (S18)."""
+        await self._front.reset_session(self.id)
+
+    async def close(self) -> None:
+        """Close the session; its key is free for a new one (S43)."""
+        await self._front.close_session(self.id)
+
+    async def history(self, *, after: int = 0, limit: int = 500) -> tuple[JournalEntry, ...]:
+        """Transcript lines above ``after``, oldest first."""
+        return await self._front.journal(self.id, after=after, limit=limit)
+
+    def watch(self, *, buffer: int = 1_000) -> Watch:
+        """Everything that happens in the session, live, as a context manager to iterate."""
+        return self._front.watch(self.id, buffer=buffer)
+
+
+def _content(prompt: Prompt) -> Content:
+    return text_content(prompt) if isinstance(prompt, str) else tuple(prompt)
+
+
+__all__ = ["NoSuchSession", "Prompt", "Session", "Turn", "TurnFailed"]
