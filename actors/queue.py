@@ -73,10 +73,11 @@ class InterruptTurn(Message, frozen=True):
 
 
 class Arrived(Message, frozen=True):
-    """Rows that wait now, and rows that were dropped for the cap."""
+    """Rows that wait now, and rows that went for the cap; ``overflow``: those that leave a line."""
 
     rows: tuple[InboundRow, ...] = ()
     dropped: tuple[InboundRow, ...] = ()
+    overflow: tuple[InboundRow, ...] = ()
 
 
 class Ended(Message, frozen=True):
@@ -148,7 +149,7 @@ class QueueActor(Actor[QueueMessage]):
         self._session = session
         self._policy = policy
         self._cap = cap
-        self._first = Arrived(rows=pending, dropped=overflow)
+        self._first = Arrived(rows=pending, overflow=overflow)
         self._waiting = WaitingQueue()
         self._overflow: list[InboundRow] = []
         self._offered: Batch | None = None
@@ -188,9 +189,8 @@ class QueueActor(Actor[QueueMessage]):
         for row in message.rows:
             if row.id not in offered:
                 self._waiting.add(row, now, debounced=row.reply_to is not None)
-        if message.dropped:
-            self._waiting.remove(row.id for row in message.dropped)
-            self._overflow = [*self._overflow, *message.dropped][-self._cap :]
+        self._waiting.remove(row.id for row in message.dropped)
+        self._overflow = [*self._overflow, *message.overflow][-self._cap :]
 
     def _end(self, message: Ended) -> None:
         if self._offered is None or self._offered.turn_id != message.turn_id:

@@ -186,7 +186,8 @@ class Router(Actor[Submit | Deliver]):
             services.watchers.publish(
                 session_id, MessageAccepted(message.id, message.seq, message.content)
             )
-            self._sessions.tell(Wake(session_id, (message,), admitted.dropped))
+            news = Wake(session_id, (message,), admitted.dropped, admitted.overflow)
+            self._sessions.tell(news)
         else:
             reason = DropReason(message.reason or DropReason.EXPIRED)
             services.metrics.dropped.labels(reason=reason.value).inc()

@@ -45,6 +45,7 @@ class Wake(Message, frozen=True):
     session_id: str
     rows: tuple[InboundRow, ...] = ()
     dropped: tuple[InboundRow, ...] = ()
+    overflow: tuple[InboundRow, ...] = ()
 
 
 class Obtain(Request[ActorRef[SessionMessage]], frozen=True):
@@ -128,7 +129,7 @@ class Sessions(Actor[SessionsMessage]):
             return
         news: SessionMessage = Recheck()
         if message.rows or message.dropped:
-            news = Arrived(message.rows, message.dropped)
+            news = Arrived(message.rows, message.dropped, message.overflow)
         if not live.tell(news):
             self.start(self._send_later, live, news, name="send-later")
 

@@ -97,8 +97,9 @@ class Admitted(msgspec.Struct, frozen=True):
     """What became of one message.
 
     ``message.state`` tells: pending; or dropped, with drop policy ``new``. With ``duplicate`` the
-    row is the one of the first time. ``dropped`` are the rows that went to make room, ``notices``
-    the outbound rows that tell their senders.
+    row is the one of the first time. ``dropped`` are the rows that went to make room, ``overflow``
+    those of them whose line is owed to the agent, ``notices`` the outbound rows that tell their
+    senders.
     """
 
     session: SessionRow
@@ -106,6 +107,7 @@ class Admitted(msgspec.Struct, frozen=True):
     duplicate: bool = False
     created_session: bool = False
     dropped: tuple[InboundRow, ...] = ()
+    overflow: tuple[InboundRow, ...] = ()
     notices: tuple[OutboundRow, ...] = ()
 
 

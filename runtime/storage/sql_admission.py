@@ -103,6 +103,7 @@ def _admit_one(transaction: Transaction, new: NewInbound) -> Admitted:
         message,
         created_session=created,
         dropped=room.dropped + _trim_context(transaction, new, session.id),
+        overflow=room.overflow,
         notices=notices,
     )
 
@@ -129,17 +130,22 @@ def _first_time(transaction: Transaction, new: NewInbound) -> InboundRow | None:
 
 
 class _Room:
-    """What the cap did: which rows went, whether the newcomer itself is refused, who is told."""
+    """What the cap did: which rows went, which of them leave a line, who is told.
 
-    __slots__ = ("dropped", "notice", "refused")
+    ``refused``: the newcomer itself goes.
+    """
+
+    __slots__ = ("dropped", "notice", "overflow", "refused")
 
     def __init__(
         self,
         dropped: tuple[InboundRow, ...] = (),
         refused: bool = False,
         notice: tuple[ReplyAddress, str] | None = None,
+        overflow: tuple[InboundRow, ...] = (),
     ) -> None:
         self.dropped = dropped
+        self.overflow = overflow
         self.refused = refused
         self.notice = notice
 
@@ -177,10 +183,10 @@ def _make_room(transaction: Transaction, session: SessionRow, new: NewInbound) -
     if new.reply_to is not None and len(victims) < excess:
         return _Room(refused=True, notice=_notice(limit, new.reply_to))
     dropped = tuple(sql_inbound.drop_row(transaction, victim, DropReason.CAP) for victim in victims)
-    if limit.drop == "summarize":
-        _owe_lines(transaction, session.id, dropped, limit.cap)
+    overflow = dropped if limit.drop == "summarize" else ()
+    _owe_lines(transaction, session.id, overflow, limit.cap)
     told = dropped[0].reply_to if dropped else None
-    return _Room(dropped=dropped, notice=_notice(limit, told))
+    return _Room(dropped=dropped, notice=_notice(limit, told), overflow=overflow)
 
 
 def _notice(limit: QueueLimit, address: ReplyAddress | None) -> tuple[ReplyAddress, str] | None:
@@ -191,6 +197,8 @@ def _owe_lines(
     transaction: Transaction, session_id: str, dropped: Sequence[InboundRow], cap: int
 ) -> None:
     """Remember that dropped messages leave a line before the next prompt, at most ``cap`` lines."""
+    if not dropped:
+        return
     for row in dropped:
         transaction.run("UPDATE inbound SET line_owed = 1 WHERE id = ?", row.id)
     transaction.run(
