@@ -1,0 +1,1 @@
+"""Tests of the pure rules, one file per module."""
