@@ -1,0 +1,309 @@
+"""One connection's view of one session (G3, G5, G12)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+import trio
+
+from runtime.gateway import translate
+from runtime.gateway.outgoing import Outgoing, SlowReader
+from runtime.gateway.voices import Voices
+from runtime.ports.front import Front, Submitted, Watch, WatcherLagged
+from runtime.protocol import jsonrpc
+from runtime.protocol.extensions import EventParams, ResetEvent, UpdateMark
+from runtime.sessions.content import Content
+from runtime.sessions.events import (
+    LiveEvent,
+    MessageAccepted,
+    MessageDropped,
+    RunningTurn,
+    SessionClosed,
+    Snapshot,
+    TurnEnded,
+    TurnStarted,
+    TurnUpdate,
+)
+from runtime.sessions.rows import InboundState, JournalEntry
+
+PAGE = 500
+"""Transcript lines read at a time."""
+
+CATCH_UP = 10.0
+"""Seconds that an answer waits for the updates before it: they are in memory already."""
+
+
+class Attachment:
+    """Forwards what happens in a session to one client, through a single watch.
+
+    Two things can be forwarded: the protocol's updates, and all events for those who asked. Each
+    has a number after which it begins, so that what was before and what comes live meet without a
+    gap and without repetition: the watch is open before the snapshot is taken, history goes up to
+    the snapshot, and live events that the snapshot contains are skipped.
+
+    Args:
+        front: the runtime.
+        session_id: the session.
+        outgoing: where messages to the client go.
+        connection: the id of the connection, for `Front.cancel`.
+        nursery: of the connection; runs the forwarding.
+    """
+
+    def __init__(
+        self,
+        front: Front,
+        session_id: str,
+        outgoing: Outgoing,
+        connection: str,
+        nursery: trio.Nursery,
+    ) -> None:
+        self._front = front
+        self._id = session_id
+        self._outgoing = outgoing
+        self._connection = connection
+        self._nursery = nursery
+        self._watch: Watch | None = None
+        self._gate = trio.Lock()
+        self._updates_after: int | None = None
+        self._events_after: int | None = None
+        self._voices = Voices()
+        self._submission: trio.Event | None = None
+        self._ends: dict[str, trio.Event] = {}
+        self._forwarded = 0
+        self._over = False
+
+    @property
+    def is_live(self) -> bool:
+        """Whether events are forwarded: from the first request to the session's end."""
+        return self._watch is not None and not self._over
+
+    # -- what the client asked for ------------------------------------------------------------
+
+    async def follow(self) -> Snapshot:
+        """Forward updates from now on.
+
+        Raises:
+            FrontError: the session cannot be watched.
+        """
+        async with self._gate:
+            snapshot = await self._open()
+            if self._updates_after is None:
+                self._updates_after = snapshot.number
+        return snapshot
+
+    async def replay(self) -> Snapshot:
+        """Send the conversation of this epoch and the running turn, and go on live.
+
+        Raises:
+            FrontError: the session cannot be read.
+            SlowReader: the client does not read.
+        """
+        after = 0
+        if self._watch is None:
+            # A long history goes out before the watch opens, whose buffer is bounded.
+            after = await self._replay_journal(after, await self._front.snapshot(self._id))
+        async with self._gate:
+            snapshot = await self._open()
+            await self._replay_journal(after, snapshot)
+            if snapshot.running is not None:
+                self._replay_running(snapshot.running)
+            self._updates_after = snapshot.number
+        return snapshot
+
+    async def follow_events(self, after: int, *, reset: bool) -> Snapshot:
+        """Send the transcript after a line and a snapshot as events, and go on with live events.
+
+        Raises:
+            FrontError: the session cannot be read.
+            SlowReader: the client does not read.
+        """
+        async with self._gate:
+            snapshot = await self._open()
+            if reset:
+                self._post_event(EventParams(self._id, ResetEvent()))
+            async with aclosing(self._journal(after, snapshot.journal_seq, None)) as entries:
+                async for entry in entries:
+                    self._post_event(translate.journal_event(self._id, entry))
+            self._post_event(translate.snapshot_event(self._id, snapshot))
+            self._events_after = snapshot.number
+        return snapshot
+
+    async def submit(self, content: Content, message_id: str | None) -> Submitted:
+        """Submit a message of this connection, which it will not be shown.
+
+        One at a time: the caller has the session's lane.
+
+        Raises:
+            FrontError: it was not accepted.
+        """
+        self._submission = trio.Event()
+        try:
+            submitted = await self._front.submit(
+                self._id, content, message_id=message_id, connection=self._connection
+            )
+            if self.is_live and not submitted.duplicate:
+                self._voices.sent(submitted.message_id)
+            return submitted
+        finally:
+            self._submission.set()
+            self._submission = None
+
+    async def follow_if_new(self) -> None:
+        """Forward updates from now on; at once when they are forwarded already."""
+        if self._updates_after is None:
+            await self.follow()
+
+    @asynccontextmanager
+    async def expecting(self, submitted: Submitted) -> AsyncIterator[None]:
+        """Leave the block only when everything up to the end of a message was forwarded.
+
+        To be entered at once after `submit`.
+        """
+        self._voices.sent(submitted.message_id)
+        end = self._ends.setdefault(submitted.message_id, trio.Event())
+        try:
+            yield
+            with trio.move_on_after(CATCH_UP):
+                if submitted.duplicate:
+                    await self._catch_up(end)
+                else:
+                    await end.wait()
+        finally:
+            self._ends.pop(submitted.message_id, None)
+            self._voices.ended([submitted.message_id])
+
+    async def _catch_up(self, end: trio.Event) -> None:
+        """Wait for the end of a message that may have ended before this connection came.
+
+        Its end was published already, so it is forwarded, or it is in the watch: then the
+        forwarding task makes progress each time that it is scheduled.
+        """
+        while not end.is_set():
+            async with self._gate:
+                before = self._forwarded
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+            if self._forwarded == before and not self._gate.locked():
+                return
+
+    # -- watching -----------------------------------------------------------------------------
+
+    async def _open(self) -> Snapshot:
+        if self._watch is not None:
+            return await self._front.snapshot(self._id)
+        watch = self._front.watch(self._id)
+        try:
+            snapshot = await self._front.snapshot(self._id)
+        except BaseException:
+            watch.close()
+            raise
+        self._watch = watch
+        self._nursery.start_soon(self._forward_forever, watch)
+        return snapshot
+
+    async def _forward_forever(self, watch: Watch) -> None:
+        try:
+            with watch:
+                async for live in watch:
+                    async with self._gate:
+                        await self._forward(live)
+                    self._forwarded += 1
+                    if isinstance(live.event, SessionClosed):
+                        return
+        except WatcherLagged:
+            raise SlowReader from None
+        finally:
+            self._over = True
+            for end in self._ends.values():
+                end.set()
+
+    async def _forward(self, live: LiveEvent) -> None:
+        await self._know_own(live)
+        if self._updates_after is not None and live.number > self._updates_after:
+            self._forward_update(live)
+        if self._events_after is not None and live.number > self._events_after:
+            self._post_event(translate.live_event(self._id, live))
+        match live.event:
+            case MessageDropped(message_id=message_id):
+                self._end([message_id])
+            case TurnEnded(message_ids=ids, message_state=state) if state != InboundState.PENDING:
+                self._end(ids)
+
+    async def _know_own(self, live: LiveEvent) -> None:
+        """Wait for the id of the message being submitted when an event may be about it."""
+        match live.event:
+            case MessageDropped(message_id=message_id):
+                ids: tuple[str, ...] = (message_id,)
+            case TurnStarted(message_ids=ids) | TurnEnded(message_ids=ids):
+                pass
+            case _:
+                return
+        if self._submission is not None and not all(map(self._voices.is_own, ids)):
+            await self._submission.wait()
+
+    def _forward_update(self, live: LiveEvent) -> None:
+        match live.event:
+            case TurnUpdate(turn_id=turn_id, update=update):
+                mark = UpdateMark(turn_id=turn_id, number=live.number)
+                self._outgoing.post_update(translate.update(self._id, update, mark))
+            case MessageAccepted() as accepted:
+                self._voices.accepted(accepted)
+            case TurnStarted(turn_id=turn_id) as started:
+                for message_id, content in self._voices.to_show(started):
+                    mark = UpdateMark(turn_id=turn_id, message_id=message_id, number=live.number)
+                    self._post_user(content, mark)
+
+    def _end(self, message_ids: tuple[str, ...] | list[str]) -> None:
+        self._voices.ended(message_ids)
+        for message_id in message_ids:
+            end = self._ends.get(message_id)
+            if end is not None:
+                end.set()
+
+    # -- history ------------------------------------------------------------------------------
+
+    async def _replay_journal(self, after: int, snapshot: Snapshot) -> int:
+        """Send the lines above ``after`` that the snapshot has; the number of the last one sent.
+
+        Lines of the running turn are left out: the snapshot has all of it.
+        """
+        running = snapshot.running.started.turn_id if snapshot.running is not None else None
+        epoch = (await self._front.session_info(self._id)).row.epoch
+        async with aclosing(self._journal(after, snapshot.journal_seq, epoch)) as entries:
+            async for entry in entries:
+                if running is not None and entry.turn_id == running:
+                    break
+                for params in translate.replayed(self._id, entry):
+                    self._outgoing.post_update(params)
+                after = entry.seq
+        return after
+
+    async def _journal(
+        self, after: int, upto: int, epoch: int | None
+    ) -> AsyncGenerator[JournalEntry, None]:
+        while after < upto:
+            await self._outgoing.wait_for_room()
+            entries = await self._front.journal(self._id, after=after, limit=PAGE, epoch=epoch)
+            for entry in entries:
+                if entry.seq > upto:
+                    return
+                yield entry
+            if not entries:
+                return
+            after = entries[-1].seq
+
+    def _replay_running(self, running: RunningTurn) -> None:
+        started = running.started
+        mark = UpdateMark(turn_id=started.turn_id, message_id=started.message_ids[0])
+        self._post_user(started.prompt, mark)
+        self._voices.shown(started.message_ids)
+        for params in translate.running_updates(self._id, running):
+            self._outgoing.post_update(params)
+
+    def _post_user(self, content: Content, mark: UpdateMark) -> None:
+        for params in translate.user_updates(self._id, content, mark):
+            self._outgoing.post_update(params)
+
+    def _post_event(self, params: EventParams) -> None:
+        self._outgoing.post(jsonrpc.notification("_runtime/session/event", params))

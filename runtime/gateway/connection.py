@@ -1,0 +1,274 @@
+"""One client: its requests in, its answers and notifications out.
+
+Each request is a task in the connection's nursery. Nothing that a client sends, and nothing that
+happens while it is answered, reaches beyond this nursery.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import msgspec
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection
+
+from runtime.gateway.attachment import Attachment
+from runtime.gateway.failures import from_front
+from runtime.gateway.lanes import Lanes, Place
+from runtime.gateway.outgoing import Outgoing, SlowReader
+from runtime.ports.front import Front, FrontError, Submitted
+from runtime.protocol import jsonrpc
+from runtime.protocol.extensions import TOO_MANY_REQUESTS, PromptMeta, RuntimeMark
+from runtime.protocol.jsonrpc import Notification, Reply, Request, RpcError
+from runtime.sessions.content import Content
+
+MAX_REQUESTS = 1_000
+"""Requests of one client that may be unanswered."""
+
+MAX_SESSIONS = 1_000
+"""Sessions that one client may follow."""
+
+HEARTBEAT = 20.0
+"""Seconds between two pings, and within which each must be answered."""
+
+DRAIN = 2.0
+"""Seconds to send what is queued when the connection is closed from this side."""
+
+_log = logging.getLogger("runtime.gateway")
+
+
+class Closing(msgspec.Struct, frozen=True):
+    """Why a connection ends: a close code of RFC 6455, section 7.4, and words."""
+
+    code: int
+    reason: str
+
+
+GONE = Closing(1000, "")
+DEAD = Closing(1001, "no answer to a ping")
+BROKEN = Closing(1011, "an error inside the gateway")
+SLOW = Closing(1013, "you read too slowly: connect again and resume from your cursor")
+
+
+class Call(msgspec.Struct, frozen=True):
+    """What a handler is given beside its parameters.
+
+    ``place`` is the request's place in the lane of its session; a handler may leave it early, when
+    the next request to that session may take effect.
+    """
+
+    client: Client
+    place: Place | None
+
+    def let_next_go(self) -> None:
+        """The effect of this request is certain: the next one to the session may begin."""
+        if self.place is not None:
+            self.place.leave()
+
+
+Handler: TypeAlias = Callable[[Any, Call], Awaitable[Any]]
+
+
+class Served(msgspec.Struct, frozen=True):
+    """A method that is served: how its parameters are read, and who answers it."""
+
+    decoder: msgspec.json.Decoder[Any]
+    handler: Handler
+
+
+class Client:
+    """One connected client.
+
+    Args:
+        front: the runtime.
+        methods: what is served, by name.
+        websocket: the connection, after its handshake.
+        connection_id: names the connection, for people and for `Front.cancel`.
+        run: names this start of the gateway.
+    """
+
+    def __init__(
+        self,
+        front: Front,
+        methods: Mapping[str, Served],
+        websocket: WebSocketConnection,
+        connection_id: str,
+        run: str,
+    ) -> None:
+        self.front = front
+        self.connection_id = connection_id
+        self.run_id = run
+        self._methods = methods
+        self._websocket = websocket
+        self._outgoing = Outgoing()
+        self._lanes = Lanes()
+        self._attachments: dict[str, Attachment] = {}
+        self._initialized = False
+        self._requests = 0
+        self._told_binary = False
+        self._closing: Closing | None = None
+        self._scope = trio.CancelScope()
+
+    async def serve(self) -> Closing:
+        """Serve the client until it goes, fails or is asked to go by `close`.
+
+        Returns:
+            With what to close the WebSocket.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send_forever)
+            with self._scope:
+                try:
+                    await self._serve_requests()
+                except* SlowReader:
+                    self.close(SLOW)
+                except* Exception:
+                    _log.exception("connection %s failed", self.connection_id)
+                    self.close(BROKEN)
+            closing = self._closing or GONE
+            drain = 0.0 if closing in (GONE, DEAD, SLOW) else DRAIN
+            nursery.cancel_scope.deadline = trio.current_time() + drain
+            self._outgoing.finish()
+        return closing
+
+    def close(self, closing: Closing) -> None:
+        """Ask the client to go, with a reason; the first reason counts."""
+        if self._closing is None:
+            self._closing = closing
+        self._scope.cancel()
+
+    @contextmanager
+    def view(self, session_id: str) -> Iterator[Attachment]:
+        """This client's view of a session, for as long as it is live after the block.
+
+        Raises:
+            RpcError: the client follows too many sessions.
+        """
+        attachment = self._attachments.get(session_id) or self._attach(session_id)
+        try:
+            yield attachment
+        finally:
+            if not attachment.is_live:
+                self._attachments.pop(session_id, None)
+
+    async def submit(
+        self, session_id: str, content: Content, meta: RuntimeMark[PromptMeta] | None
+    ) -> Submitted:
+        """Submit a message of this client. Raises FrontError."""
+        asked = meta.runtime if meta is not None else None
+        message_id = asked.message_id if asked is not None else None
+        attachment = self._attachments.get(session_id)
+        if attachment is not None:
+            return await attachment.submit(content, message_id)
+        return await self.front.submit(
+            session_id, content, message_id=message_id, connection=self.connection_id
+        )
+
+    def _attach(self, session_id: str) -> Attachment:
+        if len(self._attachments) >= MAX_SESSIONS:
+            text = f"One connection can follow {MAX_SESSIONS} sessions: open another one."
+            raise RpcError(TOO_MANY_REQUESTS, text, {"code": "too_many_sessions"})
+        made = Attachment(self.front, session_id, self._outgoing, self.connection_id, self._nursery)
+        self._attachments[session_id] = made
+        return made
+
+    # -- tasks --------------------------------------------------------------------------------
+
+    async def _serve_requests(self) -> None:
+        async with trio.open_nursery() as self._nursery:
+            self._nursery.start_soon(self._ping_forever)
+            try:
+                while True:
+                    self._receive(await self._websocket.get_message())
+            except ConnectionClosed:
+                self.close(GONE)
+
+    async def _send_forever(self) -> None:
+        try:
+            while (frame := await self._outgoing.take()) is not None:
+                await self._websocket.send_message(frame.decode())
+        except ConnectionClosed:
+            self.close(GONE)
+
+    async def _ping_forever(self) -> None:
+        try:
+            while True:
+                await trio.sleep(HEARTBEAT)
+                with trio.move_on_after(HEARTBEAT) as patience:
+                    await self._websocket.ping()
+                if patience.cancelled_caught:
+                    self.close(DEAD)
+        except ConnectionClosed:
+            self.close(GONE)
+
+    # -- requests -----------------------------------------------------------------------------
+
+    def _receive(self, frame: str | bytes) -> None:
+        if isinstance(frame, bytes):
+            if not self._told_binary:
+                self._told_binary = True
+                _log.info("connection %s sends binary frames; ignored", self.connection_id)
+            return
+        try:
+            message = jsonrpc.parse(frame)
+        except RpcError as error:
+            self._outgoing.post(jsonrpc.failure(error.request, error))
+            return
+        if isinstance(message, Reply):
+            return
+        try:
+            self._begin(message)
+        except RpcError as error:
+            self._answer(message, error)
+
+    def _begin(self, message: Request | Notification) -> None:
+        served = self._methods.get(message.method)
+        if served is None:
+            what = f"There is no method {message.method[:100]!r}."
+            raise RpcError(jsonrpc.METHOD_NOT_FOUND, what)
+        first = message.method == "initialize"
+        if first is self._initialized:
+            what = "The first request on a connection is initialize, and it is sent once."
+            raise RpcError(jsonrpc.INVALID_REQUEST, what)
+        params = jsonrpc.decode_params(message.params, served.decoder)
+        if self._requests >= MAX_REQUESTS:
+            what = f"{MAX_REQUESTS} requests of this connection are unanswered: wait for some."
+            raise RpcError(TOO_MANY_REQUESTS, what, {"code": "too_many_requests"})
+        self._initialized = True
+        self._requests += 1
+        session_id = getattr(params, "session_id", None)
+        place = self._lanes.join(session_id) if session_id is not None else None
+        self._nursery.start_soon(self._serve, message, served, params, place)
+
+    async def _serve(
+        self, message: Request | Notification, served: Served, params: Any, place: Place | None
+    ) -> None:
+        try:
+            if place is not None:
+                await place.wait()
+            answer = await served.handler(params, Call(self, place))
+        except RpcError as error:
+            answer = error
+        except FrontError as error:
+            answer = from_front(error)
+        except SlowReader:
+            raise
+        except Exception:
+            _log.exception("%s failed", message.method)
+            answer = RpcError(jsonrpc.INTERNAL_ERROR, "An error inside the runtime.")
+        finally:
+            self._requests -= 1
+            if place is not None:
+                place.leave()
+        self._answer(message, answer)
+
+    def _answer(self, message: Request | Notification, answer: Any) -> None:
+        if isinstance(message, Notification):
+            return
+        if isinstance(answer, RpcError):
+            self._outgoing.post(jsonrpc.failure(message.id, answer))
+        else:
+            self._outgoing.post(jsonrpc.result(message.id, answer))

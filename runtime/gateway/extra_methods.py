@@ -1,0 +1,66 @@
+"""The handlers of our own methods (G4, G12)."""
+
+from __future__ import annotations
+
+from runtime.gateway.connection import Call, Handler
+from runtime.protocol import acp
+from runtime.protocol.extensions import (
+    EventsParams,
+    EventsResult,
+    QueueClearResult,
+    QueueStatusResult,
+    ResetResult,
+    SendParams,
+    SendResult,
+    TreeResult,
+)
+
+
+async def send(params: SendParams, call: Call) -> SendResult:
+    """Submit a message, and answer when it is kept."""
+    submitted = await call.client.submit(params.session_id, params.prompt, params.meta)
+    return SendResult(submitted.message_id, submitted.sequence, submitted.duplicate)
+
+
+async def events(params: EventsParams, call: Call) -> EventsResult:
+    """Follow all events of a session from a cursor on."""
+    client = call.client
+    known = await client.front.snapshot(params.session_id)
+    reset = params.live is not None and (
+        params.live > known.number or params.run not in (None, client.run_id)
+    )
+    with client.view(params.session_id) as view:
+        snapshot = await view.follow_events(params.after, reset=reset)
+    return EventsResult(client.run_id, snapshot.journal_seq, snapshot.number)
+
+
+async def reset(params: acp.SessionParams, call: Call) -> ResetResult:
+    """Begin the conversation anew (S18)."""
+    row = await call.client.front.reset_session(params.session_id)
+    return ResetResult(row.id, row.epoch)
+
+
+async def queue_status(params: acp.SessionParams, call: Call) -> QueueStatusResult:
+    """What runs and what waits (Q5)."""
+    status = await call.client.front.queue_status(params.session_id)
+    return QueueStatusResult(status.mode, status.running, status.waiting, status.oldest)
+
+
+async def queue_clear(params: acp.SessionParams, call: Call) -> QueueClearResult:
+    """Withdraw what waits (Q5)."""
+    return QueueClearResult(await call.client.front.clear_queue(params.session_id))
+
+
+async def tree(params: acp.Empty, call: Call) -> TreeResult:
+    """The tree of actors (K9)."""
+    return TreeResult(call.client.front.tree())
+
+
+HANDLERS: dict[str, Handler] = {
+    "_runtime/session/send": send,
+    "_runtime/session/events": events,
+    "_runtime/session/reset": reset,
+    "_runtime/queue/status": queue_status,
+    "_runtime/queue/clear": queue_clear,
+    "_runtime/runtime/tree": tree,
+}

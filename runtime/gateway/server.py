@@ -1,0 +1,247 @@
+"""The one port: listening, accepting, and the life of each connection (G8, G9)."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import secrets
+import ssl
+from collections.abc import Mapping
+from functools import partial
+from typing import Never
+
+import msgspec
+import trio
+from trio_websocket import WebSocketConnection
+
+from runtime.gateway import extra_methods, methods
+from runtime.gateway.access import Access
+from runtime.gateway.config import GatewayConfig, check
+from runtime.gateway.connection import Client, Closing, Served
+from runtime.gateway.http import Upgraded, converse
+from runtime.gateway.listening import open_listeners, tls_context
+from runtime.gateway.routes import ACP_PATH, Routes
+from runtime.gateway.streams import close_gently
+from runtime.gateway.throttle import Throttle
+from runtime.gateway.websocket import serve_websocket
+from runtime.ports.front import Front
+from runtime.protocol.catalogue import FROM_CLIENT
+
+CLOSE_DEADLINE = 5.0
+"""Seconds for all clients to go when the gateway closes."""
+
+ACCEPT_PAUSE = 0.1
+"""Seconds before the next try when the process is out of file descriptors or memory."""
+
+_BACKLOG = 1024
+_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+_BUSY_TEXT = b"Too many connections: try again soon.\n"
+_BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\n"
+    b"content-type: text/plain\r\ncontent-length: %d\r\n\r\n%s" % (len(_BUSY_TEXT), _BUSY_TEXT)
+)
+
+_log = logging.getLogger("runtime.gateway")
+
+
+class Gateway:
+    """A gateway that listens. Made by `serve_gateway`.
+
+    Args:
+        front: the runtime.
+        config: what was asked for.
+        listeners: the sockets.
+        tls: how TLS is spoken, if it is.
+    """
+
+    def __init__(
+        self,
+        front: Front,
+        config: GatewayConfig,
+        listeners: list[trio.SocketListener],
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self._front = front
+        self._config = config
+        self._listeners = listeners
+        self._tls = tls
+        self._run = secrets.token_hex(8)
+        self._methods = served_methods()
+        self._address: tuple[str, int] = listeners[0].socket.getsockname()[:2]
+        access = Access(config, self.port)
+        throttle = Throttle(config.handshakes_per_second, trio.current_time)
+        self._routes = Routes(front, access, throttle)
+        self._clients: set[Client] = set()
+        self._closing: Closing | None = None
+        self._closed = trio.Event()
+
+    @property
+    def host(self) -> str:
+        """The address listened on."""
+        return self._address[0]
+
+    @property
+    def port(self) -> int:
+        """The port listened on."""
+        return self._address[1]
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        scheme = "ws" if self._tls is None else "wss"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}{ACP_PATH}"
+
+    async def serve(self) -> None:
+        """Serve clients until `close`. Cancelled, it drops all of them at once."""
+        try:
+            async with (
+                trio.open_nursery() as self._websockets,
+                trio.open_nursery() as self._conversations,
+            ):
+                for listener in self._listeners:
+                    self._conversations.start_soon(self._accept_forever, listener)
+        finally:
+            self._closed.set()
+
+    async def close(self, code: int = 1001, reason: str = "the runtime stops") -> None:
+        """Stop listening and ask all clients to go (G9); returns when they are gone.
+
+        Those who do not go within `CLOSE_DEADLINE` are dropped. Calling it again only waits.
+
+        Args:
+            code: the close code, see RFC 6455, section 7.4.
+            reason: words for the client, at most 123 bytes.
+        """
+        self._closing = self._closing or Closing(code, reason)
+        for listener in self._listeners:
+            listener.socket.close()
+        self._conversations.cancel_scope.cancel()
+        for client in self._clients:
+            client.close(self._closing)
+        with trio.move_on_after(CLOSE_DEADLINE):
+            await self._closed.wait()
+        self._websockets.cancel_scope.cancel()
+        await self._closed.wait()
+
+    # -- connections --------------------------------------------------------------------------
+
+    async def _accept_forever(self, listener: trio.SocketListener) -> None:
+        while True:
+            try:
+                stream = await listener.accept()
+            except trio.ClosedResourceError:
+                return
+            except OSError as error:
+                if error.errno not in _OUT_OF_RESOURCES:
+                    raise
+                _log.warning("cannot accept a connection: %s", error.strerror)
+                await trio.sleep(ACCEPT_PAUSE)
+                continue
+            if self._is_full():
+                await _turn_away(stream)
+            else:
+                self._conversations.start_soon(self._converse, stream)
+
+    def _is_full(self) -> bool:
+        conversing = len(self._conversations.child_tasks) - len(self._listeners)
+        return conversing + len(self._websockets.child_tasks) >= self._config.max_connections
+
+    async def _converse(self, stream: trio.SocketStream) -> None:
+        """The HTTP side of a connection; a WebSocket goes on as a task of its own."""
+        timeout = self._config.handshake_timeout
+        handed_on = False
+        try:
+            peer = str(stream.socket.getpeername()[0])
+            transport = await self._secured(stream)
+            upgraded = await converse(transport, peer, self._routes, timeout)
+            if upgraded is None:
+                await close_gently(transport)
+            else:
+                self._websockets.start_soon(self._websocket, transport, upgraded)
+                handed_on = True
+        except (OSError, trio.BrokenResourceError, trio.TooSlowError):
+            pass
+        except Exception:
+            _log.exception("an HTTP request failed")
+        finally:
+            if not handed_on:
+                await trio.aclose_forcefully(stream)
+
+    async def _secured(self, stream: trio.SocketStream) -> trio.abc.Stream:
+        if self._tls is None:
+            return stream
+        secured = trio.SSLStream(stream, self._tls, server_side=True, https_compatible=True)
+        with trio.fail_after(self._config.handshake_timeout):
+            await secured.do_handshake()
+        return secured
+
+    async def _websocket(self, transport: trio.abc.Stream, upgraded: Upgraded) -> None:
+        connection_id = secrets.token_hex(16)
+        await serve_websocket(
+            transport,
+            upgraded,
+            partial(self._serve_client, connection_id),
+            connection_id=connection_id,
+            max_message=self._config.max_frame_bytes,
+            timeout=self._config.handshake_timeout,
+        )
+
+    async def _serve_client(self, connection_id: str, websocket: WebSocketConnection) -> Closing:
+        if self._closing is not None:
+            return self._closing
+        client = Client(self._front, self._methods, websocket, connection_id, self._run)
+        self._clients.add(client)
+        try:
+            return await client.serve()
+        finally:
+            self._clients.discard(client)
+
+
+async def serve_gateway(
+    front: Front,
+    config: GatewayConfig,
+    *,
+    task_status: trio.TaskStatus[Gateway] = trio.TASK_STATUS_IGNORED,
+) -> Never:
+    """Listen, and serve clients. To be run as a task: ``gateway = await nursery.start(...)``.
+
+    Does not end by itself: after `Gateway.close` it waits to be cancelled. Cancelled, it drops all
+    connections at once.
+
+    Args:
+        front: the runtime.
+        config: where to listen and whom to let in.
+        task_status: is given the `Gateway` when it listens.
+
+    Raises:
+        GatewayError: it cannot listen, or must not as it is configured.
+    """
+    check(config)
+    tls = await trio.to_thread.run_sync(tls_context, config)
+    listeners = await open_listeners(config)
+    gateway = Gateway(front, config, listeners, tls)
+    task_status.started(gateway)
+    await gateway.serve()
+    await trio.sleep_forever()
+
+
+def served_methods() -> Mapping[str, Served]:
+    """What is served: the handlers of all methods of the catalogue."""
+    handlers = {**methods.HANDLERS, **extra_methods.HANDLERS}
+    return {
+        method.name: Served(msgspec.json.Decoder(method.params), handlers[method.name])
+        for method in FROM_CLIENT
+    }
+
+
+async def _turn_away(stream: trio.SocketStream) -> None:
+    """Say that there is no room, if the socket takes it at once."""
+    try:
+        with trio.move_on_after(ACCEPT_PAUSE):
+            await stream.send_all(_BUSY)
+            await stream.send_eof()
+    except trio.BrokenResourceError:
+        pass
+    finally:
+        await trio.aclose_forcefully(stream)

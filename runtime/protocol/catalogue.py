@@ -1,0 +1,150 @@
+"""Every method that is served, in one table: the gateway serves it, the documentation prints it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from runtime.protocol import acp, extensions
+
+
+class Method(msgspec.Struct, frozen=True):
+    """A method of the protocol.
+
+    Args:
+        name: as on the wire.
+        params: the struct of its parameters.
+        result: the struct of its answer; None for a notification.
+        summary: what it does, for people, in Markdown.
+    """
+
+    name: str
+    params: Any
+    result: Any
+    summary: str
+
+
+FROM_CLIENT: tuple[Method, ...] = (
+    Method(
+        "initialize",
+        acp.InitializeParams,
+        acp.InitializeResult,
+        "The first request on a connection: agrees on the protocol version.",
+    ),
+    Method(
+        "session/new",
+        acp.NewSessionParams,
+        acp.NewSessionResult,
+        "Makes a session and follows it. With `_meta.runtime.key` it answers the session of that "
+        "key, and makes it only when there is none.",
+    ),
+    Method(
+        "session/load",
+        acp.AttachParams,
+        acp.AttachResult,
+        "Sends the conversation so far as `session/update` notifications, the running turn "
+        "included, then answers; what happens from then on follows, without a gap and without "
+        "repetition.",
+    ),
+    Method(
+        "session/resume",
+        acp.AttachParams,
+        acp.AttachResult,
+        "Follows a session from now on, without its history.",
+    ),
+    Method(
+        "session/list",
+        acp.ListSessionsParams,
+        acp.ListSessionsResult,
+        "Lists sessions, most recently active first, a page at a time.",
+    ),
+    Method(
+        "session/prompt",
+        acp.PromptParams,
+        acp.PromptResult,
+        "Accepts a message durably, streams the turn as `session/update` notifications and answers "
+        "when it has ended. Prompts sent while a turn runs wait, are merged or interrupt it, as "
+        "the session's queue mode says; merged prompts all get the stop reason of their turn. With "
+        "`_meta.runtime.messageId` a repeated prompt is accepted once and waits for the same turn. "
+        "A turn that failed is answered with error -32603, whose `data` has a `code` and a "
+        "`message`.",
+    ),
+    Method(
+        "session/cancel",
+        acp.SessionParams,
+        None,
+        "A notification. Cancels the running turn and withdraws this connection's waiting prompts; "
+        "each of them is answered with stop reason `cancelled`. Going away cancels nothing.",
+    ),
+    Method(
+        "session/set_config_option",
+        acp.SetConfigOptionParams,
+        acp.SetConfigOptionResult,
+        "Sets one of the settings that came with the session. `queue_mode` says what happens to a "
+        "message that arrives while a turn runs.",
+    ),
+    Method(
+        "session/close",
+        acp.SessionParams,
+        acp.Empty,
+        "Cancels what runs, withdraws what waits and closes the session.",
+    ),
+    Method(
+        "_runtime/session/send",
+        extensions.SendParams,
+        extensions.SendResult,
+        "Accepts a message durably and answers at once, before any turn. With "
+        "`_meta.runtime.messageId` it may be repeated safely.",
+    ),
+    Method(
+        "_runtime/session/events",
+        extensions.EventsParams,
+        extensions.EventsResult,
+        "Follows everything that happens in a session as `_runtime/session/event` notifications: "
+        "the transcript after `after`, a snapshot of the running turn, then live events. A client "
+        "that reconnects passes the last `seq` it saw, and the last live `number` with its `run`: "
+        "when the runtime was restarted in between, a `reset` event comes first.",
+    ),
+    Method(
+        "_runtime/session/reset",
+        acp.SessionParams,
+        extensions.ResetResult,
+        "Begins the conversation anew: withdraws what waits, cancels what runs, raises the epoch.",
+    ),
+    Method(
+        "_runtime/queue/status",
+        acp.SessionParams,
+        extensions.QueueStatusResult,
+        "What runs in a session and what waits.",
+    ),
+    Method(
+        "_runtime/queue/clear",
+        acp.SessionParams,
+        extensions.QueueClearResult,
+        "Withdraws everything that waits in a session.",
+    ),
+    Method(
+        "_runtime/runtime/tree",
+        acp.Empty,
+        extensions.TreeResult,
+        "The tree of actors, for people who look into a running system.",
+    ),
+)
+
+FROM_RUNTIME: tuple[Method, ...] = (
+    Method(
+        "session/update",
+        acp.UpdateParams,
+        None,
+        "What the agent says and does, and what others say, in the protocol's own vocabulary. Sent "
+        "to every connection that made, loaded or resumed the session or prompted in it; a "
+        "connection does not get its own messages back.",
+    ),
+    Method(
+        "_runtime/session/event",
+        extensions.EventParams,
+        None,
+        "Sent only to connections that asked with `_runtime/session/events`.",
+    ),
+)

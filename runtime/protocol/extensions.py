@@ -1,0 +1,324 @@
+"""What the runtime adds to the Agent Client Protocol.
+
+Methods of ours begin with ``_runtime/``; data of ours is in ``_meta.runtime`` of the protocol's own
+messages, as the protocol provides for. A client that knows none of it loses nothing of the
+protocol.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
+
+import msgspec
+
+from runtime.sessions.content import Content
+from runtime.sessions.rows import TurnError
+from runtime.sessions.updates import SessionUpdate
+
+QUEUE_FULL = -32010
+UNAVAILABLE = -32011
+TOO_MANY_REQUESTS = -32012
+
+MarkT = TypeVar("MarkT")
+
+SessionId = Annotated[str, msgspec.Meta(description="The session, as `session/new` named it.")]
+MessageId = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=200,
+        description="The client's own name for the message: sent again, it is accepted only once.",
+    ),
+]
+Run = Annotated[
+    str,
+    msgspec.Meta(description="Names this start of the runtime: live numbers begin anew with it."),
+]
+LiveNumber = Annotated[
+    int, msgspec.Meta(ge=0, description="The number of a live event in its session, rising by one.")
+]
+JournalNumber = Annotated[
+    int, msgspec.Meta(ge=0, description="The number of a line of the session's transcript.")
+]
+Milliseconds = Annotated[int, msgspec.Meta(description="Milliseconds since 1970, UTC.")]
+
+
+class RuntimeMark(msgspec.Struct, Generic[MarkT], frozen=True, omit_defaults=True):
+    """A ``_meta`` member with our part of it."""
+
+    runtime: MarkT | None = None
+
+
+# -- what the protocol's own messages carry ---------------------------------------------------
+
+
+class NewMeta(msgspec.Struct, frozen=True):
+    """In `session/new`: which session, and whose."""
+
+    key: Annotated[
+        str | None, msgspec.Meta(description="Names the session: the same key, the same session.")
+    ] = None
+    agent: Annotated[
+        str | None, msgspec.Meta(description="A configured agent; the default one when absent.")
+    ] = None
+
+
+class PromptMeta(msgspec.Struct, frozen=True, rename="camel"):
+    """In `session/prompt` and `_runtime/session/send`."""
+
+    message_id: MessageId | None = None
+
+
+class ServerMark(msgspec.Struct, frozen=True, rename="camel"):
+    """In the answer to `initialize`."""
+
+    run: Run
+    connection_id: str
+    agents: tuple[str, ...]
+    methods: tuple[str, ...]
+
+
+class SessionMark(msgspec.Struct, frozen=True, rename="camel"):
+    """In the answers to `session/new`, `session/load` and `session/resume`.
+
+    ``journal_seq`` and ``live`` are the cursor for `_runtime/session/events`. ``cwd`` and
+    ``mcp_servers`` say whether the client's were used.
+    """
+
+    key: str
+    agent: str
+    epoch: int
+    run: Run
+    journal_seq: JournalNumber
+    live: LiveNumber
+    cwd: bool = False
+    mcp_servers: bool = False
+
+
+class ListedMark(msgspec.Struct, frozen=True, rename="camel"):
+    """In each session of `session/list`. ``state`` is stopped, idle or running."""
+
+    key: str
+    agent: str
+    epoch: int
+    state: str
+
+
+class PromptMark(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """In the answer to `session/prompt`. ``text``: the whole answer, for a duplicate message."""
+
+    message_id: str
+    sequence: int
+    duplicate: bool = False
+    turn_id: str | None = None
+    text: str | None = None
+
+
+class UpdateMark(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """In `session/update`.
+
+    A live update has ``number``; one that is replayed has ``seq`` and ``at`` (ms since 1970) of its
+    transcript line, or neither when it is of the running turn. ``notice`` marks words of the
+    runtime, not the agent.
+    """
+
+    turn_id: str | None = None
+    message_id: str | None = None
+    number: LiveNumber | None = None
+    seq: JournalNumber | None = None
+    at: int | None = None
+    notice: bool = False
+
+
+# -- methods ----------------------------------------------------------------------------------
+
+
+class SendParams(msgspec.Struct, frozen=True, rename="camel"):
+    """Say something and wait only until it is kept."""
+
+    session_id: SessionId
+    prompt: Annotated[
+        Content,
+        msgspec.Meta(min_length=1, description="Text and resource links; at least one block."),
+    ]
+    meta: RuntimeMark[PromptMeta] | None = msgspec.field(name="_meta", default=None)
+
+
+class SendResult(msgspec.Struct, frozen=True, rename="camel"):
+    """The message is durable. ``sequence``: its place in the session."""
+
+    message_id: str
+    sequence: int
+    duplicate: bool
+
+
+class QueueStatusResult(msgspec.Struct, frozen=True, rename="camel"):
+    """What waits in a session, since when (ms since 1970), and the turn that runs."""
+
+    mode: str
+    running: str | None
+    waiting: int
+    oldest: int | None
+
+
+class QueueClearResult(msgspec.Struct, frozen=True, rename="camel"):
+    """How many messages were withdrawn."""
+
+    cleared: int
+
+
+class TreeResult(msgspec.Struct, frozen=True, rename="camel"):
+    """The tree of actors."""
+
+    tree: dict[str, Any]
+
+
+class ResetResult(msgspec.Struct, frozen=True, rename="camel"):
+    """The conversation begins anew, in this epoch."""
+
+    session_id: str
+    epoch: int
+
+
+class EventsParams(msgspec.Struct, frozen=True, rename="camel"):
+    """Follow everything that happens in a session, from a cursor on.
+
+    Without a cursor the whole transcript comes first.
+    """
+
+    session_id: SessionId
+    after: JournalNumber = 0
+    live: LiveNumber | None = None
+    run: Run | None = None
+
+
+class EventsResult(msgspec.Struct, frozen=True, rename="camel"):
+    """What had happened before has been sent; what happens from now on follows."""
+
+    run: Run
+    journal_seq: JournalNumber
+    live: LiveNumber
+
+
+# -- events -----------------------------------------------------------------------------------
+
+
+class Event(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag_field="type"):
+    """Base of what `_runtime/session/event` carries."""
+
+
+class JournalEvent(Event, frozen=True, tag="journal"):
+    """A line of the transcript: ``role`` is user, assistant or system."""
+
+    seq: JournalNumber
+    ts: Milliseconds
+    id: str
+    role: str
+    content: str
+    epoch: int = 0
+    turn_id: str | None = None
+    data: dict[str, Any] | None = None
+
+
+class SnapshotEvent(Event, frozen=True, tag="snapshot"):
+    """All that the events up to ``number`` have made of the running turn; None when none runs."""
+
+    number: LiveNumber
+    journal_seq: JournalNumber
+    running: TurnSnapshot | None = None
+
+
+class TurnSnapshot(msgspec.Struct, frozen=True, rename="camel"):
+    """A turn in mid-flight."""
+
+    turn_id: str
+    epoch: int
+    message_ids: tuple[str, ...]
+    prompt: Content
+    updates: tuple[SessionUpdate, ...]
+
+
+class ResetEvent(Event, frozen=True, tag="reset"):
+    """The live number of the cursor is of another run of the runtime: go by the transcript."""
+
+
+class MessageAcceptedEvent(Event, frozen=True, tag="message_accepted"):
+    """A message is durable and waits."""
+
+    message_id: str
+    sequence: int
+    content: Content
+
+
+class MessageDroppedEvent(Event, frozen=True, tag="message_dropped"):
+    """A message will never become a turn."""
+
+    message_id: str
+    reason: str
+
+
+class TurnStartedEvent(Event, frozen=True, tag="turn_started"):
+    """A turn begins with these messages; ``prompt`` is what people said, merged."""
+
+    turn_id: str
+    epoch: int
+    message_ids: tuple[str, ...]
+    prompt: Content
+
+
+class TurnUpdateEvent(Event, frozen=True, tag="turn_update"):
+    """The agent says something."""
+
+    turn_id: str
+    update: SessionUpdate
+
+
+class TurnEndedEvent(Event, frozen=True, tag="turn_ended"):
+    """The end of a turn is kept.
+
+    ``message_state`` is what became of its messages: done, failed, dropped, or pending when they
+    are tried again, at ``retry_at`` (ms since 1970) at the earliest.
+    """
+
+    turn_id: str
+    epoch: int
+    message_ids: tuple[str, ...]
+    state: str
+    message_state: str
+    stop_reason: str | None
+    text: str | None = None
+    error: TurnError | None = None
+    retry_at: Milliseconds | None = None
+    journal_seq: JournalNumber = 0
+
+
+class EpochStartedEvent(Event, frozen=True, tag="epoch_started"):
+    """The conversation was begun anew."""
+
+    epoch: int
+
+
+class SessionClosedEvent(Event, frozen=True, tag="session_closed"):
+    """The session was closed."""
+
+
+WireEvent: TypeAlias = (
+    JournalEvent
+    | SnapshotEvent
+    | ResetEvent
+    | MessageAcceptedEvent
+    | MessageDroppedEvent
+    | TurnStartedEvent
+    | TurnUpdateEvent
+    | TurnEndedEvent
+    | EpochStartedEvent
+    | SessionClosedEvent
+)
+
+
+class EventParams(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """One event of a session. ``number`` is set for live events."""
+
+    session_id: str
+    event: WireEvent
+    number: LiveNumber | None = None
