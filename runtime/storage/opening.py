@@ -22,7 +22,7 @@ from runtime.storage.errors import (
 from runtime.storage.failures import STORAGE_FAILURES, unavailable
 from runtime.storage.lock import InstanceLock
 from runtime.storage.migrations import Migration, migrate, schema_version
-from runtime.storage.reader import BUSY_TIMEOUT_MS
+from runtime.storage.reader import BUSY_TIMEOUT_MS, stable_plans
 from runtime.storage.sizes import Sizes, file_size, measure
 
 DATABASE = "runtime.db"
@@ -211,6 +211,7 @@ def _prepare(connection: apsw.Connection, database: Path, migrations: Sequence[M
 
 
 def _configure(connection: apsw.Connection) -> None:
+    stable_plans(connection)
     connection.pragma("synchronous", "full")
     connection.pragma("foreign_keys", "on")
     connection.pragma("temp_store", "memory")

@@ -25,7 +25,7 @@ from runtime.storage.codec import (
     to_json,
     to_json_or_null,
 )
-from runtime.storage.engine import SqlRow, Transaction
+from runtime.storage.engine import Transaction
 from runtime.storage.errors import QueueFull, RowTooLarge
 from runtime.storage.requests import (
     Admitted,
@@ -49,6 +49,11 @@ _OLD_CONTEXT = (
     f"SELECT {INBOUND_COLUMNS} FROM {INBOUND_SOURCE}"
     " WHERE inbound.session_id = ? AND inbound.state = 'pending' AND inbound.trigger = 0"
     " ORDER BY inbound.seq DESC LIMIT -1 OFFSET ?"
+)
+_BY_KEY_OR_ID = (
+    f"SELECT {INBOUND_COLUMNS} FROM {INBOUND_SOURCE} WHERE inbound.id = coalesce("
+    "(SELECT inbound_id FROM message_keys WHERE channel = ?2 AND account = ?3 AND chat = ?4"
+    " AND message_id = ?5 AND version = ?6), ?1)"
 )
 _ADMISSIBLE = (InboundState.PENDING, InboundState.HELD, InboundState.EXPIRED)
 _COUNTED_KINDS = (InboundKind.CHAT, InboundKind.WEBHOOK)
@@ -92,12 +97,9 @@ def _admit_one(transaction: Transaction, new: NewInbound) -> Admitted:
     else:
         session, created = sql_sessions.resolve(transaction, new.session)
     room = _make_room(transaction, session, new)
-    seq, noticed = _counters(transaction, session.id)
-    message = _insert(transaction, session, new, seq + 1, room.refused)
-    notices: tuple[OutboundRow, ...] = ()
-    if room.notice is not None and not noticed:
-        notices = (_notify(transaction, session, room.notice),)
-    session = _touch(transaction, session, new, bool(notices))
+    session, seq = _touch(transaction, session, new)
+    message = _insert(transaction, session, new, seq, room.refused)
+    notices = _notify_once(transaction, session, room.notice)
     return Admitted(
         session,
         message,
@@ -110,20 +112,13 @@ def _admit_one(transaction: Transaction, new: NewInbound) -> Admitted:
 
 def _first_time(transaction: Transaction, new: NewInbound) -> InboundRow | None:
     """The row of the same message when it came before (D5), or of the same request repeated."""
-    if new.key is not None:
-        key = new.key
-        found = transaction.row(
-            "SELECT inbound_id FROM message_keys WHERE channel = ? AND account = ? AND chat = ?"
-            " AND message_id = ? AND version = ?",
-            key.channel,
-            key.account,
-            key.chat,
-            key.message_id,
-            key.version,
-        )
-        if found is not None:
-            return sql_inbound.by_id(transaction, found[0])
-    return sql_inbound.by_id(transaction, new.id)
+    key = new.key
+    if key is None:
+        return sql_inbound.by_id(transaction, new.id)
+    row = transaction.row(
+        _BY_KEY_OR_ID, new.id, key.channel, key.account, key.chat, key.message_id, key.version
+    )
+    return None if row is None else inbound_row(row)
 
 
 # -- the cap ---------------------------------------------------------------------------------------
@@ -210,12 +205,21 @@ def _owe_lines(
     )
 
 
-def _notify(
-    transaction: Transaction, session: SessionRow, notice: tuple[ReplyAddress, str]
-) -> OutboundRow:
+def _notify_once(
+    transaction: Transaction, session: SessionRow, notice: tuple[ReplyAddress, str] | None
+) -> tuple[OutboundRow, ...]:
+    """Tell a sender that a message went, unless somebody was told since the last turn began."""
+    if notice is None:
+        return ()
+    first = transaction.row(
+        "UPDATE sessions SET cap_noticed = 1 WHERE id = ? AND cap_noticed = 0 RETURNING id",
+        session.id,
+    )
+    if first is None:
+        return ()
     address, text = notice
     outbound = NewOutbound(transaction.ids.new(), address, text, kind="notice")
-    return sql_outbox.insert(transaction, session.id, None, outbound)
+    return (sql_outbox.insert(transaction, session.id, None, outbound),)
 
 
 def _trim_context(
@@ -231,12 +235,6 @@ def _trim_context(
 
 
 # -- the row ---------------------------------------------------------------------------------------
-
-
-def _counters(transaction: Transaction, session_id: str) -> tuple[int, bool]:
-    row = transaction.row("SELECT inbound_seq, cap_noticed FROM sessions WHERE id = ?", session_id)
-    values: SqlRow = row if row is not None else (0, 0)
-    return int(values[0]), bool(values[1])
 
 
 def _insert(
@@ -316,9 +314,9 @@ def _check_budget(transaction: Transaction, fields: dict[str, str | None]) -> No
 
 
 def _touch(
-    transaction: Transaction, session: SessionRow, new: NewInbound, noticed: bool
-) -> SessionRow:
-    """Bring the session's counter, times and notice of the burst up to date."""
+    transaction: Transaction, session: SessionRow, new: NewInbound
+) -> tuple[SessionRow, int]:
+    """Bring the session's times up to date and take the next number of its queue (Q7)."""
     now = transaction.now
     interaction = session.last_interaction_at
     if new.from_person:
@@ -329,13 +327,12 @@ def _touch(
         last_active_at=max(session.last_active_at or 0, now),
         last_interaction_at=interaction,
     )
-    transaction.run(
+    row = transaction.row(
         "UPDATE sessions SET inbound_seq = inbound_seq + 1, updated_at = ?, last_active_at = ?,"
-        " last_interaction_at = ?, cap_noticed = max(cap_noticed, ?) WHERE id = ?",
+        " last_interaction_at = ? WHERE id = ? RETURNING inbound_seq",
         touched.updated_at,
         touched.last_active_at,
         touched.last_interaction_at,
-        int(noticed),
         session.id,
     )
-    return touched
+    return touched, 0 if row is None else int(row[0])
