@@ -1,0 +1,64 @@
+"""``config show | check | schema``: what the settings are, whether they are valid, what there may
+be.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from runtime.cli.options import agent_options, json_option, load, settings_options
+from runtime.cli.words import print_json
+
+
+@click.group()
+def config() -> None:
+    """Show and check the settings."""
+
+
+@config.command()
+@settings_options
+@json_option
+def show(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
+    """Show the settings that hold, as a settings file, and what gave each of them."""
+    loaded = load(config, storage__data_dir=data_dir)
+    from runtime.settings import settings_table, settings_toml
+
+    if as_json:
+        print_json(settings_table(loaded.settings))
+        return
+    files = ", ".join(map(str, loaded.source_files)) or "no settings file"
+    print(f"# {files}; a comment behind a value says what gave it\n")
+    print(settings_toml(loaded.settings, loaded.origins), end="")
+
+
+@config.command()
+@settings_options
+@json_option
+def check(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
+    """Check the settings and report every problem. Exits with 1 if there is one."""
+    import msgspec
+
+    from runtime.settings import SettingsError
+
+    try:
+        loaded = load(config, storage__data_dir=data_dir)
+    except SettingsError as error:
+        if not as_json:
+            raise
+        print_json({"valid": False, "problems": msgspec.to_builtins(error.problems)})
+        raise click.exceptions.Exit(1) from None
+    files = [str(path) for path in loaded.source_files]
+    if as_json:
+        print_json({"valid": True, "files": files, "problems": []})
+    else:
+        print(f"ok: {', '.join(files) or 'no settings file, the defaults hold'}")
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON Schema of the settings file, for editors."""
+    from runtime.settings import settings_schema
+
+    print_json(settings_schema(agent_options()))

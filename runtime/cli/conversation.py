@@ -1,0 +1,258 @@
+"""A conversation that survives the runtime's restarts: what was sent and not answered is sent
+again.
+
+Every message has an id of ours, so that one that is sent again is accepted once (G4). What became
+of it is the answer to its ``session/prompt``; the session's updates are shown as they come (G3).
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+import msgspec
+import trio
+
+from runtime.cli.answers import Answers
+from runtime.cli.client import (
+    FOREVER,
+    CallFailed,
+    Client,
+    ConnectionLost,
+    Notification,
+    NotReachable,
+    connect,
+)
+from runtime.cli.endpoint import Endpoint
+from runtime.cli.errors import CommandError
+from runtime.cli.screen import Screen
+from runtime.cli.words import number_of
+from runtime.protocol.acp import NewSessionResult, PromptResult
+from runtime.protocol.extensions import UNAVAILABLE, RuntimeMark, SessionMark, UpdateMark
+from runtime.sessions.updates import SessionUpdate
+
+ResultT = TypeVar("ResultT")
+
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 5.0
+"""Seconds before the first attempt to connect again, and at most; the pause doubles."""
+
+REFUSALS = 5
+"""How often a message is offered again that the runtime cannot take just now."""
+
+_REMEMBERED_MESSAGES = 1_000
+
+
+class Message:
+    """What the person said, until it is known what became of it."""
+
+    def __init__(self, text: str) -> None:
+        self.id = f"cli-{uuid.uuid4()}"
+        self.text = text
+        self.done = trio.Event()
+        self.outcome: Literal["waiting", "answered", "cancelled", "failed"] = "waiting"
+
+
+class _Updated(msgspec.Struct, frozen=True, rename="camel"):
+    session_id: str
+    update: SessionUpdate
+    meta: RuntimeMark[UpdateMark] = msgspec.field(name="_meta", default=RuntimeMark())
+
+
+class Conversation:
+    """One session as a person talks in it.
+
+    Args:
+        locate: where the runtime is; asked again for each attempt to connect.
+        key: the session's key.
+        agent: who answers in it, when it is made.
+        screen: where it is shown.
+        patience: seconds for which a lost runtime is looked for, `FOREVER` for no limit.
+    """
+
+    def __init__(
+        self,
+        locate: Callable[[], Endpoint],
+        key: str,
+        agent: str | None,
+        screen: Screen,
+        patience: float = FOREVER,
+    ) -> None:
+        self._locate = locate
+        self._key = key
+        self._agent = agent
+        self._screen = screen
+        self._patience = patience
+        self._answers = Answers(screen)
+        self._unanswered: dict[str, Message] = {}
+        self._own: deque[str] = deque(maxlen=_REMEMBERED_MESSAGES)
+        self._session_id = ""
+        self._client: Client | None = None
+        self._asking: trio.Nursery | None = None
+
+    @property
+    def unanswered(self) -> int:
+        """How many messages of this person have not been answered."""
+        return len(self._unanswered)
+
+    # -- the connection -----------------------------------------------------------------------
+
+    async def run(self, task_status: trio.TaskStatus[SessionMark]) -> None:
+        """Stay connected until cancelled. Started with what the session is, once it is there.
+
+        Raises:
+            NotReachable: no runtime is there, at the beginning or for longer than the patience.
+            NotAllowed, CallFailed: it does not let this person talk in this session.
+        """
+        met, lost_at, pause = False, trio.current_time(), FIRST_PAUSE
+        while True:
+            try:
+                async with connect(self._locate(), self._take) as client:
+                    mark = await self._attach(client)
+                    if met:
+                        self._screen.note("Connected again.")
+                    else:
+                        task_status.started(mark)
+                    met, pause = True, FIRST_PAUSE
+                    await self._talk(client)
+                    lost_at = trio.current_time()
+                    self._screen.note("The connection is lost; trying again ...")
+            except (NotReachable, ConnectionLost) as error:
+                if not met or trio.current_time() - lost_at > self._patience:
+                    raise self._given_up(error) from error
+            except CallFailed as error:
+                if not met or error.rpc_code != UNAVAILABLE:
+                    raise
+            await trio.sleep(pause * random.uniform(0.5, 1))
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _attach(self, client: Client) -> SessionMark:
+        wanted = {"key": self._key, "agent": self._agent}
+        session = await client.call(
+            "session/new",
+            {"cwd": "/", "mcpServers": [], "_meta": {"runtime": wanted}},
+            NewSessionResult,
+        )
+        if self._session_id not in ("", session.session_id):
+            self._screen.note("The session was closed; this is a new one.")
+        self._session_id = session.session_id
+        if session.meta.runtime is None:
+            raise CommandError(f"{client.endpoint.url} is not this runtime: it says no session key")
+        return session.meta.runtime
+
+    async def _talk(self, client: Client) -> None:
+        """Ask again what is not answered, then go on until the connection is gone."""
+        async with trio.open_nursery() as nursery:
+            try:
+                for message in list(self._unanswered.values()):
+                    await nursery.start(self._ask, client, message)
+                self._client, self._asking = client, nursery
+                await client.ended()
+            except ConnectionLost:
+                pass
+            finally:
+                self._client = self._asking = None
+                self._answers.connection_lost()
+
+    async def _take(self, notification: Notification) -> None:
+        if notification.method != "session/update":
+            return
+        try:
+            updated = msgspec.json.decode(notification.params, type=_Updated)
+        except msgspec.ValidationError:
+            return  # an update of a later version of the protocol
+        if updated.session_id == self._session_id:
+            self._answers.update(updated.update, updated.meta.runtime or UpdateMark(), self._own)
+
+    # -- messages -----------------------------------------------------------------------------
+
+    async def say(self, text: str) -> Message:
+        """Send a message; now, or as soon as the runtime is there again. Does not wait for it."""
+        message = Message(text)
+        self._unanswered[message.id] = message
+        self._own.append(message.id)
+        self._show_state()
+        if self._asking is not None and self._client is not None:
+            await self._asking.start(self._ask, self._client, message)
+        return message
+
+    async def _ask(
+        self,
+        client: Client,
+        message: Message,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        for refusal in range(REFUSALS):
+            try:
+                answer = await client.begin("session/prompt", self._prompt(message), PromptResult)
+                if not refusal:
+                    task_status.started()
+                result = await answer.wait()
+            except ConnectionLost:
+                if not refusal:
+                    task_status.started()
+                return  # asked again on the next connection
+            except CallFailed as error:
+                if error.rpc_code != UNAVAILABLE or refusal == REFUSALS - 1:
+                    self._settle(message, "failed")
+                    self._answers.failed(error)
+                    return
+                await trio.sleep(min(FIRST_PAUSE * 2**refusal, LONGEST_PAUSE))
+            else:
+                cancelled = result.stop_reason == "cancelled"
+                self._settle(message, "cancelled" if cancelled else "answered")
+                if result.meta.runtime is not None:
+                    self._answers.answered(result.meta.runtime, result.stop_reason)
+                return
+
+    def _prompt(self, message: Message) -> dict[str, Any]:
+        return {
+            "sessionId": self._session_id,
+            "prompt": [{"type": "text", "text": message.text}],
+            "_meta": {"runtime": {"messageId": message.id}},
+        }
+
+    def _settle(
+        self, message: Message, outcome: Literal["answered", "cancelled", "failed"]
+    ) -> None:
+        message.outcome = outcome
+        self._unanswered.pop(message.id, None)
+        self._show_state()
+        message.done.set()
+
+    # -- commands -----------------------------------------------------------------------------
+
+    async def call(self, method: str, result: type[ResultT], **params: Any) -> ResultT:
+        """Call a method about this session.
+
+        Raises:
+            ConnectionLost: there is no connection just now.
+            CallFailed, CallTimedOut.
+        """
+        client = self._connected()
+        return await client.call(method, {"sessionId": self._session_id, **params}, result)
+
+    async def cancel(self) -> None:
+        """Cancel the running turn and withdraw what this person has said and waits (G11)."""
+        await self._connected().notify("session/cancel", {"sessionId": self._session_id})
+
+    def _connected(self) -> Client:
+        if self._client is None:
+            raise ConnectionLost("there is no connection just now", "try again in a moment")
+        return self._client
+
+    def _show_state(self) -> None:
+        waiting = self.unanswered
+        self._screen.state("idle" if not waiting else f"{number_of(waiting, 'message')} in work")
+
+    def _given_up(self, error: CommandError) -> CommandError:
+        if not self._unanswered:
+            return error
+        count = number_of(self.unanswered, "message")
+        return NotReachable(
+            f"{error}; {count} without an answer",
+            "what the runtime accepted is kept and answered after its next start",
+        )

@@ -1,0 +1,128 @@
+"""What ``sessions`` prints."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from runtime.cli.sources import open_source
+from runtime.cli.words import moment, number_of, print_json
+from runtime.protocol.extensions import (
+    EpochStartedEvent,
+    JournalEvent,
+    MessageAcceptedEvent,
+    MessageDroppedEvent,
+    QueueStatusResult,
+    SessionClosedEvent,
+    TurnEndedEvent,
+    TurnStartedEvent,
+    WireEvent,
+)
+from runtime.sessions.content import plain_text
+from runtime.settings import Settings
+
+
+async def print_list(settings: Settings, limit: int, as_json: bool) -> None:
+    """Print the sessions that were active last."""
+    async with open_source(settings) as source:
+        entries = await source.entries(limit)
+    if as_json:
+        print_json(msgspec.to_builtins(entries))
+    elif entries:
+        rows = [
+            (entry.id, entry.key, entry.agent, entry.state, _local(entry.updated_at))
+            for entry in entries
+        ]
+        _print_table(("id", "key", "agent", "state", "last active"), rows)
+    else:
+        print("No sessions yet.", file=sys.stderr)
+
+
+async def print_session(settings: Settings, name: str, as_json: bool) -> None:
+    """Print one session and what waits in it."""
+    async with open_source(settings) as source:
+        entry = await source.find(name)
+        queue = await source.queue(entry)
+    if as_json:
+        print_json({**msgspec.to_builtins(entry), "queue": msgspec.to_builtins(queue)})
+        return
+    facts = {
+        "id": entry.id,
+        "key": entry.key,
+        "title": entry.title,
+        "agent": entry.agent,
+        "epoch": entry.epoch,
+        "state": entry.state,
+        "last active": _local(entry.updated_at),
+        "queue": None if queue is None else _queue(queue),
+    }
+    for label, fact in facts.items():
+        if fact is not None:
+            print(f"{label:<12} {fact}")
+
+
+async def print_tail(
+    settings: Settings, name: str, lines: int, follow: bool, as_json: bool
+) -> None:
+    """Print the newest lines of a transcript, and what happens from then on."""
+    async with open_source(settings) as source:
+        entry = await source.find(name)
+        async for event in source.events(entry, lines, follow=follow):
+            if as_json:
+                print(msgspec.json.encode(event).decode(), flush=True)
+            elif (text := _line(event)) is not None:
+                print(text, flush=True)
+
+
+def _line(event: WireEvent) -> str | None:
+    match event:
+        case JournalEvent():
+            return _spoken(moment(event.ts), event.role, event.content)
+        case MessageAcceptedEvent():
+            return _spoken("now", "user", plain_text(event.content))
+        case MessageDroppedEvent():
+            return _spoken("now", "-", f"a message was dropped: {event.reason}")
+        case TurnStartedEvent():
+            count = number_of(len(event.message_ids), "message")
+            return _spoken("now", "-", f"a turn begins with {count}")
+        case TurnEndedEvent() if event.text:
+            return _spoken("now", "assistant", event.text)
+        case TurnEndedEvent():
+            why = event.error.message if event.error is not None else event.stop_reason
+            return _spoken("now", "-", f"the turn ended: {event.state} ({why})")
+        case EpochStartedEvent():
+            return _spoken("now", "-", "the conversation begins anew")
+        case SessionClosedEvent():
+            return _spoken("now", "-", "the session was closed")
+    return None
+
+
+def _spoken(when: str, role: str, text: str) -> str:
+    first, *rest = text.splitlines() or [""]
+    indented = [f"{when:<19}  {role:<9}  {first}", *(f"{'':<32}{line}" for line in rest)]
+    return "\n".join(indented)
+
+
+def _queue(queue: QueueStatusResult) -> str:
+    text = f"{queue.mode}, {number_of(queue.waiting, 'message')} waiting"
+    if queue.oldest is not None:
+        text += f" since {moment(queue.oldest)}"
+    return text if queue.running is None else f"{text}, turn {queue.running} runs"
+
+
+def _local(iso: str | None) -> str:
+    if iso is None:
+        return "-"
+    return datetime.fromisoformat(iso).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    widths = [max(len(str(row[column])) for row in (head, *rows)) for column in range(len(head))]
+    for row in itertools.chain((head,), rows):
+        cells = (f"{cell!s:<{width}}" for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())

@@ -1,0 +1,110 @@
+"""What ``serve`` does: the runtime, its endpoint file, the signals, and a few words for the
+person.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import trio
+
+from runtime import __version__
+from runtime.app import Runtime, open_runtime
+from runtime.cli.endpoint import Endpoint, published, websocket_url
+from runtime.cli.errors import INTERRUPTED, ungrouped
+from runtime.cli.words import command_line, number_of
+from runtime.settings import Settings
+from runtime.settings.structs import default_data_dir
+
+
+async def run(settings: Settings) -> int:
+    """Run the runtime until the first SIGINT or SIGTERM, then stop it gracefully.
+
+    The second signal gives up waiting for what still runs; all that was accepted is on disk. The
+    third ends the process.
+
+    Returns:
+        The exit code.
+    """
+    stop, code = trio.Event(), INTERRUPTED
+    # From here on no signal interrupts anything: the runtime is stopped, not torn down.
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals, ungrouped():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_heed, signals, stop, nursery.cancel_scope)
+            async with open_runtime(settings, serve=True) as runtime:
+                await _serve(runtime, settings, stop)
+            code = 0
+            nursery.cancel_scope.cancel()
+    return code
+
+
+async def _serve(runtime: Runtime, settings: Settings, stop: trio.Event) -> None:
+    host, port = runtime.address or (settings.gateway.host, settings.gateway.port)
+    url = websocket_url(host, port, tls=settings.gateway.tls_certificate is not None)
+    endpoint = Endpoint(url, settings.gateway.token, os.getpid())
+    # What is alive now stays: without it the collector would look at it again and again.
+    gc.collect()
+    gc.freeze()
+    with published(settings.storage.data_dir, endpoint):
+        _say(*_greeting(runtime, settings, url))
+        await stop.wait()
+    _say("Stopping: running turns may finish; Ctrl-C again stops at once.")
+
+
+async def _heed(
+    signals: AsyncIterator[int], stop: trio.Event, everything: trio.CancelScope
+) -> None:
+    async for _ in signals:
+        if everything.cancel_called:
+            os._exit(INTERRUPTED)
+        if stop.is_set():
+            everything.cancel()
+        stop.set()
+
+
+def _greeting(runtime: Runtime, settings: Settings, url: str) -> list[str]:
+    data_dir = settings.storage.data_dir
+    default, *others = runtime.agents
+    lines = [
+        f"Greenroom {__version__}",
+        f"  listens at  {url}",
+        f"  data        {data_dir}",
+        f"  agents      {', '.join((f'{default} (default)', *others))}",
+    ]
+    recovered = _recovered(runtime)
+    if recovered:
+        lines.append(f"  recovered   {recovered}")
+    elsewhere = [] if data_dir == default_data_dir() else ["--data-dir", _short(data_dir)]
+    lines += ["", "Talk to it in a second terminal:", f"  {command_line('chat', *elsewhere)}", ""]
+    return lines
+
+
+def _recovered(runtime: Runtime) -> str:
+    recovery = runtime.recovery
+    counts = (
+        (len(recovery.settled), "interrupted turn"),
+        (recovery.pending_messages, "waiting message"),
+        (recovery.ambiguous_deliveries, "delivery of unknown outcome"),
+    )
+    return ", ".join(
+        number_of(count, what, "deliveries of unknown outcome" if "delivery" in what else None)
+        for count, what in counts
+        if count
+    )
+
+
+def _short(path: Path) -> str:
+    absolute = path.absolute()
+    here = Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)
+
+
+def _say(*lines: str) -> None:
+    # Nobody reading it any more is no reason to stop.
+    with contextlib.suppress(OSError):
+        print(*lines, sep="\n", flush=True)

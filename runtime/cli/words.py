@@ -1,0 +1,56 @@
+"""How to say things to a person: what to type next, sizes, times."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+
+def program() -> str:
+    """How this program is typed in this place: the shortest way that starts the same
+    interpreter.
+    """
+    name = Path(sys.argv[0]).name
+    if name == "greenroom":
+        return name
+    interpreter = Path(sys.executable)
+    if shutil.which(interpreter.name) == sys.executable:
+        return f"{interpreter.name} -m runtime"
+    if interpreter.is_relative_to(Path.cwd()):
+        interpreter = interpreter.relative_to(Path.cwd())
+    return f"{shlex.quote(str(interpreter))} -m runtime"
+
+
+def command_line(*arguments: str) -> str:
+    """A command of this program as it can be pasted into a shell."""
+    return " ".join((program(), *map(shlex.quote, arguments)))
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, for programs."""
+    json.dump(value, sys.stdout, ensure_ascii=False, indent=2)
+    print()
+
+
+def moment(milliseconds: int | None) -> str:
+    """A time in ms since 1970 as local time to the second; ``-`` for none."""
+    if milliseconds is None:
+        return "-"
+    utc = datetime.fromtimestamp(milliseconds / 1_000, tz=UTC)
+    return utc.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def number_of(count: int, singular: str, plural: str | None = None) -> str:
+    """``1 message``, ``2 messages``."""
+    return f"{count} {singular if count == 1 else plural or f'{singular}s'}"
+
+
+def on_terminal() -> bool:
+    """Whether a person sits at both ends: keyboard and screen."""
+    return os.isatty(0) and os.isatty(1)
