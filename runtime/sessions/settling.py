@@ -107,7 +107,7 @@ class Verdict(msgspec.Struct, frozen=True):
                     state=verdict.state,
                     not_before=verdict.not_before,
                     tries=row.tries + verdict.count_try,
-                    interrupted=self.turn_state is TurnState.INTERRUPTED,
+                    interrupted=row.interrupted or self.turn_state is TurnState.INTERRUPTED,
                     reason=verdict.reason,
                 )
 
