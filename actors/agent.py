@@ -9,10 +9,10 @@ and ends there.
 
 from __future__ import annotations
 
-import structlog
 import trio
 
 from runtime.kernel import Actor, Message, Request, StopReason
+from runtime.log import get_logger
 from runtime.ports.agent import Agent, AgentContext, AgentHandle
 
 START_LIMIT = 10.0  # P2
@@ -20,7 +20,7 @@ CLOSE_LIMIT = 5.0  # P5
 GIVE_UP = 1_000_000
 """A number of failures after which nobody tries again."""
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class AgentStartFailed(Exception):
@@ -65,7 +65,12 @@ class AgentActor(Actor[Acquire | Discard]):
     async def on_message(self, message: Acquire | Discard) -> object:
         match message:
             case Acquire():
-                return await self._acquire(message.context)
+                reply = self.defer(message)
+                try:
+                    reply.set(await self._acquire(message.context))
+                except AgentStartFailed as error:
+                    reply.fail(error)
+                return None
             case Discard():
                 lease = message.lease if message.lease is not None else self._lease
                 if lease is not None:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import structlog
 import trio
 
 from actors.router import Deliver
 from actors.services import Services
 from runtime.kernel import Actor, ActorRef, Message, Restart
+from runtime.log import get_logger
 from runtime.ports.channel import Channel, Inbound, Inlet
 
 FIRST_BACKOFF = 1.0
@@ -26,7 +26,7 @@ STEADY = 60.0
 
 ADMISSION_LIMIT = 60.0
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Run(Message, frozen=True):

@@ -50,6 +50,7 @@ from runtime.sessions.rows import (
     SessionSpec,
     SessionStatus,
 )
+from runtime.storage.entries import answer_id
 from runtime.storage.errors import (
     QueueFull,
     RowTooLarge,
@@ -57,7 +58,6 @@ from runtime.storage.errors import (
     StoreUnavailable,
     UnknownSession,
 )
-from runtime.storage.entries import answer_id
 from runtime.storage.requests import MessageStatus
 
 REQUEST_LIMIT = 30.0

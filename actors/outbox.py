@@ -8,11 +8,11 @@ A part is committed as ``attempting`` before the network is touched.
 
 from __future__ import annotations
 
-import structlog
 import trio
 
 from actors.services import Services
 from runtime.kernel import Actor, ActorRef, Helper, Message, Restart
+from runtime.log import get_logger
 from runtime.ports.channel import (
     Channel,
     OutboundPart,
@@ -35,7 +35,7 @@ STORE_AGAIN = 5.0
 
 DUPLICATE_MARK = "(This message may have reached you before.)\n"
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Due(Message, frozen=True):

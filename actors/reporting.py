@@ -7,7 +7,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from runtime.sessions.split import split
 
 from actors.queue import Batch
 from actors.services import Services
@@ -15,6 +14,7 @@ from runtime.sessions.relay import Reply
 from runtime.sessions.rows import InboundRow, InboundState, ReplyAddress, SessionRow, TurnState
 from runtime.sessions.settling import Verdict
 from runtime.sessions.silence import visible_text
+from runtime.sessions.split import split
 from runtime.storage.entries import answer_id, error_entry, user_entry
 from runtime.storage.requests import EndTurn, NewEntry, NewOutbound, Settlement
 

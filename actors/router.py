@@ -8,12 +8,13 @@ Each is admitted in a task of its own, so that all share the next commit; the an
 
 from __future__ import annotations
 
-import structlog
+from typing import Any
 
 from actors.outbox import Due
 from actors.services import Services
 from actors.sessions import Wake
 from runtime.kernel import Actor, ActorRef, Reply, Request
+from runtime.log import get_logger
 from runtime.ports.channel import Inbound
 from runtime.sessions.content import Content, text_content
 from runtime.sessions.events import MessageAccepted, MessageDropped
@@ -36,7 +37,7 @@ IN_FLIGHT = 10_000
 CAP_NOTICE = "Too many messages are waiting: some of the oldest were dropped."
 NEW_NOTICE = "Too many messages are waiting: this one was not taken."
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Overloaded(Exception):
@@ -71,15 +72,23 @@ class Router(Actor[Submit | Deliver]):
         self._in_flight = 0
 
     async def on_message(self, message: Submit | Deliver) -> object:
-        if self._in_flight >= IN_FLIGHT:
-            raise Overloaded("the runtime is overloaded: nothing was accepted, send it again later")
-        self._in_flight += 1
         match message:
             case Submit():
-                self.start(self._submit, message, self.defer(message), name="submit")
+                submitted = self.defer(message)
+                if self._has_room(submitted):
+                    self.start(self._submit, message, submitted, name="submit")
             case Deliver():
-                self.start(self._deliver, message, self.defer(message), name="deliver")
+                delivered = self.defer(message)
+                if self._has_room(delivered):
+                    self.start(self._deliver, message, delivered, name="deliver")
         return None
+
+    def _has_room(self, reply: Reply[Any]) -> bool:
+        if self._in_flight >= IN_FLIGHT:
+            reply.fail(Overloaded("too many messages wait for the disk: send it again later"))
+            return False
+        self._in_flight += 1
+        return True
 
     async def _submit(self, message: Submit, reply: Reply[Admitted]) -> None:
         limit = self._services.settings.queue.cap

@@ -6,11 +6,10 @@ Sweep    look now
 
 from __future__ import annotations
 
-import structlog
-
 from actors.services import Services
 from actors.sessions import Wake
 from runtime.kernel import Actor, ActorRef, Message
+from runtime.log import get_logger
 from runtime.storage.errors import StoreError
 
 SWEEP_EVERY = 5.0
@@ -18,7 +17,7 @@ SWEEP_EVERY = 5.0
 
 PAGE = 500
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Sweep(Message, frozen=True):

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.storage.transcript import Transcripts
-
 from actors.watch import Watchers
 from runtime.metrics import Metrics
 from runtime.ports.agent import Agent
@@ -19,6 +17,7 @@ from runtime.sessions.split import Counting
 from runtime.settings import Settings
 from runtime.storage.requests import InterruptedPolicy
 from runtime.storage.store import Store
+from runtime.storage.transcript import Transcripts
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ earlier incarnation left behind (D8), and goes on.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
-import structlog
 import trio
 
 from actors.agent import AgentActor, Discard
@@ -58,7 +58,8 @@ from actors.session_messages import (
     SetQueue,
 )
 from actors.turn import Turn, TurnHooks
-from runtime.kernel import Actor, ActorRef, Helper, Restart, StopReason
+from runtime.kernel import Actor, ActorRef, Helper, Request, Restart, StopReason
+from runtime.log import get_logger
 from runtime.ports.agent import AgentContext
 from runtime.sessions.events import (
     EpochStarted,
@@ -88,7 +89,9 @@ themselves.
 
 STEER_TEXT = "The runtime is about to stop. Finish what you are doing now, briefly."
 
-log = structlog.get_logger(__name__)
+R = TypeVar("R")
+
+log = get_logger(__name__)
 
 
 class SessionActor(Actor[SessionMessage]):
@@ -119,16 +122,17 @@ class SessionActor(Actor[SessionMessage]):
 
     async def on_start(self) -> None:
         services = self._services
+        self.log_context["session"] = self._id
         try:
             awake = await services.store.wake(self._id, self._owner, services.interrupted_policy)
         except UnknownSession:
-            log.info("session_not_active", session=self._id)
+            log.info("session_not_active")
             self.stop()
             return
         self._row = awake.session
         for settled in awake.settled:
             services.metrics.recovered.inc()
-            log.warning("turn_settled", session=self._id, turn=settled.turn_id)
+            log.warning("turn_settled", turn=settled.turn_id)
             self._publish_interrupted(settled.turn_id, settled.requeued, InboundState.PENDING)
             self._publish_interrupted(settled.turn_id, settled.failed, InboundState.FAILED)
         agent = services.agents.get(self._row.agent_id)
@@ -145,7 +149,7 @@ class SessionActor(Actor[SessionMessage]):
         self.after(services.settings.sessions.hibernate_after, Rest())
 
     async def on_stop(self, reason: StopReason) -> None:
-        log.debug("session_stopped", session=self._id, reason=str(reason))
+        log.debug("session_stopped", reason=str(reason))
 
     async def _fail_with_queue(self, queue: ActorRef[QueueMessage]) -> None:
         """A queue that is gone has forgotten what it offered: begin again from the rows."""
@@ -160,27 +164,26 @@ class SessionActor(Actor[SessionMessage]):
             case Arrived():
                 await self._queue.send(message)
             case Recheck():
-                rows = await self._services.store.pending_messages(self._id)
-                await self._queue.send(Arrived(rows))
+                await self._recheck()
             case Offered():
                 self._run(message.batch)
             case InterruptTurn():
                 if self._turn is not None and self._turn.batch.turn_id == message.turn_id:
                     self._turn.request_end(TurnEnd.CANCELLED)
             case Cancel():
-                return await self._cancel(message)
+                await self._answer(message, self._cancel(message))
             case Clear():
-                return await self._clear()
+                await self._answer(message, self._clear())
             case GetStatus():
                 return await self._status()
             case GetSnapshot():
                 return self._snapshot()
             case Reset():
-                return await self._reset()
+                await self._answer(message, self._reset())
             case Close():
-                await self._close()
+                await self._answer(message, self._close())
             case SetQueue():
-                return await self._set_queue(message.overrides)
+                await self._answer(message, self._set_queue(message.overrides))
             case Drain():
                 await self._drain(message.grace)
             case GraceOver():
@@ -189,6 +192,22 @@ class SessionActor(Actor[SessionMessage]):
             case Rest():
                 await self._rest()
         return None
+
+    async def _answer(self, request: Request[R], work: Awaitable[R]) -> None:
+        """A store that refuses is an answer to the asker, not the end of this actor."""
+        reply = self.defer(request)
+        try:
+            reply.set(await work)
+        except StoreError as error:
+            reply.fail(error)
+
+    async def _recheck(self) -> None:
+        try:
+            rows = await self._services.store.pending_messages(self._id)
+        except StoreError as error:
+            log.warning("recheck_failed", reason=str(error))
+            return
+        await self._queue.send(Arrived(rows))
 
     # -- the turn -----------------------------------------------------------------------------
 
@@ -241,7 +260,7 @@ class SessionActor(Actor[SessionMessage]):
                 await self._services.transcripts.verify(self._row)
             await self._services.transcripts.project(self._row)
         except (OSError, StoreError) as error:
-            log.warning("transcript_behind", session=self._id, reason=str(error))
+            log.warning("transcript_behind", reason=str(error))
 
     # -- requests -----------------------------------------------------------------------------
 
@@ -332,11 +351,11 @@ class SessionActor(Actor[SessionMessage]):
 
     async def _drain(self, grace: float) -> None:
         self._draining = True
-        await self._queue.send(Hold())
         turn = self._turn
         if turn is None:
             self.stop()
             return
+        await self._queue.send(Hold())
         self.after(grace, GraceOver())
         self.start(turn.steer, STEER_TEXT, name="steer")
 

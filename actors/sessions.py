@@ -16,8 +16,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-import structlog
-
 from actors.outbox import Due
 from actors.queue import Arrived
 from actors.services import Services
@@ -34,9 +32,10 @@ from runtime.kernel import (
     Restart,
     StopReason,
 )
+from runtime.log import get_logger
 from runtime.sessions.rows import InboundRow
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Wake(Message, frozen=True):
@@ -99,7 +98,7 @@ class Sessions(Actor[SessionsMessage]):
             case Wake():
                 self._wake(message)
             case Obtain():
-                return self._obtain(message)
+                self._obtain(message)
             case FindLive():
                 return self._find(message.session_ids)
             case MayStop():
@@ -140,18 +139,14 @@ class Sessions(Actor[SessionsMessage]):
         with suppress(ActorStopped):
             await live.send(news)
 
-    def _obtain(self, message: Obtain) -> ActorRef[SessionMessage] | None:
-        session_id = message.session_id
-        resting = self._resting.get(session_id)
+    def _obtain(self, message: Obtain) -> None:
+        reply = self.defer(message)
+        resting = self._resting.get(message.session_id)
         if resting is not None:
-            resting.replies.append(self.defer(message))
-            return None
-        live = self._live.get(session_id)
-        if live is None:
-            live = self._spawn(session_id)
-        if live is None:
-            raise ActorStopped("the runtime is stopping: no session is woken any more")
-        return live
+            resting.replies.append(reply)
+            return
+        live = self._live.get(message.session_id) or self._spawn(message.session_id)
+        _give(reply, live)
 
     def _spawn(self, session_id: str) -> ActorRef[SessionMessage] | None:
         if self._drained is not None:
@@ -187,10 +182,7 @@ class Sessions(Actor[SessionsMessage]):
         if resting is not None and (resting.wanted or resting.replies):
             live = self._spawn(session_id)
             for reply in resting.replies:
-                if live is not None:
-                    reply.set(live)
-                else:
-                    reply.fail(ActorStopped("the runtime is stopping"))
+                _give(reply, live)
         if self._drained is not None and not self._live:
             self._drained.set(None)
 
@@ -202,3 +194,10 @@ class Sessions(Actor[SessionsMessage]):
                 self.start(self._send_later, live, stop, name="send-later")
         if not self._live:
             self._drained.set(None)
+
+
+def _give(reply: Reply[ActorRef[SessionMessage]], live: ActorRef[SessionMessage] | None) -> None:
+    if live is not None:
+        reply.set(live)
+    else:
+        reply.fail(ActorStopped("the runtime is stopping: no session is woken any more"))

@@ -12,7 +12,6 @@ from contextlib import aclosing
 from typing import TypeVar
 
 import msgspec
-import structlog
 import trio
 
 from actors.agent import START_LIMIT, Acquire, AgentStartFailed, Discard, Lease
@@ -20,6 +19,7 @@ from actors.queue import Batch
 from actors.reporting import end_of_turn, waiting_again
 from actors.services import Services
 from runtime.kernel import ActorRef, ActorStopped, AskTimeout
+from runtime.log import get_logger
 from runtime.ports.agent import AgentContext, AgentGone, AgentRefused, PromptTurn
 from runtime.sessions.content import Content
 from runtime.sessions.events import RunningTurn, TurnEnded, TurnStarted, TurnUpdate
@@ -41,7 +41,7 @@ COMMIT_AGAIN_AT_MOST = 30.0
 
 R = TypeVar("R")
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class TurnHooks(msgspec.Struct, frozen=True):

@@ -6,16 +6,15 @@ Maintain    do a step now
 
 from __future__ import annotations
 
-import structlog
-
 from actors.services import Services
 from runtime.kernel import Actor, Message
+from runtime.log import get_logger
 from runtime.storage.requests import Health
 
 EVERY = 5.0
 """Seconds between two steps; also how long a disk that works again stays unnoticed at most."""
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Maintain(Message, frozen=True):
@@ -35,7 +34,10 @@ class Upkeep(Actor[Maintain]):
         store = self._services.store
         if not store.health().ready:
             health = await store.probe()
-            log.log(20 if health.ready else 40, "store_probed", problem=health.problem)
+            if health.ready:
+                log.info("store_writes_again")
+            else:
+                log.error("store_refuses_writes", problem=health.problem)
         else:
             health = await store.maintain()
         self._show(health)

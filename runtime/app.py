@@ -9,13 +9,11 @@ Works inside any Trio program: no signal handlers, no global state, no port unle
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from actors.agents import agent_kinds
 from actors.channel import Channels
@@ -49,7 +47,7 @@ from runtime.storage.store import Store
 from runtime.storage.transcript import NoTranscripts, Transcripts, session_folder
 
 if TYPE_CHECKING:
-    from runtime.gateway import Listeners
+    from actors.channels.gateway import Port
 
 BUSY_MAILBOX = MailboxSpec(capacity=100_000)
 """For the actors through which every message goes; each message in it has its row already."""
@@ -126,9 +124,7 @@ async def open_runtime(
     default_agent = _default_agent(settings, made)
     check(settings, made)
     async with AsyncExitStack() as stack:
-        listeners = None
-        if serve:
-            listeners = await stack.enter_async_context(_listeners(settings))
+        port = await stack.enter_async_context(_port(settings)) if serve else None
         folder: Path | None = None
         if store is None:
             folder = settings.storage.data_dir
@@ -155,13 +151,13 @@ async def open_runtime(
             channels={(channel.name, channel.account): channel for channel in channels},
             folder_of=partial(_folder_of, folder),
         )
-        async with _tree(services, listeners, recovery) as runtime:
+        async with _tree(services, port, recovery) as runtime:
             yield runtime
 
 
 @asynccontextmanager
 async def _tree(
-    services: Services, listeners: Listeners | None, recovery: Recovery
+    services: Services, port: Port | None, recovery: Recovery
 ) -> AsyncIterator[Runtime]:
     """The actors, in the order in which they need each other."""
     async with open_system("runtime") as system:
@@ -180,21 +176,21 @@ async def _tree(
         router = await member("router", lambda: Router(services, sessions, outbox), BUSY_MAILBOX)
         await member("scheduler", lambda: Scheduler(services, sessions))
         front = ActorFront(services, system, router, sessions)
-        gateway = None
-        if listeners is not None:
+        farewell: Callable[[], Awaitable[None]] = _no_farewell
+        if port is not None:
             from actors.channels.gateway import Farewell, GatewayActor
 
-            gateway = await member("gateway", lambda: GatewayActor(front, listeners))
+            gateway = await member("gateway", lambda: GatewayActor(front, port))
+            farewell = partial(gateway.ask, Farewell(), FAREWELL_LIMIT)
         await member("channels", lambda: Channels(services, router))
-        address = listeners.address if listeners is not None else None
+        address = port.address if port is not None else None
         try:
             yield Runtime(front, system, recovery, address)
             front.refuse_new()
             grace = services.settings.sessions.shutdown_grace
             await sessions.ask(Drain(grace), timeout=grace + 3 * FAREWELL_LIMIT)
             services.watchers.close()
-            if gateway is not None:
-                await gateway.ask(Farewell(), timeout=FAREWELL_LIMIT)
+            await farewell()
         finally:
             front.refuse_new()
             services.watchers.close()
@@ -239,12 +235,17 @@ def _default_agent(settings: Settings, agents: Mapping[str, Agent]) -> str:
     return chosen
 
 
-def _listeners(settings: Settings) -> AbstractAsyncContextManager[Listeners]:
+def _port(settings: Settings) -> AbstractAsyncContextManager[Port]:
     """The open port. Imported here: a program without one needs neither HTTP nor WebSockets."""
-    from runtime.gateway import GatewayConfig, open_listeners
+    from actors.channels.gateway import open_port
+    from runtime.gateway import GatewayConfig
 
     fields = {name: getattr(settings.gateway, name) for name in GatewayConfig.__struct_fields__}
-    return open_listeners(GatewayConfig(**fields))
+    return open_port(GatewayConfig(**fields))
+
+
+async def _no_farewell() -> None:
+    """Nobody is connected."""
 
 
 def _folder_of(data_dir: Path | None, agent_id: str, session_id: str) -> Path | None:

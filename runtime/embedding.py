@@ -9,12 +9,19 @@ outcome = await turn.result()
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from runtime.ports.front import Front, NoSuchSession, Outcome, Submitted, Watch, WatcherLagged
 from runtime.sessions.content import Content, ContentBlock, TextBlock, text_content
-from runtime.sessions.events import QueueStatus, TurnEnded, TurnStarted, TurnUpdate
+from runtime.sessions.events import (
+    MessageDropped,
+    QueueStatus,
+    SessionEvent,
+    TurnEnded,
+    TurnStarted,
+    TurnUpdate,
+)
 from runtime.sessions.rows import InboundState, JournalEntry, QueueOverrides, SessionRow, TurnError
 from runtime.sessions.updates import AgentMessageChunk, SessionUpdate
 
@@ -46,46 +53,61 @@ class Turn:
     def __init__(self, front: Front, session_id: str, submitted: Submitted, watch: Watch) -> None:
         self._front = front
         self._watch = watch
+        self._turn_id: str | None = None
+        self._said = False
+        self._late = submitted.duplicate
         self.session_id = session_id
         self.message_id = submitted.message_id
         self.sequence = submitted.sequence
         self.duplicate = submitted.duplicate
 
-    def __aiter__(self) -> AsyncIterator[SessionUpdate]:
-        return self._updates()
+    def __aiter__(self) -> Turn:
+        return self
 
-    async def _updates(self) -> AsyncIterator[SessionUpdate]:
-        """The updates of this message's turn. What a slow reader missed comes as one piece at the
-        end.
+    async def __anext__(self) -> SessionUpdate:
+        """The next thing that the agent says; ends when the message has ended, or the runtime stops.
+
+        A reader who was too slow for the buffer gets the whole answer once more, as one piece.
+        Cancelled, it loses nothing.
         """
-        said = False
-        try:
-            if not self.duplicate:
-                async for update in self._live():
-                    said = said or isinstance(update, AgentMessageChunk)
-                    yield update
-                return
-        except WatcherLagged:
-            said = False
-        finally:
-            self._watch.close()
-        outcome = await self._front.outcome(self.message_id)
-        if outcome.text and not said:
-            yield AgentMessageChunk(TextBlock(outcome.text))
+        while not self._late:
+            try:
+                live = await self._watch.__anext__()
+            except WatcherLagged:
+                self._late = True
+                self._said = False
+                break
+            update, over = self._see(live.event)
+            if over:
+                self._watch.close()
+            if update is not None:
+                return update
+        return await self._what_was_said()
 
-    async def _live(self) -> AsyncIterator[SessionUpdate]:
-        turn_id: str | None = None
-        async for live in self._watch:
-            match live.event:
-                case TurnStarted(turn_id=started, message_ids=ids) if self.message_id in ids:
-                    turn_id = started
-                case TurnUpdate(turn_id=of, update=update) if of == turn_id:
-                    yield update
-                case TurnEnded(message_ids=ids, message_state=state) if self.message_id in ids:
-                    if state is not InboundState.PENDING:
-                        return
-                case _:
-                    pass
+    def _see(self, event: SessionEvent) -> tuple[SessionUpdate | None, bool]:
+        """What an event means for this message: an update of its turn, or that it is over."""
+        match event:
+            case TurnStarted(turn_id=turn_id, message_ids=ids) if self.message_id in ids:
+                self._turn_id = turn_id
+            case TurnUpdate(turn_id=turn_id, update=update) if turn_id == self._turn_id:
+                return update, False
+            case TurnEnded(message_ids=ids, message_state=state) if self.message_id in ids:
+                return None, state is not InboundState.PENDING
+            case MessageDropped(message_id=dropped) if dropped == self.message_id:
+                return None, True
+            case _:
+                pass
+        return None, False
+
+    async def _what_was_said(self) -> SessionUpdate:
+        """The whole answer in one piece, for a reader who was too slow or came too late."""
+        if self._said:
+            raise StopAsyncIteration
+        self._said = True
+        outcome = await self._front.outcome(self.message_id)
+        if not outcome.text:
+            raise StopAsyncIteration
+        return AgentMessageChunk(TextBlock(outcome.text))
 
     async def result(self) -> Outcome:
         """Wait until the message has ended.

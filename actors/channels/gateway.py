@@ -1,27 +1,71 @@
-"""The gateway's place in the tree: the one port, served for as long as this actor lives.
+"""The gateway's place in the tree: clients are served for as long as this actor lives.
 
-Listen    open the port                       → (host, port)
-Farewell  close every connection (G9)
+Farewell  close every connection, in good order (G9)
 """
 
 from __future__ import annotations
 
-from runtime.gateway import GatewayConfig
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import trio
+
+from runtime.gateway import Gateway, GatewayConfig
+from runtime.gateway.config import check
+from runtime.gateway.listening import open_listeners, tls_context
 from runtime.kernel import Actor, Request
 from runtime.ports.front import Front
 
 
-class Listen(Request[tuple[str, int]], frozen=True):
-    """Open the port; fails with `runtime.gateway.GatewayError`."""
+class Port(msgspec.Struct, frozen=True):
+    """The open port, before anybody serves it."""
+
+    config: GatewayConfig
+    listeners: list[trio.SocketListener]
+    tls: ssl.SSLContext | None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The host and the port that clients connect to."""
+        host, port = self.listeners[0].socket.getsockname()[:2]
+        return str(host), int(port)
+
+
+@asynccontextmanager
+async def open_port(config: GatewayConfig) -> AsyncIterator[Port]:
+    """Take the port, and give it back at the end of the block.
+
+    It is taken before anything is changed on disk, so that a runtime that cannot listen leaves no
+    trace, and it outlives restarts of the actor that serves it.
+
+    Raises:
+        GatewayError: it cannot be opened, or would be open to strangers (G8).
+    """
+    check(config)
+    tls = await trio.to_thread.run_sync(tls_context, config)
+    listeners = await open_listeners(config)
+    try:
+        yield Port(config, listeners, tls)
+    finally:
+        for listener in listeners:
+            listener.socket.close()
 
 
 class Farewell(Request[None], frozen=True):
     """Close all connections, in good order."""
 
 
-class GatewayActor(Actor[Listen | Farewell]):
-    """Serves clients."""
+class GatewayActor(Actor[Farewell]):
+    """Serves clients on an open port."""
 
-    def __init__(self, front: Front, config: GatewayConfig) -> None:
-        self._front = front
-        self._config = config
+    def __init__(self, front: Front, port: Port) -> None:
+        self._gateway = Gateway(front, port.config, port.listeners, port.tls)
+
+    async def on_start(self) -> None:
+        self.start(self._gateway.serve, name="serve")
+
+    async def on_message(self, message: Farewell) -> object:
+        await self._gateway.close()
+        return None
