@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from runtime.kernel.supervisor import ChildSpec
     from runtime.kernel.system import System
 
-M = TypeVar("M", bound=msgspec.Struct)
+M_contra = TypeVar("M_contra", bound=msgspec.Struct, contravariant=True)
 N = TypeVar("N", bound=msgspec.Struct)
 R = TypeVar("R")
 
 
-class Actor(Generic[M]):
+class Actor(Generic[M_contra]):
     """Something with a mailbox, that handles one message at a time.
 
     Subclass it with the union of the message types that it handles, and write `on_message` as a
@@ -101,7 +101,7 @@ class Actor(Generic[M]):
         the grace is over.
         """
 
-    async def on_message(self, message: M) -> object:
+    async def on_message(self, message: M_contra) -> object:
         """Handle a message; the next one waits until this returns.
 
         Args:
@@ -142,7 +142,7 @@ class Actor(Generic[M]):
             ) from None
 
     @property
-    def ref(self) -> ActorRef[M]:
+    def ref(self) -> ActorRef[M_contra]:
         """A reference to this actor, to hand to others."""
         cell = self._place()
         return cell.system.ref_to(cell)
@@ -255,18 +255,18 @@ class Actor(Generic[M]):
         label = name or str(getattr(function, "__name__", "helper"))
         return family.start_helper(self._place(), function, args, label)
 
-    def after(self, seconds: float, message: M) -> Timer:
+    def after(self, seconds: float, message: M_contra) -> Timer:
         """Send oneself a message after a delay in seconds; it is cancelled with the actor."""
         return self._timer(seconds, message, repeat=False)
 
-    def every(self, seconds: float, message: M) -> Timer:
+    def every(self, seconds: float, message: M_contra) -> Timer:
         """Send oneself a message at an interval in seconds; it is cancelled with the actor.
 
         At most one such message waits: an actor that is late finds one tick, not a pile.
         """
         return self._timer(seconds, message, repeat=True)
 
-    def _timer(self, seconds: float, message: M, *, repeat: bool) -> Timer:
+    def _timer(self, seconds: float, message: M_contra, *, repeat: bool) -> Timer:
         cell = self._place()
         lifecycle.require_open(cell)
         timer = Timer(cell, message, seconds, repeat=repeat)

@@ -17,7 +17,7 @@
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 import trio
@@ -80,9 +80,11 @@ class _ProbeActor(Actor[Message]):
 class Probe:
     """A stand-in for any actor: it accepts every struct, keeps it, and can be waited on.
 
-    Make it with `Probe.spawn`. Its mailbox is bounded; what it has received is kept until the test
-    asks for it.
+    Make it with `Probe.spawn`.
     """
+
+    LIMIT: ClassVar[int] = 10_000
+    """Messages that it keeps for the test; one more is an error of the probe."""
 
     def __init__(self) -> None:
         self.ref: ActorRef[Any]
@@ -124,6 +126,8 @@ class Probe:
 
     def take(self, message: msgspec.Struct) -> object:
         """Called by the probe's actor."""
+        if len(self.received) >= self.LIMIT:
+            raise OverflowError(f"the probe has {self.LIMIT} messages that the test did not take")
         self.received.append(message)
         self._arrival.set()
         self._arrival = trio.Event()

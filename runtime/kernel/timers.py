@@ -85,6 +85,8 @@ class AlarmClock:
 
     def close(self) -> None:
         """Forget every alarm, and end the task instead of letting it sleep for nobody."""
+        for alarm in self._heap:
+            alarm.call = None
         self._heap.clear()
         self._cancelled = 0
         if self._sleep is not None:

@@ -54,7 +54,7 @@ class Broken(Exception):
     """What `Fail` raises."""
 
 
-class Unfit(Message, frozen=True):
+class Unfit(Request[None], frozen=True):
     """What no scribe handles."""
 
 

@@ -11,6 +11,7 @@ from runtime.kernel import (
     ActorStopped,
     Message,
     Request,
+    Restart,
     State,
     StopKind,
     current_actor,
@@ -67,7 +68,7 @@ async def test_a_generic_base_cannot_run() -> None:
             pass
 
     async with open_system() as system:
-        ref = system.spawn(Base[Any], name="base", restart=_never())
+        ref = system.spawn(Base[Any], name="base", restart=Restart.TEMPORARY)
         reason = await ref.stopped()
     assert isinstance(reason.error, TypeError)
 
@@ -168,7 +169,7 @@ async def test_a_factory_must_make_a_fresh_instance() -> None:
     scribe = Scribe([])
     async with open_system() as system:
         system.spawn(lambda: scribe, name="first")
-        second = system.spawn(lambda: scribe, name="second", restart=_never())
+        second = system.spawn(lambda: scribe, name="second", restart=Restart.TEMPORARY)
         reason = await second.stopped()
     assert reason.kind is StopKind.CRASHED
     assert "fresh" in str(reason.error)
@@ -201,11 +202,11 @@ async def test_a_helper_can_be_cancelled_and_awaited() -> None:
     class Busy(Actor[Note]):
         async def on_message(self, message: Note) -> None:
             helper = self.start(trio.sleep_forever)
-            assert not helper.finished
+            finished = [helper.finished]
             await trio.testing.wait_all_tasks_blocked()
             helper.cancel()
             await helper.wait()
-            assert helper.finished
+            assert [*finished, helper.finished] == [False, True]
             probe.ref.tell(message)
 
     async with open_system() as system:
@@ -270,9 +271,3 @@ async def test_the_running_actor_is_bound_for_logs() -> None:  # K13
         assert await first.ask(Who(), 1) == "system/first {'session': 's1'}"
         assert describe() == "nobody"
     assert sorted(seen) == ["system/first {'session': 's1'}", "system/second {'session': 's1'}"]
-
-
-def _never() -> Any:
-    from runtime.kernel import Restart
-
-    return Restart.TEMPORARY

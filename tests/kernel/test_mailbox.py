@@ -1,0 +1,235 @@
+"""Bounds, policies, the control lane, and fairness."""
+
+from itertools import pairwise
+from typing import assert_never
+
+import pytest
+import trio
+
+from runtime.kernel import (
+    Actor,
+    ActorRef,
+    AskTimeout,
+    MailboxFull,
+    MailboxSpec,
+    Overflow,
+    System,
+    open_system,
+)
+from runtime.kernel.events import Cause, MailboxOverflow
+from runtime.kernel.testkit import settle
+from tests.kernel.cast import Echo, Note
+
+# K4
+
+
+class Till(Actor[Note | Echo]):
+    """Waits in its first message until the test opens it."""
+
+    def __init__(self, page: list[str], opened: trio.Event) -> None:
+        self.page = page
+        self.opened = opened
+
+    async def on_message(self, message: Note | Echo) -> str:
+        await self.opened.wait()
+        match message:
+            case Note(text) | Echo(text):
+                self.page.append(text)
+                return text
+            case _:
+                assert_never(message)
+
+
+async def full_till(
+    system: System, policy: Overflow, page: list[str], opened: trio.Event
+) -> ActorRef[Note | Echo]:
+    """An actor that handles "in hand" while "old" and "young" fill its mailbox."""
+    ref = system.spawn(lambda: Till(page, opened), name="till", mailbox=MailboxSpec(2, policy))
+    ref.tell(Note("in hand"))
+    await settle(system)
+    assert ref.tell(Note("old"))
+    assert ref.tell(Note("young"))
+    return ref
+
+
+@pytest.mark.parametrize(
+    "policy, accepted, handled, lost",
+    [
+        (Overflow.REJECT, False, ["in hand", "old", "young"], []),
+        (Overflow.DROP_OLDEST, True, ["in hand", "young", "new"], ["old"]),
+        (Overflow.DROP_NEWEST, False, ["in hand", "old", "young"], ["new"]),
+        (Overflow.WAIT, False, ["in hand", "old", "young"], []),
+    ],
+)
+async def test_tell_meets_a_full_mailbox(
+    policy: Overflow, accepted: bool, handled: list[str], lost: list[str]
+) -> None:
+    page: list[str] = []
+    opened = trio.Event()
+    async with open_system() as system:
+        ref = await full_till(system, policy, page, opened)
+        with system.events.subscribe(MailboxOverflow) as events:
+            assert ref.tell(Note("new")) is accepted
+            assert events.take() == [MailboxOverflow("system/till", 2)]
+        assert ref.mailbox_depth == 2
+        letters = [letter.message for letter in system.dead_letters.latest]
+        assert letters == [Note(text) for text in lost]
+        assert system.dead_letters.by_cause[Cause.OVERFLOW] == len(lost)
+        opened.set()
+        await settle(system)
+    assert page == handled
+
+
+@pytest.mark.parametrize(
+    "policy, outcome, handled",
+    [
+        (Overflow.REJECT, "full", ["in hand", "old", "young"]),
+        (Overflow.DROP_OLDEST, "new", ["in hand", "young", "new"]),
+        (Overflow.DROP_NEWEST, "full", ["in hand", "old", "young"]),
+        (Overflow.WAIT, "new", ["in hand", "old", "young", "new"]),
+    ],
+)
+async def test_ask_meets_a_full_mailbox(policy: Overflow, outcome: str, handled: list[str]) -> None:
+    async def ask() -> None:
+        try:
+            outcomes.append(await ref.ask(Echo("new"), timeout=60))
+        except MailboxFull:
+            outcomes.append("full")
+
+    page: list[str] = []
+    outcomes: list[str] = []
+    opened = trio.Event()
+    async with open_system() as system, trio.open_nursery() as nursery:
+        ref = await full_till(system, policy, page, opened)
+        nursery.start_soon(ask)
+        await settle(system)
+        assert outcomes == ([] if outcome == "new" else ["full"])
+        opened.set()
+        await settle(system)
+    assert outcomes == [outcome]
+    assert page == handled
+
+
+@pytest.mark.parametrize("policy", Overflow)
+async def test_send_waits_for_room_whatever_the_policy(policy: Overflow) -> None:
+    page: list[str] = []
+    opened = trio.Event()
+    async with open_system() as system, trio.open_nursery() as nursery:
+        ref = await full_till(system, policy, page, opened)
+        nursery.start_soon(ref.send, Note("new"))
+        await settle(system)
+        assert ref.mailbox_depth == 2
+        opened.set()
+        await settle(system)
+    assert page == ["in hand", "old", "young", "new"]
+
+
+async def test_an_ask_that_is_dropped_fails_at_once() -> None:
+    async def ask() -> None:
+        with pytest.raises(MailboxFull):
+            await ref.ask(Echo("dropped"), timeout=60)
+        failed.append(True)
+
+    failed: list[bool] = []
+    opened = trio.Event()
+    async with open_system() as system, trio.open_nursery() as nursery:
+        ref = system.spawn(
+            lambda: Till([], opened), name="till", mailbox=MailboxSpec(1, Overflow.DROP_OLDEST)
+        )
+        ref.tell(Note("in hand"))
+        await settle(system)
+        nursery.start_soon(ask)
+        await settle(system)
+        assert ref.tell(Note("newer"))
+        await settle(system)
+        assert failed == [True]
+        opened.set()
+
+
+async def test_an_ask_that_waits_for_room_has_a_deadline(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    page: list[str] = []
+    opened = trio.Event()
+    async with open_system() as system:
+        ref = await full_till(system, Overflow.WAIT, page, opened)
+        with pytest.raises(AskTimeout):
+            await ref.ask(Echo("too late"), timeout=3)
+        assert trio.current_time() == 3
+        opened.set()
+        await settle(system)
+    # It never had a place, so it was not handled either.
+    assert page == ["in hand", "old", "young"]
+
+
+async def test_a_mailbox_is_bounded_unless_told_otherwise() -> None:
+    async with open_system() as system:
+        opened = trio.Event()
+        ref = system.spawn(lambda: Till([], opened), name="till", grace=0)
+        accepted = sum(ref.tell(Note("")) for _ in range(1500))
+        assert accepted == 1000
+        node = system.tree().children[0]
+        assert (node.depth, node.peak) == (1000, 1000)
+
+
+@pytest.mark.parametrize("capacity", [0, -1])
+def test_a_mailbox_has_room_for_one(capacity: int) -> None:
+    with pytest.raises(ValueError):
+        MailboxSpec(capacity)
+
+
+class Again(Actor[Note]):
+    """Always has another message, and never waits."""
+
+    def __init__(self, turns: list[str], name: str, rounds: int) -> None:
+        self.turns = turns
+        self.name = name
+        self.rounds = rounds
+
+    async def on_message(self, message: Note) -> None:
+        self.turns.append(self.name)
+        if len(self.turns) < self.rounds:
+            self.ref.tell(message)
+
+
+async def test_a_busy_actor_takes_a_batch_and_then_lets_the_others() -> None:  # K13
+    turns: list[str] = []
+    async with open_system() as system:
+        for name in ("a", "b", "c"):
+            ref = system.spawn(lambda name=name: Again(turns, name, 2000), name=name)  # type: ignore[misc]
+            for _ in range(100):
+                ref.tell(Note(""))
+        await settle(system)
+    # Nobody who is ready waits behind more than one batch of each of the others.
+    for name in ("a", "b", "c"):
+        positions = [index for index, turn in enumerate(turns[:1800]) if turn == name]
+        gaps = [later - earlier for earlier, later in pairwise(positions)]
+        assert max(gaps) <= 2 * 64 + 1
+        assert positions[0] <= 2 * 64
+        assert max(_runs(turns[:1800], name)) <= 64
+
+
+async def test_actors_that_never_wait_do_not_starve_trio() -> None:  # K13
+    turns: list[str] = []
+    async with open_system() as system:
+        ref = system.spawn(lambda: Again(turns, "a", 10_000), name="a")
+        ref.tell(Note(""))
+        seen = []
+        while len(turns) < 10_000:
+            await trio.lowlevel.checkpoint()
+            seen.append(len(turns))
+    steps = [later - earlier for earlier, later in pairwise(seen)]
+    # Trio runs the ready tasks in random order, so two turns of a worker may be neighbours.
+    assert max(steps) <= 2 * 64
+
+
+def _runs(turns: list[str], name: str) -> list[int]:
+    """Lengths of the uninterrupted runs of a name."""
+    runs, length = [], 0
+    for turn in [*turns, ""]:
+        if turn == name:
+            length += 1
+        elif length:
+            runs.append(length)
+            length = 0
+    return runs
