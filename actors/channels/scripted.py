@@ -126,6 +126,8 @@ class ScriptedChannel(Channel):
     def lose_connection(self) -> None:
         """The connection breaks; `run` raises and has to be run again."""
         self._lost.set()
+        self._connected = trio.Event()
+        self._inlet = None
 
     async def sent(self, count: int, *, timeout: float = 30.0) -> list[Arrival]:
         """Wait until so many texts have arrived. Raises trio.TooSlowError."""
@@ -148,11 +150,7 @@ class ScriptedChannel(Channel):
         self._inlet = inlet
         self._lost = trio.Event()
         self._connected.set()
-        try:
-            await self._lost.wait()
-        finally:
-            self._connected = trio.Event()
-            self._inlet = None
+        await self._lost.wait()
         raise ConnectionError("the connection was lost, as scripted")
 
     async def send(self, part: OutboundPart, key: str) -> Receipt:

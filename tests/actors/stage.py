@@ -1,4 +1,4 @@
-"""A whole runtime on a virtual clock: the real actors, the real SQLite in memory, scripted edges."""
+"""A whole runtime on a virtual clock: real actors, real SQLite in memory, scripted edges."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runtime.ports.agent import Agent, AgentContext, AgentHandle, PromptTurn
 from runtime.ports.channel import Channel
 from runtime.sessions.content import TextBlock, plain_text
 from runtime.sessions.updates import AgentEvent, AgentMessageChunk, Result
-from runtime.settings import QueueSettings, SessionSettings, Settings
+from runtime.settings import QueueSettings, RoutingSettings, SessionSettings, Settings
 from runtime.storage.sqlite import open_memory
 from runtime.storage.store import Store
 
@@ -27,11 +27,15 @@ def clock() -> int:
 
 
 def settings(
-    queue: Mapping[str, Any] | None = None, sessions: Mapping[str, Any] | None = None
+    queue: Mapping[str, Any] | None = None,
+    sessions: Mapping[str, Any] | None = None,
+    default_agent: str | None = None,
 ) -> Settings:
     """Settings with these keys changed."""
     return Settings(
-        queue=QueueSettings(**(queue or {})), sessions=SessionSettings(**(sessions or {}))
+        queue=QueueSettings(**(queue or {})),
+        sessions=SessionSettings(**(sessions or {})),
+        routing=RoutingSettings(default_agent=default_agent),
     )
 
 
@@ -54,9 +58,7 @@ async def stage(
         return
     async with (
         open_memory(clock) as own,
-        open_runtime(
-            settings, agents=chosen, channels=channels, store=own, clock=clock
-        ) as runtime,
+        open_runtime(settings, agents=chosen, channels=channels, store=own, clock=clock) as runtime,
     ):
         yield runtime
 

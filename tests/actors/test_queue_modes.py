@@ -25,7 +25,8 @@ async def test_collect_makes_one_prompt_of_what_came_meanwhile(autojump_clock: M
         running.go.set()
         assert (await first.result()).text == "echo: one"
         merged = await agent.called(2)
-        assert "two" in merged.text and "three" in merged.text
+        assert "two" in merged.text
+        assert "three" in merged.text
         assert "while the agent was busy" in merged.text
         merged.go.set()
         outcomes = [await second.result(), await third.result()]
@@ -167,7 +168,8 @@ async def test_a_redelivery_by_the_network_is_stored_once(autojump_clock: MockCl
         await network.sent(1)
         await network.redeliver()
         await trio.sleep(100)
-        assert len(agent.calls) == 1 and len(network.arrived) == 1
+        assert len(agent.calls) == 1
+        assert len(network.arrived) == 1
 
 
 async def test_cancel_withdraws_only_what_is_meant(autojump_clock: MockClock) -> None:
@@ -211,4 +213,4 @@ async def test_queue_settings_are_checked(autojump_clock: MockClock) -> None:
         session = await rt.session("demo")
         for bad in ({"mode": "sideways"}, {"cap": 0}, {"drop": "all"}, {"debounce": -1.0}):
             with pytest.raises(BadRequest):
-                await session.set_queue(**bad)  # type: ignore[arg-type]
+                await session.set_queue(**bad)

@@ -1,0 +1,185 @@
+"""Delivery to push channels: nothing lost, nothing doubled in silence."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from actors.channels.scripted import Behaviour, ScriptedChannel
+from runtime.ports.channel import ChannelCapabilities
+from runtime.storage.sqlite import open_memory
+from tests.actors.stage import HandAgent, clock, says, settings, stage
+
+QUICK = settings(queue={"debounce": 0.0})
+
+
+async def test_a_long_answer_goes_out_in_parts_and_in_order(autojump_clock: MockClock) -> None:
+    # R5 O3 O5
+    answer = "\n\n".join(f"Paragraph {n}: " + "x" * 60 for n in range(10))
+    network = ScriptedChannel(capabilities=ChannelCapabilities(text_limit=100))
+    async with stage(agent=HandAgent(says(answer), hold=False), channels=[network]):
+        await network.say("tell me")
+        parts = await network.sent(10)
+        assert all(len(part.text) <= 100 for part in parts)
+        assert "\n\n".join(part.text for part in parts) == answer
+        assert len({part.key for part in parts}) == 10
+
+
+async def test_a_part_that_fails_for_now_holds_the_later_ones(autojump_clock: MockClock) -> None:
+    # R5 O4 O3
+    network = ScriptedChannel(capabilities=ChannelCapabilities(text_limit=64))
+    network.script(Behaviour(), Behaviour(fail="before"), Behaviour(fail="before"))
+    answer = "\n\n".join("abc"[n] * 50 for n in range(3))
+    async with stage(agent=HandAgent(says(answer), hold=False), channels=[network]):
+        began = trio.current_time()
+        await network.say("tell me")
+        parts = await network.sent(3, timeout=100)
+        assert [part.text[0] for part in parts] == ["a", "b", "c"]
+        assert trio.current_time() - began >= 5 + 25
+
+
+async def test_a_later_part_that_fails_for_good_is_skipped(autojump_clock: MockClock) -> None:
+    # R5
+    network = ScriptedChannel(capabilities=ChannelCapabilities(text_limit=64))
+    network.script(Behaviour(), Behaviour(fail="for_good"))
+    answer = "\n\n".join("abc"[n] * 50 for n in range(3))
+    async with stage(agent=HandAgent(says(answer), hold=False), channels=[network]) as rt:
+        await network.say("tell me")
+        parts = await network.sent(2)
+        assert [part.text[0] for part in parts] == ["a", "c"]
+        assert b'deliveries_total{outcome="failed"} 1.0' in rt.front.metrics()
+
+
+async def test_when_the_first_part_fails_for_good_the_rest_is_not_sent(
+    autojump_clock: MockClock,
+) -> None:
+    # R5
+    network = ScriptedChannel(capabilities=ChannelCapabilities(text_limit=64))
+    network.script(Behaviour(fail="for_good"))
+    answer = "\n\n".join("abc"[n] * 50 for n in range(3))
+    async with stage(agent=HandAgent(says(answer), hold=False), channels=[network], settings=QUICK):
+        await network.say("tell me")
+        await network.attempted(1)
+        await trio.sleep(2_000)
+        assert network.arrived == []
+        assert len(network.attempts) == 1
+        await network.say("again")
+        assert len(await network.sent(3)) == 3
+
+
+async def test_a_rate_limit_is_honoured(autojump_clock: MockClock) -> None:
+    # O3
+    network = ScriptedChannel()
+    network.script(Behaviour(fail="before", retry_after=77.0))
+    async with stage(agent=HandAgent(hold=False), channels=[network], settings=QUICK):
+        began = trio.current_time()
+        await network.say("hello")
+        await network.sent(1, timeout=100)
+        assert 77 <= trio.current_time() - began < 90
+
+
+@pytest.mark.parametrize("fail", ["during", "after", "bug"])
+async def test_an_unknown_outcome_is_marked_when_it_is_sent_again(
+    autojump_clock: MockClock, fail: str
+) -> None:
+    # O1 O2
+    network = ScriptedChannel()
+    network.script(Behaviour(fail=fail))  # type: ignore[arg-type]
+    async with stage(agent=HandAgent(hold=False), channels=[network], settings=QUICK):
+        await network.say("hello")
+        arrived = await network.sent(2 if fail == "after" else 1)
+        assert "may have reached you before" in arrived[-1].text
+        assert arrived[-1].text.endswith("echo: hello")
+
+
+@pytest.mark.parametrize(
+    "able", [ChannelCapabilities(reconcile=True), ChannelCapabilities(idempotent_sends=True)]
+)
+async def test_a_network_that_can_tell_gets_no_duplicate(
+    autojump_clock: MockClock, able: ChannelCapabilities
+) -> None:
+    # O2 N4
+    network = ScriptedChannel(capabilities=able)
+    network.script(Behaviour(fail="after"), Behaviour(fail=None))
+    async with stage(agent=HandAgent(hold=False), channels=[network], settings=QUICK):
+        await network.say("hello")
+        await network.attempted(1)
+        await trio.sleep(100)
+        assert [a.text for a in network.arrived] == ["echo: hello"]
+        assert len(set(network.attempts)) == 1
+
+
+async def test_a_slow_chat_does_not_hold_up_another(autojump_clock: MockClock) -> None:
+    # O3 N5
+    network = ScriptedChannel()
+    network.script(Behaviour(delay=50.0))
+    async with stage(agent=HandAgent(hold=False), channels=[network], settings=QUICK):
+        await network.say("slow", chat="a", sender="ann")
+        await network.attempted(1)
+        await network.say("quick", chat="b", sender="bob")
+        arrived = await network.sent(2, timeout=100)
+        assert [a.chat for a in arrived] == ["b", "a"]
+
+
+async def test_delivery_ends_after_the_last_backoff(autojump_clock: MockClock) -> None:
+    # O4
+    network = ScriptedChannel()
+    network.script(*[Behaviour(fail="before")] * 5)
+    async with stage(agent=HandAgent(hold=False), channels=[network], settings=QUICK):
+        began = trio.current_time()
+        await network.say("hello")
+        await network.attempted(5, timeout=5_000)
+        assert trio.current_time() - began >= 5 + 25 + 120 + 600
+        await trio.sleep(5_000)
+        assert network.arrived == []
+        assert len(network.attempts) == 5
+
+
+async def test_what_was_owed_at_a_crash_is_delivered_after_it(autojump_clock: MockClock) -> None:
+    # O1 O2 D7
+    network = ScriptedChannel()
+    network.script(Behaviour(delay=1_000.0))
+    async with open_memory(clock) as store:
+        with trio.CancelScope() as power:
+            async with stage(
+                agent=HandAgent(hold=False), channels=[network], store=store, settings=QUICK
+            ):
+                await network.say("hello")
+                await network.attempted(1)
+                power.cancel()
+                await trio.sleep_forever()
+        async with stage(
+            agent=HandAgent(hold=False), channels=[network], store=store, settings=QUICK
+        ) as rt:
+            assert rt.recovery.ambiguous_deliveries == 1
+            (arrival,) = await network.sent(1)
+            assert "may have reached you before" in arrival.text
+
+
+@pytest.mark.parametrize("text", ["NO_REPLY", "Nothing to add.\nNO_REPLY", "NO_REPLY."])
+async def test_no_reply_is_not_delivered(autojump_clock: MockClock, text: str) -> None:
+    # R6
+    network = ScriptedChannel()
+    async with stage(
+        agent=HandAgent(says(text), hold=False), channels=[network], settings=QUICK
+    ) as rt:
+        await network.say("hello")
+        await trio.sleep(100)
+        (info,) = (await rt.front.list_sessions()).sessions
+        lines = await rt.front.journal(info.row.id)
+        assert [line.content for line in lines] == ["hello", text]
+        assert network.arrived == []
+
+
+async def test_a_lost_connection_is_made_again(autojump_clock: MockClock) -> None:
+    # N5
+    network = ScriptedChannel()
+    async with stage(agent=HandAgent(hold=False), channels=[network], settings=QUICK):
+        for number in range(4):
+            await network.say(f"n{number}")
+            await network.sent(number + 1)
+            network.lose_connection()
+        assert network.connections == 4
+        await network.say("last")
+        assert network.connections == 5
