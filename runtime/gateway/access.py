@@ -89,7 +89,7 @@ class Access:
 
 def _bearer(authorization: str | None) -> bytes | None:
     scheme, _, token = (authorization or "").partition(" ")
-    return token.strip().encode() if scheme.lower() == "bearer" else None
+    return token.strip().encode("latin-1") if scheme.lower() == "bearer" else None
 
 
 def _from_subprotocol(offered: str) -> bytes | None:

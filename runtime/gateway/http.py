@@ -124,6 +124,9 @@ class _Conversation:
             head = await self._next_event()
             if not isinstance(head, h11.Request):
                 return None
+            if sum(len(name) + len(value) for name, value in head.headers) > MAX_HEAD:
+                await self.refuse(431, f"The headers are longer than {MAX_HEAD} bytes.")
+                return None
             request = HttpRequest(
                 method=head.method.decode("ascii"),
                 target=head.target.decode("latin-1"),

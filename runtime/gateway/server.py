@@ -73,6 +73,8 @@ class Gateway:
         self._routes = Routes(front, access, throttle)
         self._clients: set[Client] = set()
         self._closing: Closing | None = None
+        self._accepting = trio.CancelScope()
+        self._serving = trio.CancelScope()
         self._closed = trio.Event()
 
     @property
@@ -95,12 +97,10 @@ class Gateway:
     async def serve(self) -> None:
         """Serve clients until `close`. Cancelled, it drops all of them at once."""
         try:
-            async with (
-                trio.open_nursery() as self._websockets,
-                trio.open_nursery() as self._conversations,
-            ):
-                for listener in self._listeners:
-                    self._conversations.start_soon(self._accept_forever, listener)
+            with self._serving:
+                async with trio.open_nursery() as self._websockets:
+                    with self._accepting:
+                        await self._accept()
         finally:
             self._closed.set()
 
@@ -116,15 +116,22 @@ class Gateway:
         self._closing = self._closing or Closing(code, reason)
         for listener in self._listeners:
             listener.socket.close()
-        self._conversations.cancel_scope.cancel()
+        self._accepting.cancel()
         for client in self._clients:
             client.close(self._closing)
-        with trio.move_on_after(CLOSE_DEADLINE):
+        with trio.move_on_after(CLOSE_DEADLINE) as patience:
             await self._closed.wait()
-        self._websockets.cancel_scope.cancel()
-        await self._closed.wait()
+        if patience.cancelled_caught:
+            self._serving.cancel()
+            with trio.move_on_after(CLOSE_DEADLINE):
+                await self._closed.wait()
 
     # -- connections --------------------------------------------------------------------------
+
+    async def _accept(self) -> None:
+        async with trio.open_nursery() as self._conversations:
+            for listener in self._listeners:
+                self._conversations.start_soon(self._accept_forever, listener)
 
     async def _accept_forever(self, listener: trio.SocketListener) -> None:
         while True:

@@ -11,7 +11,12 @@ import logging
 from collections.abc import Awaitable, Callable
 
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+from trio_websocket import (
+    ConnectionClosed,
+    WebSocketConnection,
+    WebSocketRequest,
+    wrap_server_stream,
+)
 
 from runtime.gateway.connection import Closing
 from runtime.gateway.http import Upgraded
@@ -19,6 +24,9 @@ from runtime.gateway.streams import BufferedStream
 
 CLOSE_LIMIT = 2.0
 """Seconds for the peer to answer a close."""
+
+FLUSH_LIMIT = 0.1
+"""Seconds to hand over a close frame that nobody will answer."""
 
 _RECEIVE_BUFFER = 64 * 1024
 _MESSAGE_QUEUE = 16
@@ -56,27 +64,70 @@ async def serve_websocket(
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stream.write_forever)
-            with trio.fail_after(timeout):
-                request = await wrap_server_stream(
-                    nursery,
-                    stream,
-                    message_queue_size=_MESSAGE_QUEUE,
-                    max_message_size=max_message,
-                    receive_buffer_size=_RECEIVE_BUFFER,
-                )
-                websocket = await request.accept(
-                    subprotocol=upgraded.upgrade.subprotocol,
-                    extra_headers=[(b"Acp-Connection-Id", connection_id.encode())],
-                )
-            stream.release()
-            closing = await serve(websocket)
-            with trio.move_on_after(CLOSE_LIMIT):
-                await websocket.aclose(closing.code, closing.reason)
+            try:
+                await _converse(stream, upgraded, serve, connection_id, max_message, timeout)
+            except* _EXPECTED:
+                pass
+            except* Exception as errors:
+                _log.debug("connection %s ended badly", connection_id, exc_info=errors)
             await stream.aclose()
             nursery.cancel_scope.cancel()
-    except* _EXPECTED:
-        pass
-    except* Exception as errors:
-        _log.debug("connection %s ended badly", connection_id, exc_info=errors)
     finally:
         await trio.aclose_forcefully(transport)
+
+
+async def _converse(
+    stream: BufferedStream,
+    upgraded: Upgraded,
+    serve: Callable[[WebSocketConnection], Awaitable[Closing]],
+    connection_id: str,
+    max_message: int,
+    timeout: float,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        end_of_reading = trio.Event()
+        with trio.fail_after(timeout):
+            request: WebSocketRequest = await nursery.start(
+                _read, stream, max_message, end_of_reading
+            )
+            websocket = await request.accept(
+                subprotocol=upgraded.upgrade.subprotocol,
+                extra_headers=[(b"Acp-Connection-Id", connection_id.encode())],
+            )
+        stream.release()
+        closing = await serve(websocket)
+        with trio.move_on_after(CLOSE_LIMIT) as limit:
+            nursery.start_soon(_hurry, end_of_reading, limit)
+            await websocket.aclose(closing.code, closing.reason)
+        nursery.cancel_scope.cancel()
+
+
+async def _read(
+    stream: BufferedStream,
+    max_message: int,
+    end_of_reading: trio.Event,
+    task_status: trio.TaskStatus[WebSocketRequest],
+) -> None:
+    """Run the library's reader apart: when it fails, the close frame can still be sent."""
+    try:
+        async with trio.open_nursery() as nursery:
+            request = await wrap_server_stream(
+                nursery,
+                stream,
+                message_queue_size=_MESSAGE_QUEUE,
+                max_message_size=max_message,
+                receive_buffer_size=_RECEIVE_BUFFER,
+            )
+            task_status.started(request)
+    except* _EXPECTED:
+        pass
+    except* Exception as errors:  # a ping that meets our close, among others
+        _log.debug("the reader of a WebSocket failed", exc_info=errors)
+    finally:
+        end_of_reading.set()
+
+
+async def _hurry(end_of_reading: trio.Event, limit: trio.CancelScope) -> None:
+    """Nobody reads the answer to a close any more: only sending it is worth waiting for."""
+    await end_of_reading.wait()
+    limit.deadline = min(limit.deadline, trio.current_time() + FLUSH_LIMIT)

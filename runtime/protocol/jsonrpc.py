@@ -105,6 +105,7 @@ class _Call(msgspec.Struct, frozen=True):
 
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_anything = msgspec.json.Decoder(msgspec.Raw)
 _id: msgspec.json.Decoder[Id] = msgspec.json.Decoder(int | str | None)
 _text = msgspec.json.Decoder(str)
 _encoder = msgspec.json.Encoder()
@@ -119,10 +120,7 @@ def parse(frame: str) -> Incoming:
     try:
         members = _object.decode(frame)
     except msgspec.ValidationError:
-        message = "Expected one JSON-RPC 2.0 object."
-        if frame.lstrip().startswith("["):
-            message = "Batches are not supported: send one JSON-RPC object per frame."
-        raise RpcError(INVALID_REQUEST, message) from None
+        raise _not_an_object(frame) from None
     except RecursionError:
         raise RpcError(PARSE_ERROR, "The JSON is nested too deeply.") from None
     except (msgspec.DecodeError, ValueError) as error:
@@ -176,6 +174,17 @@ def failure(request: Id, error: RpcError) -> bytes:
 def notification(method: str, params: Any) -> bytes:
     """The frame of a call without an answer."""
     return _encoder.encode(_Call("2.0", method, params))
+
+
+def _not_an_object(frame: str) -> RpcError:
+    try:
+        _anything.decode(frame)
+    except (msgspec.DecodeError, RecursionError):
+        return RpcError(PARSE_ERROR, "Not JSON.")
+    if frame.lstrip().startswith("["):
+        what = "Batches are not supported: send one JSON-RPC object per frame."
+        return RpcError(INVALID_REQUEST, what)
+    return RpcError(INVALID_REQUEST, "Expected one JSON-RPC 2.0 object.")
 
 
 def _identity(members: dict[str, msgspec.Raw]) -> Id:
