@@ -79,6 +79,10 @@ class Answers:
         """What turns say from now on is not heard."""
         self._broken.update(self._said)
 
+    def joined(self, turn_id: str) -> None:
+        """This turn runs, and what it has said until now was not heard."""
+        self._broken.add(turn_id)
+
     def _piece(self, turn_id: str, text: str) -> None:
         if turn_id in self._broken:
             return

@@ -32,4 +32,4 @@ def chat(
 
     from runtime.cli.talking import talk
 
-    return trio.run(talk, loaded.settings, session, agent, url)
+    return trio.run(talk, loaded, session, agent, url)

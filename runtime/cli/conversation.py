@@ -11,6 +11,7 @@ import random
 import uuid
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -31,7 +32,13 @@ from runtime.cli.errors import CommandError
 from runtime.cli.screen import Screen
 from runtime.cli.words import number_of
 from runtime.protocol.acp import NewSessionResult, PromptResult
-from runtime.protocol.extensions import UNAVAILABLE, RuntimeMark, SessionMark, UpdateMark
+from runtime.protocol.extensions import (
+    UNAVAILABLE,
+    QueueStatusResult,
+    RuntimeMark,
+    SessionMark,
+    UpdateMark,
+)
 from runtime.sessions.updates import SessionUpdate
 
 ResultT = TypeVar("ResultT")
@@ -40,8 +47,8 @@ FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
 """Seconds before the first attempt to connect again, and at most; the pause doubles."""
 
-REFUSALS = 5
-"""How often a message is offered again that the runtime cannot take just now."""
+REFUSED_PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds before a message is offered again that the runtime cannot take just now."""
 
 _REMEMBERED_MESSAGES = 1_000
 
@@ -113,6 +120,7 @@ class Conversation:
                 async with connect(self._locate(), self._take) as client:
                     mark = await self._attach(client)
                     if met:
+                        await self._join_turn(client)
                         self._screen.note("Connected again.")
                     else:
                         task_status.started(mark)
@@ -142,6 +150,12 @@ class Conversation:
         if session.meta.runtime is None:
             raise CommandError(f"{client.endpoint.url} is not this runtime: it says no session key")
         return session.meta.runtime
+
+    async def _join_turn(self, client: Client) -> None:
+        params = {"sessionId": self._session_id}
+        status = await client.call("_runtime/queue/status", params, QueueStatusResult)
+        if status.running is not None:
+            self._answers.joined(status.running)
 
     async def _talk(self, client: Client) -> None:
         """Ask again what is not answered, then go on until the connection is gone."""
@@ -180,27 +194,30 @@ class Conversation:
         return message
 
     async def _ask(
-        self,
-        client: Client,
-        message: Message,
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+        self, client: Client, message: Message, task_status: trio.TaskStatus[None]
     ) -> None:
-        for refusal in range(REFUSALS):
+        """See one message through on one connection. Started when it is on its way."""
+        try:
+            answer = await client.begin("session/prompt", self._prompt(message), PromptResult)
+        except ConnectionLost:
+            return  # it is asked again on the next connection
+        finally:
+            task_status.started()
+        for pause in (*REFUSED_PAUSES, None):
             try:
-                answer = await client.begin("session/prompt", self._prompt(message), PromptResult)
-                if not refusal:
-                    task_status.started()
                 result = await answer.wait()
             except ConnectionLost:
-                if not refusal:
-                    task_status.started()
-                return  # asked again on the next connection
+                return
             except CallFailed as error:
-                if error.rpc_code != UNAVAILABLE or refusal == REFUSALS - 1:
+                if error.rpc_code != UNAVAILABLE or pause is None:
                     self._settle(message, "failed")
                     self._answers.failed(error)
                     return
-                await trio.sleep(min(FIRST_PAUSE * 2**refusal, LONGEST_PAUSE))
+                await trio.sleep(pause)
+                with suppress(ConnectionLost):
+                    answer = await client.begin(
+                        "session/prompt", self._prompt(message), PromptResult
+                    )
             else:
                 cancelled = result.stop_reason == "cancelled"
                 self._settle(message, "cancelled" if cancelled else "answered")

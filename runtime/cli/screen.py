@@ -22,7 +22,11 @@ class Screen(ABC):
 
     @abstractmethod
     def note(self, text: str) -> None:
-        """A line about what happens, which is not part of any answer."""
+        """A line about what happens in the course of an answer."""
+
+    def aside(self, text: str) -> None:
+        """A line that has nothing to do with the answer that may be under way."""
+        self.note(text)
 
     @abstractmethod
     def error(self, error: CommandError) -> None:

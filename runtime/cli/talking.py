@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 import trio
 
 from runtime.cli import endpoint as endpoints
+from runtime.cli.client import NotReachable
 from runtime.cli.conversation import Conversation
 from runtime.cli.endpoint import Endpoint
 from runtime.cli.errors import FAILURE, INTERRUPTED, CommandError, ungrouped
 from runtime.cli.screen import PipeScreen, Screen
-from runtime.cli.words import number_of, on_terminal
+from runtime.cli.words import command_line, number_of, on_terminal
 from runtime.protocol.acp import SetConfigOptionResult
 from runtime.protocol.extensions import (
     QueueClearResult,
@@ -22,7 +23,7 @@ from runtime.protocol.extensions import (
     ResetResult,
     SessionMark,
 )
-from runtime.settings import Settings, parse_queue_mode
+from runtime.settings import Loaded, parse_queue_mode
 
 PATIENCE = 60.0
 """Seconds for which a script waits for a runtime that was lost."""
@@ -70,11 +71,11 @@ class Commands:
         return True
 
     async def _help(self, _argument: str) -> None:
-        self._screen.note(_HELP)
+        self._screen.aside(_HELP)
 
     async def _new(self, _argument: str) -> None:
         await self._conversation.call("_runtime/session/reset", ResetResult)
-        self._screen.note("A new conversation begins.")
+        self._screen.aside("A new conversation begins.")
 
     async def _queue(self, argument: str) -> None:
         if argument:
@@ -91,11 +92,11 @@ class Commands:
         status = await self._conversation.call("_runtime/queue/status", QueueStatusResult)
         running = "a turn runs" if status.running is not None else "nothing runs"
         waiting = f"{number_of(status.waiting, 'message')} waiting"
-        self._screen.note(f"mode {status.mode}, {running}, {waiting}")
+        self._screen.aside(f"mode {status.mode}, {running}, {waiting}")
 
     async def _clear(self, _argument: str) -> None:
         result = await self._conversation.call("_runtime/queue/clear", QueueClearResult)
-        self._screen.note(f"{number_of(result.cleared, 'message')} withdrawn")
+        self._screen.aside(f"{number_of(result.cleared, 'message')} withdrawn")
 
     async def _cancel(self, _argument: str) -> None:
         await self._conversation.cancel()
@@ -117,7 +118,7 @@ class _Presses:
             self._nursery.cancel_scope.cancel()
             return
         self._cancelled_at = now
-        self._screen.note("Cancelling; Ctrl-C again leaves.")
+        self._screen.aside("Cancelling; Ctrl-C again leaves.")
         self._nursery.start_soon(self._cancel)
 
     async def heed(self, signals: AsyncIterator[int]) -> None:
@@ -132,23 +133,32 @@ class _Presses:
             self._screen.error(error)
 
 
-async def talk(settings: Settings, key: str, agent: str | None, url: str | None) -> int:
+async def talk(loaded: Loaded, key: str, agent: str | None, url: str | None) -> int:
     """Talk until the person leaves, or the pipe ends.
 
     Raises:
         CommandError: the runtime cannot be reached.
     """
-    locate = _locator(settings, url)
+    locate = _locator(loaded, url)
     if on_terminal():
         return await _at_terminal(locate, key, agent)
     return await _in_pipe(locate, key, agent)
 
 
-def _locator(settings: Settings, url: str | None) -> Callable[[], Endpoint]:
+def _locator(loaded: Loaded, url: str | None) -> Callable[[], Endpoint]:
+    settings = loaded.settings
+    data_dir = settings.storage.data_dir
+    named = loaded.origins.get("storage.data_dir") == "--data-dir"
+
     def locate() -> Endpoint:
         if url is not None:
             return Endpoint(url, settings.gateway.token)
-        return endpoints.find(settings) or endpoints.expected(settings.gateway)
+        found = endpoints.find(settings)
+        if found is None and named:
+            # Whoever listens at the usual port works on other data.
+            start = command_line("serve", "--data-dir", str(data_dir))
+            raise NotReachable(f"no runtime works on {data_dir}", f"start it with `{start}`")
+        return found or endpoints.expected(settings.gateway)
 
     return locate
 

@@ -71,6 +71,10 @@ class Terminal(Screen):
     def note(self, text: str) -> None:
         """Print it, less visible than an answer."""
         self.end_answer(own=False)
+        self.aside(text)
+
+    def aside(self, text: str) -> None:
+        """Print it above the unfinished line of an answer."""
         print(_styled(_DIM, printable(text)))
 
     def error(self, error: CommandError) -> None:
