@@ -69,6 +69,8 @@ def test_an_interrupted_run_is_mentioned_before_the_message() -> None:
     assert text_of(build_prompt([inbound(1, "go on")], interrupted=True)) == (
         f"{INTERRUPTED}\n\ngo on"
     )
+    two = mixed(1, TextBlock("a"), TextBlock("b"))
+    assert text_of(build_prompt([two], interrupted=True)) == f"{INTERRUPTED}\n\na\nb"
     assert build_prompt([mixed(1, LINK)], interrupted=True) == (TextBlock(INTERRUPTED), LINK)
 
 

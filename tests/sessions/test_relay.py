@@ -67,6 +67,8 @@ def fed(*events: AgentEvent, **limits: int) -> Reply:
         ([say("a"), SNAPSHOT(""), SNAPSHOT(" ")], "a"),
         ([say("One."), TOOL, SNAPSHOT("One."), say("Two."), SNAPSHOT("Two.")], "One.\n\nTwo."),
         ([say("One."), TOOL, say("Two"), SNAPSHOT("Two.")], "One.\n\nTwo."),
+        ([say("One."), TOOL, say("\n Two."), SNAPSHOT("Two.")], "One.\n\n Two."),
+        ([say("One."), TOOL, say("Tw"), say("o."), SNAPSHOT("Two")], "One.\n\nTwo."),
         ([say("One."), TOOL, say("Two."), SNAPSHOT("One.Two.")], "One.\n\nTwo."),
         ([say("One."), TOOL, say("Two."), SNAPSHOT("One.\n\nTwo.")], "One.\n\nTwo."),
         ([say("One."), TOOL, say("Two."), SNAPSHOT("One.Two. End")], "One.\n\nTwo. End"),
@@ -282,8 +284,8 @@ def test_a_long_answer_is_cut_visibly(size: int) -> None:
     reply = Reply(text_limit=200)
     for _ in range(1_000 // size):
         assert reply.feed(say("x" * size)) == (say("x" * size),)
-    reply.feed(SNAPSHOT("x" * 2_000))
-    reply.feed(Result(text="x" * 3_000))
+    assert reply.feed(SNAPSHOT("x" * 2_000)) == ()
+    assert reply.feed(Result(text="x" * 3_000)) == ()
     assert reply.text == "x" * (200 - len(CUT_MARK)) + CUT_MARK
     assert reply.updates == (say(reply.text),)
     assert reply.take_unsaved() == (reply.text, reply.updates)

@@ -98,6 +98,26 @@ def test_a_code_block_is_closed_and_opened_again_with_its_info_string() -> None:
             id="a block that just fits is closed by its own fence",
         ),
         pytest.param(
+            "```\n" + "a" * 24 + "\n\n\n```\nend",
+            ("```\n" + "a" * 24 + "\n```", "end"),
+            id="no block is opened again for its blank rest",
+        ),
+        pytest.param(
+            "```\n" + "a" * 24 + "   b\n```",
+            ("```\n" + "a" * 24 + "\n```", "```\n  b\n```"),
+            id="one space is left out of code",
+        ),
+        pytest.param(
+            "```py title\n" + "a" * 40 + "\n```",
+            ("```py title\n" + "a" * 16 + "\n```", "```\n" + "a" * 24 + "\n```"),
+            id="an info string is not cut",
+        ),
+        pytest.param(
+            "```code``` " + "word " * 4 + "wordy",
+            ("```code``` word word word word", "wordy"),
+            id="inline code at the start of a line opens no block",
+        ),
+        pytest.param(
             "before it\n```\n" + "a" * 20 + "\n```",
             ("before it", "```\n" + "a" * 20 + "\n```"),
             id="a block begins with its first line",
