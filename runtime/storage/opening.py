@@ -139,15 +139,10 @@ def _check_header(database: Path, migrations: Sequence[Migration]) -> None:
     _check_version(database, version, migrations)
 
 
-def _check_log(database: Path, migrations: Sequence[Migration]) -> None:
-    """Refuse what is newer, foreign or damaged by what the write-ahead log adds to the header.
-
-    The log's index is kept in memory and the log is left as it is, so that looking changes no file.
-    """
-    connection = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READWRITE)
+def _check_content(database: Path, migrations: Sequence[Migration]) -> None:
+    """Refuse what is damaged, foreign or newer by more than the header, which changes no file."""
+    connection = _look(database)
     try:
-        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        connection.pragma("locking_mode", "exclusive")
         tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
         application = connection.pragma("application_id") & 0xFFFF_FFFF
         if tables and application != APPLICATION_ID:
@@ -155,6 +150,21 @@ def _check_log(database: Path, migrations: Sequence[Migration]) -> None:
         _check_version(database, schema_version(connection), migrations)
     finally:
         connection.close()
+
+
+def _look(database: Path) -> apsw.Connection:
+    """Open a database so that looking at it changes no file.
+
+    With a write-ahead log, which counts, the log's index is kept in memory and the log left as it
+    is. Without one, SQLite would make it, unless told that nobody will write.
+    """
+    if file_size(_beside(database, "-wal")) == 0:
+        name = f"{database.absolute().as_uri()}?immutable=1"
+        return apsw.Connection(name, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    connection = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.pragma("locking_mode", "exclusive")
+    return connection
 
 
 def _check_version(database: Path, version: int, migrations: Sequence[Migration]) -> None:
@@ -172,7 +182,7 @@ def _check_version(database: Path, version: int, migrations: Sequence[Migration]
 def _open_database(database: Path, migrations: Sequence[Migration]) -> apsw.Connection:
     new = file_size(database) == 0
     if not new:
-        _check_log(database, migrations)
+        _check_content(database, migrations)
     else:
         os.close(os.open(database, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600))
     try:

@@ -83,6 +83,8 @@ class Writes(Protocol):
 
     async def chore(self, function: Callable[[], T]) -> T: ...
 
+    def refuse(self) -> None: ...
+
     async def aclose(self) -> None: ...
 
 
@@ -313,6 +315,7 @@ class SqliteStore(Store):
     # -- end ----------------------------------------------------------------------------------
 
     async def aclose(self) -> None:
+        self._writes.refuse()
         # The readers first: the last connection to close moves the log into the database.
         with trio.CancelScope(shield=True):
             await self._reads.aclose()

@@ -87,6 +87,7 @@ class GroupCommit:
         self._queue_limit = queue_limit
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closing = False
+        self._told_to_stop = False
         self._token = trio.lowlevel.current_trio_token()
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
 
@@ -121,6 +122,10 @@ class GroupCommit:
         await self._take_room()
         return await self._hand_over(_Chore(function))
 
+    def refuse(self) -> None:
+        """Take no more requests; those on their way are decided."""
+        self._closing = True
+
     async def aclose(self) -> None:
         """Decide all that was handed over, then close the engine. Not to be cancelled.
 
@@ -128,8 +133,9 @@ class GroupCommit:
             StorageIOError: The disk did not answer within `CLOSE_DEADLINE`; the thread is left
                 behind.
         """
-        if not self._closing:
-            self._closing = True
+        self.refuse()
+        if not self._told_to_stop:
+            self._told_to_stop = True
             self._jobs.put(None)
         with trio.move_on_after(CLOSE_DEADLINE, shield=True):
             await trio.to_thread.run_sync(self._thread.join, abandon_on_cancel=True)
@@ -221,11 +227,14 @@ class Inline:
         await self._checkpoint()
         return function()
 
+    def refuse(self) -> None:
+        """Take no more requests."""
+        self._closed = True
+
     async def aclose(self) -> None:
-        """Close the engine."""
-        if not self._closed:
-            self._closed = True
-            self._engine.close()
+        """Close the engine; again, nothing happens."""
+        self.refuse()
+        self._engine.close()
 
     async def _checkpoint(self) -> None:
         await trio.lowlevel.checkpoint()
