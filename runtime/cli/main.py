@@ -72,16 +72,25 @@ def run(arguments: Sequence[str]) -> int:
         # The interpreter flushes standard output once more at its end, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except SystemExit:  # the way in which click ends when nobody reads what a command prints
+        return BROKEN_PIPE
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except click.ClickException as error:
-        hint = None
-        if isinstance(error, click.UsageError) and error.ctx is not None:
-            hint = f"{error.ctx.command_path} --help"
-        return _report(CommandError(error.format_message().rstrip("."), hint, error.exit_code))
+        return _report_usage(error)
     except BaseException as error:
         return _report_unexpected(error, debug=_DEBUG in arguments)
     return code if isinstance(code, int) else 0
+
+
+def _report_usage(error: click.ClickException) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        print(error.format_message(), file=sys.stderr)
+        return error.exit_code
+    hint = None
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        hint = f"{error.ctx.command_path} --help"
+    return _report(CommandError(error.format_message().rstrip("."), hint, error.exit_code))
 
 
 def _report_unexpected(error: BaseException, *, debug: bool) -> int:
