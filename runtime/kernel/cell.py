@@ -327,14 +327,15 @@ class Cell:
         self.accepts = _NOTHING
         # First, because a message of a timer is withdrawn with it: that is not a dead letter.
         self.cancel_timers()
-        error = ActorStopped(self.path, self.reason)
         queue, self.queue = self.queue, None
-        self.control = None
-        for item in queue or ():
-            self.discard(item, Cause.STOPPED, error)
         senders, self.senders = self.senders, None
-        for sender in senders or ():
-            sender.refuse(error)
+        self.control = None
+        if queue or senders:
+            error = ActorStopped(self.path, self.reason)
+            for item in queue or ():
+                self.discard(item, Cause.STOPPED, error)
+            for sender in senders or ():
+                sender.refuse(error)
 
     def forget_deferred(self, ask: Ask) -> None:
         """The asker of a deferred reply has left, or has its reply."""

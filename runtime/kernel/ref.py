@@ -220,7 +220,7 @@ class ActorRef(Generic[M_contra]):
             raise ValueError("a grace is a number of seconds, 0 or more")
         self._require_other("Actor.stop ends an actor from within")
         lifecycle.order_stop(self._cell, StopKind.SHUTDOWN, grace)
-        await self.stopped()
+        await self._end()
 
     async def stopped(self) -> StopReason:
         """Wait until the actor has ended for good; a restart is not an end.
@@ -232,8 +232,7 @@ class ActorRef(Generic[M_contra]):
             Deadlock: An actor's handler waits for its own end.
         """
         self._require_other("it would wait for its own end")
-        await trio.lowlevel.checkpoint()
-        return await self._cell.end()
+        return await self._end()
 
     def watch(self, watcher: "ActorRef[W]", make: Callable[[StopReason], W]) -> Watch:
         """Have an actor told when this one has ended for good; at once if it has already.
@@ -275,6 +274,11 @@ class ActorRef(Generic[M_contra]):
             )
         except trio.RunFinishedError:
             raise ActorStopped(self.path, self._cell.reason) from None
+
+    async def _end(self) -> StopReason:
+        if not self.alive:
+            await trio.lowlevel.checkpoint()
+        return await self._cell.end()
 
     def _require_other(self, hint: str) -> None:
         if self._cell.system.handling() is self._cell:

@@ -1,0 +1,1 @@
+"""Properties of the kernel that must hold whatever happens."""
