@@ -112,6 +112,11 @@ async def connected(
         url, message_queue_size=100, max_message_size=2**26, **options
     ) as websocket:
         client = AcpClient(websocket)
-        if initialize:
-            await client.call("initialize", {"protocolVersion": 1})
-        yield client
+        try:
+            if initialize:
+                await client.call("initialize", {"protocolVersion": 1})
+            yield client
+            await websocket.aclose()
+        finally:
+            # The library leaves the socket open when the server closes first.
+            await trio.aclose_forcefully(websocket._stream)

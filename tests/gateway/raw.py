@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import struct
 
@@ -89,3 +90,9 @@ def frame(payload: bytes, opcode: int = 1, *, fin: bool = True, mask: bool = Tru
     else:
         head = struct.pack("!BBQ", first, bit | 127, size)
     return head + (b"\0\0\0\0" if mask else b"") + payload
+
+
+def call(number: int, method: str, params: object) -> bytes:
+    """A JSON-RPC request as a frame."""
+    message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+    return frame(json.dumps(message).encode())

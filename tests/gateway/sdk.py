@@ -1,0 +1,59 @@
+"""The published SDK as a client, unmodified. It runs on asyncio, so it gets a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio  # noqa: TID251 - the SDK's, not ours
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import acp
+import trio
+from acp.client.connection import ClientSideConnection
+from acp.ws import create_websocket_stream
+
+LIMIT = 30.0
+
+
+class Listener:
+    """What an SDK client is told."""
+
+    def __init__(self) -> None:
+        self.updates: list[Any] = []
+        self.marks: list[dict[str, Any]] = []
+        self.notifications: list[tuple[str, dict[str, Any]]] = []
+
+    async def session_update(self, session_id: str, update: Any, **meta: Any) -> None:
+        self.updates.append(update)
+        self.marks.append(meta.get("runtime", {}))
+
+    async def ext_notification(self, method: str, params: dict[str, Any]) -> None:
+        self.notifications.append((method, params))
+
+    async def ext_method(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        raise AssertionError(f"nobody may call {method}")
+
+    async def request_permission(self, *args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("nobody may ask for permission")
+
+    def text(self, kind: str = "agent_message_chunk") -> str:
+        return "".join(
+            update.content.text for update in self.updates if update.session_update == kind
+        )
+
+
+Script = Callable[[ClientSideConnection, Listener], Awaitable[None]]
+
+
+async def run_script(url: str, script: Script, headers: dict[str, str] | None = None) -> None:
+    """Connect with the SDK and run a script; returns when it has ended."""
+
+    async def main() -> None:
+        listener: Any = Listener()
+        stream = await create_websocket_stream(url, headers=headers)
+        connection = acp.connect_to_agent(listener, stream)
+        try:
+            await asyncio.wait_for(script(connection, listener), LIMIT)
+        finally:
+            await connection.close()
+
+    await trio.to_thread.run_sync(asyncio.run, main())
