@@ -11,7 +11,7 @@ import msgspec
 from actors.queue import Batch
 from actors.services import Services
 from runtime.sessions.relay import Reply
-from runtime.sessions.rows import InboundRow, InboundState, ReplyAddress, SessionRow, TurnState
+from runtime.sessions.rows import InboundState, ReplyAddress, SessionRow, TurnState
 from runtime.sessions.settling import Verdict
 from runtime.sessions.silence import visible_text
 from runtime.sessions.split import split
@@ -52,26 +52,6 @@ def end_of_turn(
         outbound=_outbound(services, batch, verdict, reply),
         agent_session_id=reply.result.agent_session_id if reply.result is not None else None,
     )
-
-
-def waiting_again(batch: Batch, verdict: Verdict) -> tuple[InboundRow, ...]:
-    """The rows that are tried again, as they are in the store once the end is committed."""
-    again = []
-    for row in batch.claimed:
-        settled = verdict.settlements[row.id]
-        if settled.state is InboundState.PENDING:
-            again.append(
-                msgspec.structs.replace(
-                    row,
-                    state=InboundState.PENDING,
-                    tries=row.tries + settled.count_try,
-                    not_before=settled.not_before,
-                    reason=settled.reason,
-                    turn_id=batch.turn_id,
-                    interrupted=verdict.turn_state is TurnState.INTERRUPTED,
-                )
-            )
-    return tuple(again)
 
 
 def _journal(batch: Batch, verdict: Verdict, reply: Reply) -> tuple[NewEntry, ...]:

@@ -21,6 +21,7 @@ earlier incarnation left behind (D8), and goes on.
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import trio
@@ -58,7 +59,7 @@ from actors.session_messages import (
     SetQueue,
 )
 from actors.turn import Turn, TurnHooks
-from runtime.kernel import Actor, ActorRef, Helper, Request, Restart, StopReason
+from runtime.kernel import Actor, ActorRef, ActorStopped, Helper, Request, Restart, StopReason
 from runtime.log import get_logger
 from runtime.ports.agent import AgentContext
 from runtime.sessions.events import (
@@ -249,7 +250,8 @@ class SessionActor(Actor[SessionMessage]):
             self._services.watchers.ended(event.message_ids)
         for address in {(row.reply_to.channel, row.reply_to.account) for row in ended.outbound}:
             self._outbox.tell(Due(*address))
-        self.start(self._project, False, name="transcript")
+        with suppress(ActorStopped):  # when it wakes again, the file is brought in step
+            self.start(self._project, False, name="transcript")
 
     async def _project(self, verify: bool) -> None:
         """Bring the transcript file in step; the rows are the truth, so a failure is only logged

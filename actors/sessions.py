@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import trio
+
 from actors.outbox import Due
 from actors.queue import Arrived
 from actors.services import Services
@@ -34,6 +36,9 @@ from runtime.kernel import (
 )
 from runtime.log import get_logger
 from runtime.sessions.rows import InboundRow
+
+SETTLE_LIMIT = 6.0
+"""Seconds for a turn that was cut off to be written down: what an agent gets to answer, and one."""
 
 log = get_logger(__name__)
 
@@ -194,6 +199,14 @@ class Sessions(Actor[SessionsMessage]):
                 self.start(self._send_later, live, stop, name="send-later")
         if not self._live:
             self._drained.set(None)
+        self.start(self._stop_the_rest, message.grace + SETTLE_LIMIT, name="drain")
+
+    async def _stop_the_rest(self, seconds: float) -> None:
+        """A session that was just restarting did not hear of the end: it is stopped by name."""
+        await trio.sleep(seconds)
+        async with trio.open_nursery() as nursery:
+            for live in self._live.values():
+                nursery.start_soon(live.stop, SETTLE_LIMIT)
 
 
 def _give(reply: Reply[ActorRef[SessionMessage]], live: ActorRef[SessionMessage] | None) -> None:

@@ -16,7 +16,7 @@ import trio
 
 from actors.agent import START_LIMIT, Acquire, AgentStartFailed, Discard, Lease
 from actors.queue import Batch
-from actors.reporting import end_of_turn, waiting_again
+from actors.reporting import end_of_turn
 from actors.services import Services
 from runtime.kernel import ActorRef, ActorStopped, AskTimeout
 from runtime.log import get_logger
@@ -149,7 +149,7 @@ class Turn:
             await self._services.store.begin_turn(request)
         except NotPending as error:
             log.info("turn_not_begun", turn=batch.turn_id, reason=str(error))
-            still = [await self._services.store.message_status(row.id) for row in batch.rows]
+            still = [await self._services.store.message_status(row.id) for row in batch.claimed]
             again = tuple(
                 s.message for s in still if s is not None and s.message.state == "pending"
             )
@@ -158,7 +158,10 @@ class Turn:
         except StoreUnavailable as error:
             log.error("turn_not_begun", turn=batch.turn_id, reason=str(error))
             later = self._services.now() + int(COMMIT_AGAIN * 1000)
-            again = tuple(msgspec.structs.replace(row, not_before=later) for row in batch.rows)
+            again = tuple(
+                msgspec.structs.replace(row, not_before=later, reason="store_unavailable")
+                for row in batch.claimed
+            )
             await self._hooks.over(again, batch.overflow)
             return False
         self.started = TurnStarted(
@@ -236,6 +239,7 @@ class Turn:
             overflow=batch.overflow,
             context=batch.context,
             interrupted=any(row.interrupted for row in batch.rows),
+            cap=max(1, len(batch.overflow)),
         )
 
     async def _feed(self, event: AgentEvent) -> None:
@@ -337,7 +341,10 @@ class Turn:
         await self._show(ended, verdict)
 
     async def _show(self, ended: EndedTurn, verdict: Verdict) -> None:
-        again = waiting_again(self.batch, verdict)
+        again = tuple(
+            msgspec.structs.replace(row, turn_id=self.batch.turn_id)
+            for row in verdict.requeued(self.batch.claimed)
+        )
         event = TurnEnded(
             turn_id=self.batch.turn_id,
             epoch=self._session.epoch,

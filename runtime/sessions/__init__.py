@@ -1,1 +1,1 @@
-"""Pure rules of conversations: identity, queueing, turns, relay. No I/O, no Trio, nothing of ours imported."""
+"""Pure rules of conversations: identity, queueing, turns, relay. No I/O, no Trio."""
