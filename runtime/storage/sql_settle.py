@@ -54,7 +54,8 @@ _CLAIMED = (
 )
 _RUNNING_IN = f"SELECT {TURN_COLUMNS} FROM turns WHERE session_id = ? AND state = 'running'"
 _RUNNING_ELSEWHERE = (
-    f"SELECT {TURN_COLUMNS} FROM turns WHERE state = 'running' AND instance != ? ORDER BY n"
+    f"SELECT {TURN_COLUMNS} FROM turns INDEXED BY turns_running"
+    " WHERE state = 'running' AND instance != ? ORDER BY session_id"
 )
 
 
@@ -112,7 +113,7 @@ def recover(transaction: Transaction, instance: str, policy: InterruptedPolicy) 
 
 def last_recovery(transaction: Transaction) -> Recovery | None:
     """What the newest start recovered."""
-    row = transaction.row("SELECT record FROM recoveries ORDER BY n DESC LIMIT 1")
+    row = transaction.row("SELECT record FROM recoveries WHERE n = (SELECT max(n) FROM recoveries)")
     return None if row is None else msgspec.json.decode(row[0], type=Recovery)
 
 

@@ -1,0 +1,147 @@
+"""Query plans: what an operation costs does not grow with what is stored (S21, J4, D8, O3)."""
+
+from __future__ import annotations
+
+import re
+
+import apsw
+from runtime.sessions.rows import DropReason, SessionSpec
+from runtime.storage.requests import (
+    ChannelOffset,
+    Drop,
+    DropPending,
+    NewOutbound,
+    SessionPatch,
+    TurnProgress,
+)
+from runtime.storage.sqlite import SqliteStore, open_memory
+from tests.storage.stage import (
+    CHAT,
+    POLICY,
+    Actor,
+    Clock,
+    admit,
+    cap,
+    key,
+    message,
+    new_id,
+    prompt,
+)
+
+TABLE_SCAN = re.compile(r"\bSCAN (?!CONSTANT ROW|json_each|heads|waiting)\w+")
+PARTIAL = re.compile(r"USING (COVERING )?INDEX (inbound_pending|outbound_open|turns_running)\b")
+
+
+async def everything(store: SqliteStore) -> None:
+    """Call every operation, on the paths that have statements of their own."""
+    session, _ = await store.resolve(SessionSpec("echo", "k"))
+    await store.find_session("echo", "k")
+    await store.patch_session(session.id, SessionPatch(label="x", updated_at=1))
+    for drop in ("old", "new", "summarize"):
+        for number in range(3):
+            new = message(session.id, key=key(number), limit=cap(1, drop))
+            await store.admit([new], ChannelOffset("telegram", "bot", "1"))
+    for _ in range(51):
+        await admit(store, message(session.id, trigger=False))
+    await admit(store, prompt(session.id))
+    await store.channel_offset("telegram", "bot")
+    await store.record_drop(Drop(DropReason.UNKNOWN_SENDER, "telegram", "bot", "c"))
+    for _ in range(2):
+        actor = await Actor.wake(store, session.id)
+        pending = actor.awake.pending
+        turn_id = await actor.begin(pending[0], overflow=(pending[0].id,))
+        progress = TurnProgress(turn_id, session.id, actor.session.fence, 0, "x", first_event_at=1)
+        await store.save_progress(progress)
+    await store.recover("instance-9", POLICY)
+    await store.recover("instance-9", POLICY)
+    await store.last_recovery()
+    actor = await Actor.wake(store, session.id)
+    end = await actor.answer(actor.awake.pending[0].id)
+    await store.end_turn(end)
+    await store.message_status(end.messages[0].message_id)
+    await store.sessions_with_due_messages(5)
+    await store.sessions_with_due_messages(5, after=session.id)
+    for epoch in (None, 1):
+        await store.journal(session.id, epoch=epoch)
+        await store.journal_tail(session.id, limit=3, epoch=epoch)
+    await store.journal_extent(session.id, 1)
+    await store.notify(session.id, NewOutbound(new_id(), CHAT, "hi"))
+    await store.outbox_due("telegram", "bot", 5)
+    await store.outbox_next_due("telegram", "bot")
+    (row,) = end.outbound
+    await store.outbox_attempt(row.id)
+    await store.outbox_retry(row.id, not_before=1, error="e", ambiguous=True)
+    await store.outbox_attempt(row.id)
+    await store.outbox_failed(row.id, error="e")
+    await store.outbox_delivered(row.id, None)
+    await store.sessions()
+    page = await store.sessions(status=None, limit=1)
+    assert page.next_cursor is None
+    await store.drop_pending(DropPending(session.id, DropReason.CLEARED, (new_id(),)))
+    await store.drop_pending(DropPending(session.id, DropReason.CLEARED))
+    await store.new_epoch(session.id)
+    await store.close_session(session.id)
+    await store.probe()
+    await store.maintain()
+
+
+class Schema:
+    """A connection that knows the schema, to ask for plans."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._connection = apsw.Connection(":memory:")
+        made = store._engine._connection.execute(
+            "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid"
+        )
+        for (sql,) in made.fetchall():
+            self._connection.execute(sql)
+
+    def plan(self, sql: str) -> list[str]:
+        """The steps of a statement's plan."""
+        numbered = [int(number) for number in re.findall(r"\?(\d+)", sql)]
+        values = (None,) * (max(numbered) if numbered else sql.count("?"))
+        steps = self._connection.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall()
+        return [step[3] for step in steps]
+
+
+async def plans(clock: Clock) -> dict[str, list[str]]:
+    """The plan of every statement that the operations use."""
+    seen: dict[str, None] = {}
+
+    def remember(_: object, sql: str, __: object) -> bool:
+        if sql.lstrip().startswith(("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")):
+            seen[sql] = None
+        return True
+
+    async with open_memory(clock) as store:
+        schema = Schema(store)
+        store._engine._connection.exec_trace = remember
+        await everything(store)
+    return {sql: schema.plan(sql) for sql in seen}
+
+
+async def test_no_operation_reads_a_whole_table(clock: Clock) -> None:  # S21, J4, D8, O3
+    found = await plans(clock)
+    assert len(found) > 50
+    whole = {
+        sql: steps
+        for sql, steps in found.items()
+        if any(TABLE_SCAN.search(step) and not PARTIAL.search(step) for step in steps)
+    }
+    assert whole == {}
+
+
+async def test_no_operation_sorts_what_an_index_has_in_order(clock: Clock) -> None:  # J4, Q7
+    sorted_again = [
+        sql
+        for sql, steps in (await plans(clock)).items()
+        if any("TEMP B-TREE FOR ORDER BY" in step for step in steps)
+    ]
+    assert sorted_again == []
+
+
+async def test_the_scan_would_be_noticed(clock: Clock) -> None:
+    async with open_memory(clock) as store:
+        (step,) = Schema(store).plan("SELECT * FROM inbound WHERE reason = ?")
+    assert TABLE_SCAN.search(step)
+    assert not PARTIAL.search(step)
