@@ -1,3 +1,137 @@
-"""Greenroom: the session runtime for chat-driven AI agents."""
+"""Greenroom: the session runtime for chat-driven AI agents.
+
+    import runtime
+
+    async with runtime.open_runtime(settings, agents={"mine": MyAgent()}) as rt:
+        session = await rt.session("demo")
+        turn = await session.prompt("hello")
+        async for update in turn:
+            ...
+
+The names below are loaded when they are first used, so that a command that needs none of them does
+not pay for them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from runtime.app import Runtime, open_runtime
+    from runtime.embedding import Session, Turn, TurnFailed
+    from runtime.ports.agent import (
+        Agent,
+        AgentCapabilities,
+        AgentContext,
+        AgentGone,
+        AgentHandle,
+        AgentRefused,
+        PromptTurn,
+    )
+    from runtime.ports.channel import Channel, ChannelCapabilities
+    from runtime.ports.front import (
+        BadRequest,
+        FrontError,
+        NoSuchAgent,
+        NoSuchSession,
+        Outcome,
+        QueueIsFull,
+        Submitted,
+        Unavailable,
+    )
+    from runtime.sessions.content import TextBlock, plain_text
+    from runtime.sessions.updates import (
+        AgentMessageChunk,
+        AgentThoughtChunk,
+        Plan,
+        Result,
+        ToolCall,
+        ToolCallUpdate,
+    )
+    from runtime.settings import Settings, SettingsError
+
+_WHERE = {
+    "runtime.app": ("Runtime", "open_runtime"),
+    "runtime.embedding": ("Session", "Turn", "TurnFailed"),
+    "runtime.ports.agent": (
+        "Agent",
+        "AgentCapabilities",
+        "AgentContext",
+        "AgentGone",
+        "AgentHandle",
+        "AgentRefused",
+        "PromptTurn",
+    ),
+    "runtime.ports.channel": ("Channel", "ChannelCapabilities"),
+    "runtime.ports.front": (
+        "BadRequest",
+        "FrontError",
+        "NoSuchAgent",
+        "NoSuchSession",
+        "Outcome",
+        "QueueIsFull",
+        "Submitted",
+        "Unavailable",
+    ),
+    "runtime.sessions.content": ("TextBlock", "plain_text"),
+    "runtime.sessions.updates": (
+        "AgentMessageChunk",
+        "AgentThoughtChunk",
+        "Plan",
+        "Result",
+        "ToolCall",
+        "ToolCallUpdate",
+    ),
+    "runtime.settings": ("Settings", "SettingsError"),
+}
+_MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
+
+__all__ = [
+    "Agent",
+    "AgentCapabilities",
+    "AgentContext",
+    "AgentGone",
+    "AgentHandle",
+    "AgentMessageChunk",
+    "AgentRefused",
+    "AgentThoughtChunk",
+    "BadRequest",
+    "Channel",
+    "ChannelCapabilities",
+    "FrontError",
+    "NoSuchAgent",
+    "NoSuchSession",
+    "Outcome",
+    "Plan",
+    "PromptTurn",
+    "QueueIsFull",
+    "Result",
+    "Runtime",
+    "Session",
+    "Settings",
+    "SettingsError",
+    "Submitted",
+    "TextBlock",
+    "ToolCall",
+    "ToolCallUpdate",
+    "Turn",
+    "TurnFailed",
+    "Unavailable",
+    "__version__",
+    "open_runtime",
+    "plain_text",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
