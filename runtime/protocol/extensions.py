@@ -105,7 +105,7 @@ class ListedMark(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class PromptMark(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """In the answer to `session/prompt`. ``text``: the whole answer, for a duplicate message."""
+    """In the answer to `session/prompt`. ``text``: the whole reply, for a duplicate message."""
 
     message_id: str
     sequence: int

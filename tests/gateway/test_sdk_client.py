@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio  # noqa: TID251 - the SDK's, not ours
 from collections.abc import AsyncIterator
+from typing import Any
 
 import acp
 import pytest
@@ -15,6 +16,11 @@ from tests.gateway.scripted import ScriptedFront
 from tests.gateway.sdk import Listener, run_script
 
 TOKEN = "open sesame"
+
+
+def words(text: str) -> list[Any]:
+    """A prompt of one block."""
+    return [acp.text_block(text)]
 
 
 @pytest.fixture
@@ -36,7 +42,7 @@ async def test_a_conversation(url: str) -> None:
         assert answer.agent_capabilities is not None
         assert answer.agent_capabilities.load_session
         session = await connection.new_session(cwd="/", mcp_servers=[])
-        prompt = [acp.text_block("hello there")]
+        prompt = words("hello there")
         result = await connection.prompt(session_id=session.session_id, prompt=prompt)
         assert result.stop_reason == "end_turn"
         assert heard.text().strip() == "hello there"
@@ -52,7 +58,7 @@ async def test_prompts_at_the_same_time(url: str) -> None:
         sessions = [await connection.new_session(cwd="/", mcp_servers=[]) for _ in range(10)]
         results = await asyncio.gather(
             *(
-                connection.prompt(session_id=each.session_id, prompt=[acp.text_block(f"n{number}")])
+                connection.prompt(session_id=each.session_id, prompt=words(f"n{number}"))
                 for number, each in enumerate(sessions)
             )
         )
@@ -70,7 +76,7 @@ async def test_load_resume_list_configure_and_close(url: str) -> None:
         await connection.initialize(protocol_version=acp.PROTOCOL_VERSION)
         session = await connection.new_session(cwd="/", mcp_servers=[], runtime={"key": "sdk"})
         names.append(session.session_id)
-        prompt = [acp.text_block("remember me")]
+        prompt = words("remember me")
         await connection.prompt(session_id=session.session_id, prompt=prompt)
 
     async def come_back(connection: ClientSideConnection, heard: Listener) -> None:
@@ -114,7 +120,7 @@ async def test_extensions(url: str) -> None:
         again = await connection.ext_method("runtime/session/send", message)
         assert (sent["duplicate"], again["duplicate"]) == (False, True)
         assert sent["messageId"] == again["messageId"]
-        prompt = [acp.text_block("second")]
+        prompt = words("second")
         await connection.prompt(session_id=name, prompt=prompt, runtime={"messageId": "m-2"})
         status = await connection.ext_method("runtime/queue/status", {"sessionId": name})
         assert (status["waiting"], status["running"]) == (0, None)

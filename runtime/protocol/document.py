@@ -1,0 +1,255 @@
+"""The documentation of the protocol, made from the structs that are served.
+
+python -m runtime.protocol.document > docs/protocol.md
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+import msgspec
+
+from runtime.protocol import acp, extensions, jsonrpc
+from runtime.protocol.catalogue import FROM_CLIENT, FROM_RUNTIME, Method
+
+INTRODUCTION = """\
+# The protocol
+
+Clients speak the [Agent Client Protocol](https://agentclientprotocol.com), version 1: JSON-RPC
+2.0, one message per WebSocket text frame, at `ws://HOST:PORT/acp`. To a client the runtime is an
+agent whose sessions survive everything: a client that goes away cancels nothing, and one that
+comes back misses nothing. Published SDKs work unmodified; with the Python one:
+
+<!-- no-run -->
+```python
+import asyncio
+
+import acp
+from acp.ws import create_websocket_stream
+
+
+class Terminal(acp.Client):
+    async def session_update(self, session_id, update, **meta):
+        if update.session_update == "agent_message_chunk":
+            print(update.content.text, end="", flush=True)
+
+
+async def main():
+    stream = await create_websocket_stream("ws://127.0.0.1:8765/acp")
+    connection = acp.connect_to_agent(Terminal(), stream)
+    await connection.initialize(protocol_version=acp.PROTOCOL_VERSION)
+    session = await connection.new_session(cwd="/", mcp_servers=[])
+    await connection.prompt(session_id=session.session_id, prompt=[acp.text_block("hello")])
+    await connection.close()
+
+
+asyncio.run(main())
+```
+
+What the runtime adds is in methods that begin with `_runtime/` and in the member `_meta.runtime`
+of the protocol's own messages. A client that knows none of it loses nothing of the protocol.
+
+This page is made from the code by `python -m runtime.protocol.document`.
+
+## Connecting
+
+By default the port is open to this machine only, and no token is needed. Any other address needs
+one; a client presents it as
+
+- the header `Authorization: Bearer TOKEN`, or
+- for browsers, which cannot set headers on a WebSocket, the two subprotocols `acp` and `bearer.`
+  followed by the token in URL-safe base64 without padding. The answer names `acp` alone.
+
+```javascript
+const token = btoa("TOKEN").replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+const socket = new WebSocket("wss://chat.example.com/acp", ["acp", `bearer.${token}`]);
+```
+
+A page may connect when its origin is in `gateway.allowed_origins`, or is this machine at the
+gateway's own port. The upgrade's answer has the header `Acp-Connection-Id`.
+
+| refused with | because |
+|---|---|
+| 401 | the token is missing or wrong |
+| 403 | the page's origin is not allowed |
+| 421 | the `Host` is none that is served here |
+| 426 | this is no WebSocket handshake of version 13 |
+| 429 | too many handshakes from one address |
+| 503 | too many connections |
+
+The runtime pings; a client that does not answer is let go. It closes with these codes:
+
+| code | because | what to do |
+|---|---|---|
+| 1001 | the runtime stops, or a ping was not answered | connect again, go on from the cursor |
+| 1009 | a message was longer than `gateway.max_frame_bytes` | send less |
+| 1011 | an error inside the gateway | connect again |
+| 1013 | the client did not read what it was sent | connect again, go on from the cursor |
+
+Binary frames are ignored.
+
+The same port answers `GET /healthz` (200 as long as the process lives), `GET /readyz` (200 when
+messages can be accepted, else 503, with the problems as JSON) and `GET /metrics` (Prometheus).
+
+## A conversation
+
+1. `initialize` comes first.
+2. `session/new` makes a session, or finds the one of `_meta.runtime.key`. `session/load` and
+   `session/resume` come back to one.
+3. `session/prompt` says something. It is kept before anything else happens: from then on a crash
+   loses nothing. The turn streams as `session/update` notifications, all of them before the answer
+   with its stop reason.
+4. Another prompt may be sent while a turn runs, by this client or another. The session's queue
+   mode decides: `collect` makes one next turn of all that waits, `followup` one turn each,
+   `interrupt` cancels the running one.
+
+Requests to one session take effect in the order in which they were sent; a prompt lets the next
+request go when it was accepted. What others say in a session arrives as `user_message_chunk`, with
+the ids of the message and its turn in `_meta.runtime`; a client's own words are not sent back to
+it.
+
+**Sending again.** A client that lost its connection does not know whether its message was
+accepted. With a `_meta.runtime.messageId` of its own choice it sends the message once more, by
+`session/prompt` or `_runtime/session/send`: it is accepted once, and a prompt waits for the same
+turn. When that has ended already, `_meta.runtime.text` of the answer has the whole reply.
+
+**Coming back.** `session/load` replays the conversation. A program that keeps its own copy goes on
+from a cursor instead: the number of the last transcript line that it has, with
+`_runtime/session/events`. Live events have numbers too; they mean something only together with
+`run`, which names one start of the runtime. A cursor of another run is answered with a `reset`
+event: go by the transcript.
+"""
+
+ERRORS: tuple[tuple[int, str], ...] = (
+    (jsonrpc.PARSE_ERROR, "the frame is not JSON"),
+    (jsonrpc.INVALID_REQUEST, "it is no JSON-RPC 2.0 request, a batch, or not yet its time"),
+    (jsonrpc.METHOD_NOT_FOUND, "there is no such method"),
+    (
+        jsonrpc.INVALID_PARAMS,
+        "a parameter is wrong; `data.path` names it: `$.prompt[0].text`",
+    ),
+    (jsonrpc.INTERNAL_ERROR, "the turn failed; `data.code` and `data.message` name the cause"),
+    (acp.RESOURCE_NOT_FOUND, "there is no such session, or it is closed"),
+    (extensions.QUEUE_FULL, "the session's queue is full; the message was not accepted"),
+    (extensions.UNAVAILABLE, "the runtime cannot take this now, as `data.code` and the text say"),
+    (extensions.TOO_MANY_REQUESTS, "too many unanswered requests, or followed sessions"),
+)
+
+_MARK = "RuntimeMark_"
+_REFERENCE = re.compile(r'"\$ref": "#/\$defs/(\w+)"')
+_structs = [
+    struct
+    for method in (*FROM_CLIENT, *FROM_RUNTIME)
+    for struct in (method.params, method.result)
+    if struct is not None
+]
+_, _schemas = msgspec.json.schema_components(_structs)
+
+
+def document() -> str:
+    """The whole page, in Markdown."""
+    referenced = set(_REFERENCE.findall(json.dumps(_schemas)))
+    others = sorted(name for name in referenced if not name.startswith(_MARK))
+    return "\n".join(
+        [
+            INTRODUCTION,
+            _errors(),
+            "## Methods of the runtime\n",
+            *map(_method, FROM_CLIENT),
+            "## Notifications to clients\n",
+            *map(_method, FROM_RUNTIME),
+            "## Types\n",
+            *(f"### {name}\n\n{_prose(name)}\n\n{_table('Members', name)}" for name in others),
+            "## JSON Schemas\n",
+            _json_schemas(),
+        ]
+    )
+
+
+def _errors() -> str:
+    rows = "\n".join(f"| {code} | {meaning} |" for code, meaning in ERRORS)
+    return f"## Errors\n\n| code | when |\n|---|---|\n{rows}\n"
+
+
+def _method(method: Method) -> str:
+    parts = [f"### `{method.name}`\n", f"{method.summary}\n"]
+    parts.append(_table("Parameters", method.params.__name__))
+    if method.result is not None:
+        parts.append(_table("Answer", method.result.__name__))
+    return "\n".join(parts)
+
+
+def _prose(name: str) -> str:
+    return str(_schemas[name].get("description", "")).replace("``", "`")
+
+
+def _table(title: str, name: str) -> str:
+    schema = _schemas[name]
+    properties: dict[str, Any] = schema.get("properties", {})
+    if not properties:
+        return f"{title}: none.\n"
+    required = set(schema.get("required", ()))
+    lines = [f"{title}:\n", "| member | type | |", "|---|---|---|"]
+    for member, member_schema in properties.items():
+        notes = [_note(member_schema)]
+        if member not in required:
+            notes.insert(0, _default(member_schema))
+        text = "; ".join(note for note in notes if note)
+        lines.append(f"| `{member}` | {_kind(member_schema)} | {text} |")
+    return "\n".join([*lines, ""])
+
+
+def _note(schema: dict[str, Any]) -> str:
+    for each in (schema, *schema.get("anyOf", ())):
+        if "description" in each:
+            return str(each["description"])
+    return ""
+
+
+def _default(schema: dict[str, Any]) -> str:
+    default = schema.get("default")
+    return "optional" if default in (None, [], {}) else f"default `{json.dumps(default)}`"
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """A type in a few words."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        if name.startswith(_MARK):
+            name = name.removeprefix(_MARK).strip("_")
+            return f"`runtime`: [{name}](#{name.lower()})"
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in schema:
+        return " or ".join(_kind(each) for each in schema["anyOf"] if each != {"type": "null"})
+    if "enum" in schema:
+        return " or ".join(f"`{json.dumps(each)}`" for each in schema["enum"])
+    if schema.get("type") == "array":
+        return f"array of {_kind(schema['items'])}" if schema.get("items") else "array"
+    return str(schema.get("type", "any"))
+
+
+def _json_schemas() -> str:
+    methods = {
+        method.name: {"params": _reference(method.params), "result": _reference(method.result)}
+        for method in (*FROM_CLIENT, *FROM_RUNTIME)
+    }
+    whole = {"methods": methods, "$defs": dict(sorted(_schemas.items()))}
+    lines = ["{"]
+    for key, members in whole.items():
+        lines.append(f"  {json.dumps(key)}: {{")
+        rows = [f"    {json.dumps(name)}: {json.dumps(each)}" for name, each in members.items()]
+        lines.append(",\n".join(rows))
+        lines.append("  }," if key == "methods" else "  }")
+    text = "\n".join([*lines, "}"])
+    return f"For programs: the same once more, whole.\n\n```json\n{text}\n```\n"
+
+
+def _reference(struct: Any) -> dict[str, str] | None:
+    return None if struct is None else {"$ref": f"#/$defs/{struct.__name__}"}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())
