@@ -113,23 +113,19 @@ class Engine:
 
     def commit(self, batch: Sequence[Request[Any]]) -> None:
         """Run a batch in one transaction; afterwards every request is decided, and durable."""
-        try:
-            self._commit_together(batch)
-        except Exception as error:
-            # SQLite has rolled back by itself after most failures; a blind ROLLBACK would then
-            # fail.
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            if len(batch) > 1:
-                for request in batch:
-                    self.commit((request,))
-            elif isinstance(error, STORAGE_FAILURES):
-                failure = unavailable(error)
-                failure.__cause__ = error
-                self.problem = str(failure)
-                batch[0].fail(failure)
-            else:
-                batch[0].fail(error)
+        error = self._try(batch)
+        if error is None:
+            return
+        if len(batch) > 1:
+            for request in batch:
+                self.commit((request,))
+        elif isinstance(error, STORAGE_FAILURES):
+            failure = unavailable(error)
+            failure.__cause__ = error
+            self.problem = str(failure)
+            batch[0].fail(failure)
+        else:
+            batch[0].fail(error)
 
     def read(self, operation: Operation[T], now: int) -> T:
         """Run an operation that only reads, on the writer's own connection.
@@ -154,15 +150,23 @@ class Engine:
         """Close the connection."""
         self._connection.close()
 
-    def _commit_together(self, batch: Sequence[Request[Any]]) -> None:
+    def _try(self, batch: Sequence[Request[Any]]) -> Exception | None:
+        """Commit a batch; why it could not be, and then nothing of it is there."""
         changes_before = self._connection.total_changes()
-        self._connection.execute("BEGIN IMMEDIATE")
-        for request in batch:
-            self._run_alone(request)
-        self._connection.execute("COMMIT")
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for request in batch:
+                self._run_alone(request)
+            self._connection.execute("COMMIT")
+        except Exception as error:
+            # SQLite has rolled back by itself after most failures; a blind ROLLBACK would fail.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            return error
         self.batches += 1
         if self._connection.total_changes() != changes_before:
             self.problem = None
+        return None
 
     def _run_alone(self, request: Request[Any]) -> None:
         self._connection.execute("SAVEPOINT request")

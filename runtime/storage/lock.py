@@ -41,13 +41,19 @@ class InstanceLock:
             lock = cls(path, descriptor, created)
             try:
                 lock._flock()
-                if lock._is_current():
-                    lock._write_pid()
-                    return lock
+                current = lock._is_current()
             except BaseException:
                 os.close(descriptor)
                 raise
-            os.close(descriptor)
+            if not current:
+                os.close(descriptor)
+                continue
+            try:
+                lock._write_pid()
+            except BaseException:
+                lock.release(remove=created)
+                raise
+            return lock
 
     def release(self, *, remove: bool = False) -> None:
         """Give the lock back.
