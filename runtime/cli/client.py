@@ -1,7 +1,7 @@
 """A small client of the Agent Client Protocol over WebSocket, for the commands that talk to a
 runtime.
 
-    async with connect(endpoint) as client:
+    async with connect(endpoint) as client:  # runtime.cli.connect
         page = await client.call("session/list", {}, ListSessionsResult)
 
 One task writes to the socket and is never cut off in mid-frame: a half-written frame would corrupt
@@ -12,24 +12,18 @@ silent.
 from __future__ import annotations
 
 import math
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 import trio
 import trio_websocket
 
-from runtime import __version__
 from runtime.cli.endpoint import Endpoint
-from runtime.cli.errors import CommandError, ungrouped
+from runtime.cli.errors import CommandError
 from runtime.cli.words import command_line
 
 ResultT = TypeVar("ResultT")
-
-CONNECT_TIMEOUT = 10.0
-"""Seconds for the connection and the handshake."""
 
 CALL_TIMEOUT = 30.0
 """Seconds for the answer to a call that does not wait for an agent."""
@@ -37,20 +31,11 @@ CALL_TIMEOUT = 30.0
 HEARTBEAT = 20.0
 """Seconds between two pings, and for the answer to one."""
 
-CLOSE_TIMEOUT = 1.0
-"""Seconds for the other end to answer a goodbye."""
-
 FOREVER = math.inf
 """For calls on which an agent works: the heartbeat ends the wait when the connection is dead."""
 
-_LARGEST_MESSAGE = 256 * 1024 * 1024
 _UNWRITTEN_MESSAGES = 64
 _UNREAD_NOTIFICATIONS = 10_000
-_INTRODUCTION = {
-    "protocolVersion": 1,
-    "clientCapabilities": {},
-    "clientInfo": {"name": "greenroom-cli", "version": __version__},
-}
 
 
 class NotReachable(CommandError):
@@ -151,7 +136,7 @@ class Answer(Generic[ResultT]):
 
 
 class Client:
-    """One open connection. Made by `connect`."""
+    """One open connection. Made by `runtime.cli.connect.connect`."""
 
     def __init__(
         self,
@@ -169,6 +154,7 @@ class Client:
             _UNREAD_NOTIFICATIONS
         )
         self._listener = listener if listener is not None else self._incoming.send
+        self._leaving = trio.Event()
         self._ended = trio.Event()
 
     async def call(
@@ -230,11 +216,15 @@ class Client:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise self.lost() from None
 
+    def leave(self) -> None:
+        """Nothing more is wanted: say goodbye."""
+        self._leaving.set()
+
     async def serve(self) -> None:
-        """Read and write until the connection breaks or this is cancelled."""
+        """Read and write until the connection breaks, or until `leave` is called."""
         try:
             async with trio.open_nursery() as nursery:
-                for work in (self._write, self._read, self._beat):
+                for work in (self._write, self._read, self._beat, self._leaving.wait):
                     nursery.start_soon(self._guarded, work, nursery.cancel_scope)
         finally:
             self.end("it was closed")
@@ -299,99 +289,6 @@ class Client:
         """Why nothing comes any more."""
         why = self._lost or "it broke"
         return ConnectionLost(f"the connection to {self.endpoint.url} is gone: {why}")
-
-
-@asynccontextmanager
-async def connect(endpoint: Endpoint, listener: Listener | None = None) -> AsyncIterator[Client]:
-    """Connect, and agree on the protocol.
-
-    When the connection breaks, calls raise `ConnectionLost` and `Client.notifications` ends.
-
-    Args:
-        endpoint: where the runtime is.
-        listener: takes the notifications; without one they are in `Client.notifications`.
-
-    Raises:
-        NotReachable: nothing listens there, or it does not answer in time.
-        NotAllowed: it refuses this client.
-        CallFailed: it does not speak our version of the protocol.
-    """
-    with ungrouped():
-        async with trio.open_nursery() as nursery:
-            client: Client = await nursery.start(_host, endpoint, listener)
-            await client.call("initialize", _INTRODUCTION, dict[str, Any], CONNECT_TIMEOUT)
-            yield client
-            nursery.cancel_scope.cancel()
-
-
-async def _host(
-    endpoint: Endpoint, listener: Listener | None, task_status: trio.TaskStatus[Client]
-) -> None:
-    """Run one connection. What its reader raises ends this connection and nothing else."""
-    client: Client | None = None
-    try:
-        with ungrouped():
-            async with trio.open_nursery() as reader:
-                socket = await _open(reader, endpoint)
-                client = Client(endpoint, socket, listener)
-                task_status.started(client)
-                try:
-                    await client.serve()
-                finally:
-                    with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
-                        await socket.aclose()
-                    reader.cancel_scope.cancel()
-    except Exception as error:
-        if client is None:
-            raise
-        client.end(f"{type(error).__name__}: {error}")
-
-
-async def _open(nursery: trio.Nursery, endpoint: Endpoint) -> trio_websocket.WebSocketConnection:
-    headers = []
-    if endpoint.token is not None:
-        headers.append((b"Authorization", b"Bearer " + endpoint.token.encode()))
-    start = f"start it with `{command_line('serve')}`"
-    try:
-        with trio.fail_after(CONNECT_TIMEOUT):
-            return await trio_websocket.connect_websocket_url(
-                nursery,
-                endpoint.url,
-                extra_headers=headers,
-                message_queue_size=64,
-                max_message_size=_LARGEST_MESSAGE,
-            )
-    except trio_websocket.ConnectionRejected as error:
-        raise _rejected(endpoint, error) from None
-    except trio.TooSlowError:
-        raise NotReachable(
-            f"{endpoint.url} does not answer within {CONNECT_TIMEOUT:g} s",
-            f"{command_line('doctor')} looks for the cause",
-        ) from None
-    except ssl.SSLError as error:
-        raise NotAllowed(
-            f"{endpoint.url}: {error.reason or error}", "check the certificate"
-        ) from None
-    except OSError:
-        raise NotReachable(f"nothing listens at {endpoint.url}", start) from None
-    except (ValueError, trio_websocket.HandshakeError) as error:
-        raise NotAllowed(
-            f"{endpoint.url} is no runtime: {str(error) or type(error).__name__}",
-            "the address looks like ws://127.0.0.1:8765/acp",
-        ) from None
-
-
-def _rejected(endpoint: Endpoint, error: trio_websocket.ConnectionRejected) -> CommandError:
-    said = (error.body or b"").decode(errors="replace").strip().partition("\n")[0]
-    message = f"{endpoint.url} refuses the connection ({error.status_code})"
-    message += f": {said}" if said else ""
-    match error.status_code:
-        case 401:
-            return NotAllowed(message, "pass its token with --token, or in RUNTIME_GATEWAY__TOKEN")
-        case 429 | 503:
-            return NotReachable(message, "it may be busy or stopping; try again")
-        case _:
-            return NotAllowed(message, "compare --url with what the runtime printed at its start")
 
 
 def _said_at_close(error: trio_websocket.ConnectionClosed) -> str:

@@ -25,8 +25,8 @@ from runtime.cli.client import (
     ConnectionLost,
     Notification,
     NotReachable,
-    connect,
 )
+from runtime.cli.connect import connect
 from runtime.cli.endpoint import Endpoint
 from runtime.cli.errors import CommandError
 from runtime.cli.screen import Screen

@@ -19,7 +19,7 @@ import msgspec
 import trio
 
 from runtime.cli import endpoint as endpoints
-from runtime.cli.client import connect
+from runtime.cli.connect import connect
 from runtime.cli.endpoint import Endpoint
 from runtime.cli.errors import CommandError, explain
 from runtime.cli.options import load

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from runtime.cli import endpoint as endpoints
-from runtime.cli.client import Client, ConnectionLost, connect
+from runtime.cli.client import Client, ConnectionLost
+from runtime.cli.connect import connect
 from runtime.cli.errors import CommandError, ungrouped
 from runtime.cli.words import command_line
 from runtime.protocol.acp import AttachResult, ListedSession, ListSessionsResult

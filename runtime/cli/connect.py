@@ -1,0 +1,150 @@
+"""Connecting to a runtime, and what to do when that does not work."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+import trio
+import trio_websocket
+
+from runtime import __version__
+from runtime.cli.client import Client, Listener, NotAllowed, NotReachable
+from runtime.cli.endpoint import Endpoint
+from runtime.cli.errors import CommandError, ungrouped
+from runtime.cli.words import command_line
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds for the connection and the handshake."""
+
+CLOSE_TIMEOUT = 1.0
+"""Seconds for the other end to answer a goodbye."""
+
+_LARGEST_MESSAGE = 256 * 1024 * 1024
+_INTRODUCTION = {
+    "protocolVersion": 1,
+    "clientCapabilities": {},
+    "clientInfo": {"name": "greenroom-cli", "version": __version__},
+}
+
+_Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+
+@asynccontextmanager
+async def connect(endpoint: Endpoint, listener: Listener | None = None) -> AsyncIterator[Client]:
+    """Connect, and agree on the protocol.
+
+    When the connection breaks, calls raise `ConnectionLost` and `Client.notifications` ends.
+
+    Args:
+        endpoint: where the runtime is.
+        listener: takes the notifications; without one they are in `Client.notifications`.
+
+    Raises:
+        NotReachable: nothing listens there, or it does not answer in time.
+        NotAllowed: it refuses this client.
+        CallFailed: it does not speak our version of the protocol.
+    """
+    with ungrouped():
+        async with trio.open_nursery() as nursery:
+            client: Client = await nursery.start(_host, endpoint, listener)
+            await client.call("initialize", _INTRODUCTION, dict[str, Any], CONNECT_TIMEOUT)
+            yield client
+            client.leave()
+
+
+async def _host(
+    endpoint: Endpoint, listener: Listener | None, task_status: trio.TaskStatus[Client]
+) -> None:
+    """Run one connection. What its reader raises ends this connection and nothing else."""
+    client: Client | None = None
+    stream: _Stream | None = None
+    try:
+        with ungrouped():
+            async with trio.open_nursery() as reader:
+                with trio.fail_after(CONNECT_TIMEOUT):
+                    stream = await _open_stream(endpoint.url)
+                    socket = await _open_socket(reader, stream, endpoint)
+                client = Client(endpoint, socket, listener)
+                task_status.started(client)
+                await client.serve()
+                with trio.move_on_after(CLOSE_TIMEOUT):
+                    await socket.aclose()
+                reader.cancel_scope.cancel()
+    except Exception as error:
+        if client is None:
+            raise _not_open(endpoint, error) from None
+        client.end(f"{type(error).__name__}: {error}")
+    finally:
+        if stream is not None:
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(stream)
+
+
+async def _open_stream(url: str) -> _Stream:
+    parts = urlsplit(url)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise ValueError("it is no ws:// or wss:// address")
+    if parts.scheme == "ws":
+        return await trio.open_tcp_stream(parts.hostname, parts.port or 80)
+    context = ssl.create_default_context()
+    return await trio.open_ssl_over_tcp_stream(
+        parts.hostname, parts.port or 443, ssl_context=context, https_compatible=True
+    )
+
+
+async def _open_socket(
+    reader: trio.Nursery, stream: _Stream, endpoint: Endpoint
+) -> trio_websocket.WebSocketConnection:
+    parts = urlsplit(endpoint.url)
+    headers = []
+    if endpoint.token is not None:
+        headers.append((b"Authorization", b"Bearer " + endpoint.token.encode()))
+    return await trio_websocket.wrap_client_stream(
+        reader,
+        stream,
+        parts.netloc,
+        parts.path or "/",
+        extra_headers=headers,
+        message_queue_size=64,
+        max_message_size=_LARGEST_MESSAGE,
+    )
+
+
+def _not_open(endpoint: Endpoint, error: Exception) -> Exception:
+    """What a person can do about a connection that did not come about; a defect as it is."""
+    look = f"`{command_line('doctor')}` looks for the cause"
+    match error:
+        case trio_websocket.ConnectionRejected():
+            return _rejected(endpoint, error)
+        case trio.TooSlowError():
+            silence = f"{endpoint.url} does not answer within {CONNECT_TIMEOUT:g} s"
+            return NotReachable(silence, look)
+        case ssl.SSLError():
+            return NotAllowed(f"{endpoint.url}: {error.reason or error}", "check the certificate")
+        case OSError():
+            start = f"start it with `{command_line('serve')}`"
+            return NotReachable(f"nothing listens at {endpoint.url}", start)
+        case trio_websocket.ConnectionClosed():
+            return NotReachable(f"{endpoint.url} closes the connection at once", look)
+        case ValueError() | trio_websocket.HandshakeError():
+            why = str(error) or type(error).__name__
+            usual = "the address looks like ws://127.0.0.1:8765/acp"
+            return NotAllowed(f"{endpoint.url} is no runtime: {why}", usual)
+    return error
+
+
+def _rejected(endpoint: Endpoint, error: trio_websocket.ConnectionRejected) -> CommandError:
+    said = (error.body or b"").decode(errors="replace").strip().partition("\n")[0]
+    message = f"{endpoint.url} refuses the connection ({error.status_code})"
+    message += f": {said}" if said else ""
+    match error.status_code:
+        case 401:
+            return NotAllowed(message, "pass its token with --token, or in RUNTIME_GATEWAY__TOKEN")
+        case 429 | 503:
+            return NotReachable(message, "it may be busy or stopping; try again")
+        case _:
+            return NotAllowed(message, "compare --url with what the runtime printed at its start")

@@ -1,0 +1,227 @@
+"""``chat`` against a real runtime: answers, commands, and restarts in the middle."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from runtime.cli import talking
+
+from .conftest import PATIENCE, CommandLine, Served, Start, environment
+
+TOKEN = "a-long-random-text"
+
+
+# G3
+def test_a_line_is_a_message(served: Served, cli: CommandLine) -> None:
+    said = cli("chat", "--data-dir", served.data_dir, typed="hello\n\n  two words \n//slash\nlast")
+    assert said.code == 0
+    assert said.out == "hello\ntwo words\n/slash\nlast\n"
+    assert said.err == ""
+
+
+# G2, S6
+def test_a_session_goes_on_under_its_key(served: Served, cli: CommandLine) -> None:
+    for word in ("one", "two"):
+        cli("chat", "--session", "mine", "--data-dir", served.data_dir, typed=word)
+    said = cli("sessions", "tail", "mine", "--data-dir", served.data_dir)
+    assert [line.split()[-1] for line in said.out.splitlines()] == ["one", "one", "two", "two"]
+
+
+# S18, G4
+def test_commands(served: Served, cli: CommandLine) -> None:
+    def chat(typed: str) -> tuple[int, str, str]:
+        return cli("chat", "--session", "commands", "--data-dir", served.data_dir, typed=typed)
+
+    assert chat("/new")[2] == "A new conversation begins.\n"
+    assert chat("/queue FOLLOW-UP")[2] == "mode followup, nothing runs, 0 messages waiting\n"
+    assert chat("/queue steer")[2].startswith("error: 'steer' is no mode\nhint: choose collect")
+    assert chat("/clear")[2] == "0 messages withdrawn\n"
+    assert "/cancel" in chat("/help")[2]
+    assert chat("/zork")[2].startswith("error: there is no command /zork\n")
+    assert chat("/quit\nnever said") == (0, "", "")
+
+
+def test_an_agent_that_is_not_there(served: Served, cli: CommandLine) -> None:
+    said = cli("chat", "--agent", "nobody", "--data-dir", served.data_dir, typed="hello")
+    assert said.code == 1
+    assert said.err.startswith("error: ")
+    assert "nobody" in said.err
+
+
+def test_a_failed_turn_is_an_error(serve: Start, cli: CommandLine, tmp_path: Path) -> None:
+    served = serve(tmp_path / "data", toml="[agents.echo]\nkind = 'echo'\nfail = 'error'")
+    said = cli("chat", "--data-dir", served.data_dir, typed="hello")
+    assert said.code == 1
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+
+
+# G8
+def test_the_token_is_found_or_given(serve: Start, cli: CommandLine, tmp_path: Path) -> None:
+    served = serve(tmp_path / "data", variables={"RUNTIME_GATEWAY__TOKEN": TOKEN})
+    url = served.endpoint.url
+    assert cli("chat", "--data-dir", served.data_dir, typed="hello").out == "hello\n"
+    assert cli("chat", "--url", url, "--token", TOKEN, typed="hello").out == "hello\n"
+    said = cli("chat", "--url", url, typed="hello")
+    assert said.code == 1
+    assert "refuses the connection (401)" in said.err
+    assert "hint: pass its token with --token" in said.err
+
+
+def test_nothing_is_there(cli: CommandLine, tmp_path: Path) -> None:
+    said = cli("chat", "--url", "ws://127.0.0.1:9/acp", typed="hello")
+    assert said.code == 1
+    assert said.err.startswith("error: nothing listens at ws://127.0.0.1:9/acp\nhint: start it")
+    said = cli("chat", "--data-dir", tmp_path, typed="hello")
+    assert said.err.startswith(f"error: no runtime works on {tmp_path}\nhint: start it with `")
+    said = cli("chat", "--url", "nonsense", typed="hello")
+    assert "hint: the address looks like ws://" in said.err
+
+
+@contextmanager
+def chatting(data_dir: Path) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runtime", "chat", "--data-dir", str(data_dir)],
+        env=environment(data_dir.parent),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=PATIENCE)
+
+
+def say(process: "subprocess.Popen[str]", line: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(line)
+    process.stdin.flush()
+
+
+def wait_for_turn(cli: CommandLine, data_dir: Path) -> None:
+    while ", turn " not in cli("sessions", "show", "main", "--data-dir", data_dir).out:
+        pass
+
+
+SILENT = "[agents.echo]\nkind = 'echo'\ndelay = 3600.0"
+
+
+# G4, G5, T5, D8
+def test_a_runtime_that_is_killed_answers_after_its_restart(
+    serve: Start, cli: CommandLine, tmp_path: Path
+) -> None:
+    first = serve(tmp_path / "data", toml=SILENT)
+    with chatting(first.data_dir) as chat:
+        say(chat, "hello\n")
+        wait_for_turn(cli, first.data_dir)
+        first.stop(signal.SIGKILL)
+        serve(tmp_path / "data")
+        out, err = chat.communicate("after\n", timeout=PATIENCE)
+    assert chat.returncode == 0
+    lines = out.splitlines()
+    assert lines[-2:] == ["hello", "after"]
+    assert err.splitlines() == ["The connection is lost; trying again ...", "Connected again."]
+    transcript = cli("sessions", "tail", "main", "--data-dir", first.data_dir).out
+    assert sum("user       hello" in line for line in transcript.splitlines()) == 1
+
+
+# G11, T6
+def test_interrupting_cancels_the_turn(serve: Start, cli: CommandLine, tmp_path: Path) -> None:
+    served = serve(tmp_path / "data", toml=SILENT)
+    with chatting(served.data_dir) as chat:
+        say(chat, "hello\nnever said\n")
+        wait_for_turn(cli, served.data_dir)
+        chat.send_signal(signal.SIGINT)
+        out, err = chat.communicate(timeout=PATIENCE)
+    assert chat.returncode == 130
+    assert out == ""
+    assert err == "Cancelling; Ctrl-C again leaves.\nCancelled.\n"
+
+
+# G4
+def test_a_script_does_not_wait_for_ever(
+    serve: Start, cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = serve(tmp_path / "data", toml=SILENT)
+    monkeypatch.setattr(talking, "PATIENCE", 0.0)
+
+    def kill_in_mid_turn() -> None:
+        shown = ""
+        while ", turn " not in shown:
+            command = [sys.executable, "-m", "runtime", "sessions", "show", "main"]
+            shown = subprocess.run(
+                [*command, "--data-dir", str(served.data_dir)],
+                env=environment(tmp_path),
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+            ).stdout
+        served.process.kill()
+
+    killer = threading.Thread(target=kill_in_mid_turn)
+    killer.start()
+    said = cli("chat", "--data-dir", served.data_dir, typed="hello")
+    killer.join(PATIENCE)
+    assert said.code == 1
+    assert "; 1 message without an answer\nhint: what the runtime accepted is kept" in said.err
+
+
+class Terminal:
+    """A pseudo-terminal with ``chat`` in it."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.controller, terminal = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "runtime", "chat", "--data-dir", str(data_dir)],
+            env=environment(data_dir.parent, TERM="xterm", PROMPT_TOOLKIT_NO_CPR="1"),
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+        )
+        os.close(terminal)
+        self.shown = ""
+
+    def press(self, keys: str) -> None:
+        os.write(self.controller, keys.encode())
+
+    def wait_for(self, text: str) -> None:
+        """Read until the text was shown since the last time."""
+        while text not in self.shown:
+            self.shown += os.read(self.controller, 65_536).decode(errors="replace")
+        self.shown = self.shown.partition(text)[2]
+
+    def close(self) -> int:
+        code = self.process.wait(PATIENCE)
+        os.close(self.controller)
+        return code
+
+
+# G3, G11
+def test_a_person_at_a_terminal(serve: Start, tmp_path: Path) -> None:
+    toml = "[agents.echo]\nkind = 'echo'\npace = 0.1"
+    terminal = Terminal(serve(tmp_path / "data", toml=toml).data_dir)
+    terminal.wait_for("Session main, agent echo")
+    terminal.press("good morning\r")
+    terminal.wait_for("> good morning")
+    terminal.wait_for("good morning")
+    terminal.press("one " * 200 + "\r")
+    terminal.wait_for("> one one")
+    terminal.wait_for("one")
+    terminal.press("meanwhile\r")
+    terminal.wait_for("a turn runs, 1 message waiting")
+    terminal.press("\x03")
+    terminal.wait_for("Cancelling; Ctrl-C again leaves.")
+    terminal.wait_for("Cancelled.")
+    terminal.press("half a thought\x03\x04")
+    assert terminal.close() == 0
