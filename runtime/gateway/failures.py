@@ -9,6 +9,7 @@ from runtime.ports.front import (
     NoSuchSession,
     Outcome,
     QueueIsFull,
+    Submitted,
     Unavailable,
 )
 from runtime.protocol import jsonrpc
@@ -45,6 +46,12 @@ def from_outcome(outcome: Outcome) -> RpcError:
     if outcome.turn_id is not None:
         data["turnId"] = outcome.turn_id
     return RpcError(jsonrpc.INTERNAL_ERROR, message, data)
+
+
+def unknown_outcome(submitted: Submitted, error: Unavailable) -> RpcError:
+    """The error answer for a prompt that was accepted, and whose end is not seen here (S45)."""
+    data = {"code": "unavailable", "messageId": submitted.message_id, "accepted": True}
+    return RpcError(UNAVAILABLE, str(error), data)
 
 
 def _bad_params(text: str, path: str) -> RpcError:

@@ -8,8 +8,8 @@ import msgspec
 
 from runtime import __version__
 from runtime.gateway.connection import Call, Handler
-from runtime.gateway.failures import from_outcome
-from runtime.ports.front import Front, Outcome, SessionInfo
+from runtime.gateway.failures import from_outcome, unknown_outcome
+from runtime.ports.front import Front, Outcome, SessionInfo, Unavailable
 from runtime.protocol import acp, jsonrpc
 from runtime.protocol.catalogue import FROM_CLIENT
 from runtime.protocol.extensions import (
@@ -120,7 +120,10 @@ async def prompt(params: acp.PromptParams, call: Call) -> acp.PromptResult:
     submitted = await client.submit(params.session_id, params.prompt, params.meta)
     async with view.expecting(submitted):
         call.let_next_go()
-        outcome = await client.front.outcome(submitted.message_id)
+        try:
+            outcome = await client.front.outcome(submitted.message_id)
+        except Unavailable as error:
+            raise unknown_outcome(submitted, error) from None
     mark = PromptMark(
         message_id=submitted.message_id,
         sequence=submitted.sequence,

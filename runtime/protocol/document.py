@@ -134,7 +134,10 @@ ERRORS: tuple[tuple[int, str], ...] = (
     (jsonrpc.INTERNAL_ERROR, "the turn failed; `data.code` and `data.message` name the cause"),
     (acp.RESOURCE_NOT_FOUND, "there is no such session, or it is closed"),
     (extensions.QUEUE_FULL, "the session's queue is full; the message was not accepted"),
-    (extensions.UNAVAILABLE, "the runtime cannot take this now, as `data.code` and the text say"),
+    (
+        extensions.UNAVAILABLE,
+        "the runtime stops or cannot write; with `data.accepted` a prompt is kept all the same",
+    ),
     (extensions.TOO_MANY_REQUESTS, "too many unanswered requests, or followed sessions"),
 )
 
@@ -190,7 +193,7 @@ def _table(title: str, name: str) -> str:
     schema = _schemas[name]
     properties: dict[str, Any] = schema.get("properties", {})
     if not properties:
-        return f"{title}: none.\n"
+        return f"{title}: an empty object.\n"
     required = set(schema.get("required", ()))
     lines = [f"{title}:\n", "| member | type | |", "|---|---|---|"]
     for member, member_schema in properties.items():

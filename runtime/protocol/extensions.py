@@ -35,7 +35,7 @@ Run = Annotated[
     msgspec.Meta(description="Names this start of the runtime: live numbers begin anew with it."),
 ]
 LiveNumber = Annotated[
-    int, msgspec.Meta(ge=0, description="The number of a live event in its session, rising by one.")
+    int, msgspec.Meta(ge=0, description="The number of a live event of a session, always rising.")
 ]
 JournalNumber = Annotated[
     int, msgspec.Meta(ge=0, description="The number of a line of the session's transcript.")

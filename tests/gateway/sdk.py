@@ -18,12 +18,12 @@ class Listener:
     """What an SDK client is told."""
 
     def __init__(self) -> None:
-        self.updates: list[Any] = []
+        self.updates: list[tuple[str, Any]] = []
         self.marks: list[dict[str, Any]] = []
         self.notifications: list[tuple[str, dict[str, Any]]] = []
 
     async def session_update(self, session_id: str, update: Any, **meta: Any) -> None:
-        self.updates.append(update)
+        self.updates.append((session_id, update))
         self.marks.append(meta.get("runtime", {}))
 
     async def ext_notification(self, method: str, params: dict[str, Any]) -> None:
@@ -35,9 +35,11 @@ class Listener:
     async def request_permission(self, *args: Any, **kwargs: Any) -> Any:
         raise AssertionError("nobody may ask for permission")
 
-    def text(self, kind: str = "agent_message_chunk") -> str:
+    def text(self, session_id: str, kind: str = "agent_message_chunk") -> str:
         return "".join(
-            update.content.text for update in self.updates if update.session_update == kind
+            update.content.text
+            for name, update in self.updates
+            if name == session_id and update.session_update == kind
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio  # noqa: TID251 - the SDK's, not ours
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import acp
@@ -11,7 +12,9 @@ import pytest
 import trio
 from acp.client.connection import ClientSideConnection
 
+from runtime.app import open_runtime
 from runtime.gateway import Gateway, GatewayConfig, serve_gateway
+from runtime.settings import GatewaySettings, Settings, StorageSettings
 from tests.gateway.scripted import ScriptedFront
 from tests.gateway.sdk import Listener, run_script
 
@@ -23,13 +26,24 @@ def words(text: str) -> list[Any]:
     return [acp.text_block(text)]
 
 
-@pytest.fixture
-async def url(nursery: trio.Nursery) -> AsyncIterator[str]:
-    """Where a runtime listens whose agent repeats what it is told."""
-    front = ScriptedFront(echo=True)
-    gateway: Gateway = await nursery.start(serve_gateway, front, GatewayConfig(port=0))
-    yield gateway.url
-    await gateway.close()
+@pytest.fixture(params=["scripted", "real"])
+async def url(
+    request: pytest.FixtureRequest, nursery: trio.Nursery, tmp_path: Path
+) -> AsyncIterator[str]:
+    """Where a gateway listens whose agent repeats what it is told."""
+    if request.param == "real":
+        settings = Settings(
+            gateway=GatewaySettings(port=0), storage=StorageSettings(data_dir=tmp_path)
+        )
+        async with open_runtime(settings, serve=True) as runtime:
+            assert runtime.address is not None
+            host, port = runtime.address
+            yield f"ws://{host}:{port}/acp"
+    else:
+        front = ScriptedFront(echo=True)
+        gateway: Gateway = await nursery.start(serve_gateway, front, GatewayConfig(port=0))
+        yield gateway.url
+        await gateway.close()
 
 
 # G1, G2, G3
@@ -45,7 +59,7 @@ async def test_a_conversation(url: str) -> None:
         prompt = words("hello there")
         result = await connection.prompt(session_id=session.session_id, prompt=prompt)
         assert result.stop_reason == "end_turn"
-        assert heard.text().strip() == "hello there"
+        assert heard.text(session.session_id).strip() == "hello there"
         assert all("turnId" in mark for mark in heard.marks)
 
     await run_script(url, script)
@@ -63,7 +77,8 @@ async def test_prompts_at_the_same_time(url: str) -> None:
             )
         )
         assert {result.stop_reason for result in results} == {"end_turn"}
-        assert sorted(heard.text().split()) == sorted(f"n{number}" for number in range(10))
+        texts = [heard.text(each.session_id).strip() for each in sessions]
+        assert texts == [f"n{number}" for number in range(10)]
 
     await run_script(url, script)
 
@@ -87,8 +102,8 @@ async def test_load_resume_list_configure_and_close(url: str) -> None:
         await connection.resume_session(session_id=name, cwd="/")
         assert heard.updates == []
         loaded = await connection.load_session(session_id=name, cwd="/", mcp_servers=[])
-        assert heard.text("user_message_chunk") == "remember me"
-        assert heard.text().strip() == "remember me"
+        assert heard.text(name, "user_message_chunk") == "remember me"
+        assert heard.text(name).strip() == "remember me"
         assert loaded is not None
         assert loaded.config_options is not None
         configured = await connection.set_config_option(
