@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import h11
@@ -14,6 +15,8 @@ KEEP_ALIVE = 30.0
 """Seconds that a connection may be silent between two requests."""
 
 _RECEIVE = 64 * 1024
+
+_log = logging.getLogger("runtime.gateway")
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -134,7 +137,7 @@ class _Conversation:
                 peer=self._peer,
             )
             problem = await self._read_body(request)
-            reply = problem if problem is not None else self._answer(request)
+            reply = problem if problem is not None else self._answered(request)
             if isinstance(reply, Upgrade):
                 return Upgraded(reply, bytes(self._http.trailing_data[0]))
             await self._respond(reply, with_body=request.method != "HEAD")
@@ -156,6 +159,13 @@ class _Conversation:
     async def refuse(self, status: int, text: str) -> None:
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             await self._respond(plain(status, text, close=True), with_body=True)
+
+    def _answered(self, request: HttpRequest) -> HttpResponse | Upgrade:
+        try:
+            return self._answer(request)
+        except Exception:
+            _log.exception("%s %s failed", request.method, request.path)
+            return plain(500, "An error inside the runtime.")
 
     async def _read_body(self, request: HttpRequest) -> HttpResponse | None:
         """Read past the body, which no resource wants; an answer when that is not to be done."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import secrets
 import ssl
@@ -31,10 +30,9 @@ CLOSE_DEADLINE = 5.0
 """Seconds for all clients to go when the gateway closes."""
 
 ACCEPT_PAUSE = 0.1
-"""Seconds before the next try when the process is out of file descriptors or memory."""
+"""Seconds before the next try when a connection cannot be accepted, as without descriptors."""
 
 _BACKLOG = 1024
-_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 _BUSY_TEXT = b"Too many connections: try again soon.\n"
 _BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\n"
@@ -140,8 +138,6 @@ class Gateway:
             except trio.ClosedResourceError:
                 return
             except OSError as error:
-                if error.errno not in _OUT_OF_RESOURCES:
-                    raise
                 _log.warning("cannot accept a connection: %s", error.strerror)
                 await trio.sleep(ACCEPT_PAUSE)
                 continue

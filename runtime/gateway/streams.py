@@ -130,6 +130,8 @@ async def close_gently(transport: trio.abc.Stream) -> None:
                 await transport.send_eof()
                 while await transport.receive_some(HIGH_WATER):
                     pass
+            else:
+                await transport.aclose()
     except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
         pass
     finally:

@@ -19,6 +19,7 @@ from runtime.ports.front import (
     Readiness,
     SessionInfo,
     Submitted,
+    Unavailable,
     Watch,
     WatcherLagged,
 )
@@ -205,6 +206,14 @@ class ScriptedFront(Front):
         self.outcomes[outcome.message_id] = outcome
         self.ended[outcome.message_id].set()
 
+    def stop(self) -> None:
+        """Let go of everybody who waits or watches."""
+        for event in self.ended.values():
+            event.set()
+        for session in self.sessions.values():
+            for watch in session.watches:
+                watch.close()
+
     async def until_waiting(self, session_id: str, count: int) -> tuple[str, ...]:
         """Wait until so many messages wait, and name them."""
         while len(self.sessions[session_id].waiting) < count:
@@ -300,6 +309,8 @@ class ScriptedFront(Front):
 
     async def outcome(self, message_id: str) -> Outcome:
         await self.ended[message_id].wait()
+        if message_id not in self.outcomes:
+            raise Unavailable("the runtime is stopping; the message is kept")
         return self.outcomes[message_id]
 
     async def cancel(

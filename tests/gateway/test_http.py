@@ -36,6 +36,18 @@ async def test_metrics(gateway: Gateway) -> None:
     assert answer.endswith(b"greenroom_up 1\n")
 
 
+async def test_an_error_of_ours_is_no_end(
+    gateway: Gateway, front: ScriptedFront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> bytes:
+        raise KeyError("a secret")
+
+    monkeypatch.setattr(front, "metrics", fail)
+    answer = await raw.get(gateway, "/metrics")
+    assert (status(answer), b"secret" in answer) == (500, False)
+    assert status(await raw.get(gateway, "/healthz")) == 200
+
+
 async def test_head_has_the_headers_only(gateway: Gateway) -> None:
     answer = await raw.get(gateway, "/healthz", method="HEAD")
     assert (status(answer), answer.endswith(b"\r\n\r\n")) == (200, True)

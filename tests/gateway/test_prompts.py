@@ -249,6 +249,21 @@ async def test_clear_withdraws_what_waits(gateway: Gateway, front: ScriptedFront
         assert (await client.answer(request))["result"]["stopReason"] == "cancelled"
 
 
+# S45: accepted stays accepted
+async def test_a_prompt_that_the_stopping_runtime_keeps(
+    gateway: Gateway, front: ScriptedFront
+) -> None:
+    async with connected(gateway.url) as client:
+        session_id = await client.new_session()
+        request = await client.request("session/prompt", said(session_id, "hello"))
+        (message_id,) = await front.until_waiting(session_id, 1)
+        front.start_turn(session_id)
+        front.stop()
+        error = (await client.answer(request))["error"]
+    assert error["code"] == -32011
+    assert error["data"] == {"code": "unavailable", "messageId": message_id, "accepted": True}
+
+
 # G2
 async def test_close_answers_the_prompts_that_wait(gateway: Gateway, front: ScriptedFront) -> None:
     async with connected(gateway.url) as client:
