@@ -269,6 +269,7 @@ class Actor(Generic[M_contra]):
     def _timer(self, seconds: float, message: M_contra, *, repeat: bool) -> Timer:
         cell = self._place()
         lifecycle.require_open(cell)
+        cell.require(message)
         timer = Timer(cell, message, seconds, repeat=repeat)
         if cell.timers is None:
             cell.timers = set()

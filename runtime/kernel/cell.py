@@ -233,6 +233,19 @@ class Cell:
         self.senders[sender] = None
         return sender
 
+    def tick(self, tick: Tick) -> None:
+        """Put a timer's message into the mailbox, full or not.
+
+        Each timer has one message waiting at most, so their number is the actor's own affair; and a
+        deadline that is lost because of a crowd of messages is the worst one to lose.
+        """
+        if self.queue is None:
+            self.queue = deque()
+        self.queue.append(tick)
+        self.peak = max(self.peak, len(self.queue))
+        if not self.claimed:
+            self.system.scheduler.push(self)
+
     def require(self, item: object) -> None:
         """Raise what stands in the way of a message, apart from a full mailbox."""
         message = item.message if isinstance(item, Envelope) else item
@@ -271,8 +284,13 @@ class Cell:
         senders, queue = self.senders, self.queue
         if senders and queue is not None and len(queue) < self.capacity:
             sender, _ = senders.popitem(last=False)
-            queue.append(sender.item)
             sender.admit()
+            item = sender.item
+            if self.handles(item.message if isinstance(item, Envelope) else item):
+                queue.append(item)
+            else:
+                # It came before the types were known.
+                self.turn_away(item)
 
     def forget_sender(self, sender: Sender) -> None:
         """A task no longer waits for room."""
@@ -368,16 +386,14 @@ class Cell:
     def adopt(self, actor: "Actor[Any]") -> None:
         """Take a fresh instance, whose message types become the ones that are accepted."""
         self.actor = actor
-        types = actor.message_types
-        if self.accepts is types:
-            return
-        unknown, self.accepts = self.accepts is _ANYTHING, types
-        if self.queue and (unknown or self.restarts):
+        before, self.accepts = self.accepts, actor.message_types
+        if self.queue and before != self.accepts:
             # Messages that came before the types were known, or for another class of actor.
             waiting, self.queue = self.queue, deque()
             for item in waiting:
-                message = item.message if isinstance(item, Envelope) else item
-                if isinstance(message, tuple(types)):
+                if self.handles(item.message if isinstance(item, Envelope) else item):
                     self.queue.append(item)
                 else:
                     self.turn_away(item)
+            while self.senders and not self.full:
+                self.admit_sender()

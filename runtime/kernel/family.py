@@ -5,7 +5,9 @@ the nursery of its supervisor, opens one and holds it open until the actor ends.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from contextvars import Context, copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
 
@@ -62,6 +64,9 @@ class Helper:
                 cell.family.helpers.pop(self, None)
 
 
+Pending: TypeAlias = tuple[Context, Callable[..., Awaitable[object]], tuple[Any, ...], str]
+
+
 class Family:
     """An actor's nursery, its helpers, and its children in start order.
 
@@ -75,14 +80,14 @@ class Family:
         self.children: dict[str, Cell] = {}
         self.helpers: dict[Helper, None] = {}
         self._nursery = nursery
-        self._pending: list[tuple[Callable[..., Awaitable[object]], tuple[Any, ...], str]] = []
+        self._pending: list[Pending] = []
         self._closing = trio.Event()
         self._closed = trio.Event()
 
     def start_soon(self, function: Callable[..., Awaitable[object]], *args: Any, name: str) -> None:
         """Start a task in the nursery, as soon as there is one."""
         if self._nursery is None:
-            self._pending.append((function, args, name))
+            self._pending.append((copy_context(), function, args, name))
         else:
             self._nursery.start_soon(function, *args, name=name)
 
@@ -95,8 +100,9 @@ class Family:
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                for function, args, name in self._pending:
-                    nursery.start_soon(function, *args, name=name)
+                for context, function, args, name in self._pending:
+                    # As if it had been started then: with the starter's context variables.
+                    context.run(partial(nursery.start_soon, function, *args, name=name))
                 self._pending.clear()
                 await self._closing.wait()
         self._closed.set()

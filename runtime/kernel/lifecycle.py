@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from runtime.kernel.cell import Cell
     from runtime.kernel.family import Family
 
+_CHECKPOINT_EVERY = 64
+"""Children that are told to stop between two checkpoints."""
+
 
 def require_open(cell: "Cell") -> None:
     """Raise if an actor can have no more children, helpers and timers.
@@ -67,6 +70,10 @@ def running(cell: "Cell") -> None:
 
 def crash(cell: "Cell", error: BaseException) -> None:
     """An error ends the instance: record it and fail what waits for this instance."""
+    if cell.reason is not None and cell.reason.kind is StopKind.CRASHED:
+        # The first error is the cause; one that its consequences raise is only reported.
+        report(cell, error)
+        return
     if f"in actor {cell.path}" not in getattr(error, "__notes__", ()):
         error.add_note(f"in actor {cell.path}")
     cell.last_error = repr(error)
@@ -83,16 +90,26 @@ def crash(cell: "Cell", error: BaseException) -> None:
 @trio.lowlevel.enable_ki_protection
 def fail(cell: "Cell", error: BaseException) -> None:
     """End an actor because of an error outside its handler: a helper's or a child's."""
-    if cell.reason is not None or cell.state is State.STOPPED:
-        cell.last_error = repr(error)
-        cell.system.events.publish(events.CleanupFailed(cell.path, error))
-        if not isinstance(error, Exception):
-            cell.system.fail(error)
-        return
     if cell.parent is None:
         cell.system.fail(error)
-        return
-    crash(cell, error)
+    elif cell.reason is not None:
+        report(cell, error)
+    else:
+        crash(cell, error)
+        _end_now(cell)
+
+
+def report(cell: "Cell", error: BaseException) -> None:
+    """An error met an actor that is ending anyway: let it be seen."""
+    cell.last_error = repr(error)
+    cell.system.events.publish(events.CleanupFailed(cell.path, error))
+    if not isinstance(error, Exception):
+        cell.ordered = True
+        cell.system.fail(error)
+
+
+def _end_now(cell: "Cell") -> None:
+    """See to the end of an actor without waiting for its handler."""
     if cell.worker is not None:
         interrupt(cell)
     elif not cell.claimed:
@@ -152,7 +169,7 @@ def halt(cell: "Cell") -> None:
     """End the present instance so that its siblings' repair can begin it again."""
     if cell.reason is None:
         cell.reason = StopReason(StopKind.SHUTDOWN)
-        end_soon(cell, StopKind.SHUTDOWN, cell.options.grace)
+        _end_soon(cell, cell.reason, StopKind.SHUTDOWN, cell.options.grace)
 
 
 @trio.lowlevel.enable_ki_protection
@@ -174,18 +191,18 @@ def order_stop(cell: "Cell", kind: StopKind, grace: float | None = None) -> None
     if cell.reason is None:
         cell.reason = StopReason(kind)
     cell.close_mailbox()
-    end_soon(cell, kind, cell.options.grace if grace is None else grace)
+    _end_soon(cell, cell.reason, kind, cell.options.grace if grace is None else grace)
 
 
-def end_soon(cell: "Cell", kind: StopKind, grace: float) -> None:
-    """See to the end of an actor whose reason to end has been set."""
+def _end_soon(cell: "Cell", reason: StopReason, kind: StopKind, grace: float) -> None:
+    """See to the end of an actor after its handler, if that is quick enough."""
     if cell.worker is not None:
         _limit(cell, kind, grace)
     elif not cell.claimed:
-        if must_wind_down(cell) or cell.reason is None:
+        if must_wind_down(cell):
             cell.system.scheduler.push(cell)
         else:
-            conclude(cell, cell.reason)
+            conclude(cell, reason)
 
 
 def _limit(cell: "Cell", kind: StopKind, grace: float) -> None:
@@ -239,12 +256,8 @@ async def wind_down(cell: "Cell", reason: StopReason) -> None:
 def cleanup_failed(cell: "Cell", error: BaseException) -> None:
     """`on_stop` raised or took too long."""
     error.add_note(f"in on_stop of actor {cell.path}")
-    cell.last_error = repr(error)
-    cell.system.events.publish(events.CleanupFailed(cell.path, error))
+    report(cell, error)
     reason = cell.reason
-    if not isinstance(error, Exception):
-        cell.ordered = True
-        cell.system.fail(error)
     if reason is None or reason.kind is StopKind.NORMAL:
         cell.reason = StopReason(StopKind.CRASHED, error)
     elif reason.error is None:
@@ -259,10 +272,13 @@ async def end_family(cell: "Cell", family: "Family") -> None:
     kind = StopKind.CANCELLED if hurry else StopKind.SHUTDOWN
     together = cell.actor is not None and cell.actor.stop_order is StopOrder.TOGETHER
     children = list(reversed(family.children.values()))
-    for child in children:
+    for number, child in enumerate(children):
         order_stop(child, kind)
         if not together:
             await child.until(State.STOPPED)
+        if number % _CHECKPOINT_EVERY == 0:
+            # Idle children end without waiting: a hundred thousand would stop the loop.
+            await trio.lowlevel.checkpoint()
     for child in children:
         await child.until(State.STOPPED)
 
@@ -333,7 +349,7 @@ def finish(cell: "Cell", reason: StopReason) -> None:
     cell.close_mailbox()
     cell.claimed = True
     if cell.parent is not None and cell.parent.family is not None:
-        del cell.parent.family.children[cell.name]
+        cell.parent.family.children.pop(cell.name, None)
     if cell.group is not None:
         cell.group.remove(cell)
     cell.enter(State.STOPPED)

@@ -40,11 +40,10 @@ class Scheduler:
 
     Args:
         system: Whose actors it runs.
-        nursery: Where the workers live.
         slow_after: Seconds after which a waiting handler is reported.
     """
 
-    def __init__(self, system: "System", nursery: trio.Nursery, slow_after: float) -> None:
+    def __init__(self, system: "System", slow_after: float) -> None:
         self.ready: deque[Cell] = deque()
         self.running = 0
         """Workers that are draining, or about to; not those whose handler waits."""
@@ -54,7 +53,6 @@ class Scheduler:
         self.workers: dict[trio.lowlevel.Task, Worker] = {}
         self.closed = False
         self._system = system
-        self._nursery = nursery
         self._slow_after = slow_after
         self._watching = False
 
@@ -71,7 +69,7 @@ class Scheduler:
         if self.spare:
             self.spare.pop().resume()
         else:
-            self._nursery.start_soon(Worker(self, self._system).run, name="worker")
+            self._system.start_soon(Worker(self, self._system).run, name="worker")
 
     def close(self) -> None:
         """Send the workers home; there are no actors left."""
@@ -181,7 +179,8 @@ class Worker:
                 cell = ready.popleft()
                 try:
                     handled += await self._drain(cell) or 1
-                except BaseException as error:
+                except BaseException as error:  # a defect must not hang the system
+                    cell.worker = self.cell = None
                     lifecycle.broken(cell, error)
                 if handled >= BATCH:
                     handled = 0
@@ -257,7 +256,7 @@ class Worker:
             self.scheduler.ready.append(cell)
         else:
             # An empty deque is larger than all the rest of an idle actor.
-            cell.queue = None
+            cell.queue = cell.control = None
             cell.claimed = False
 
     async def _call(self, cell: "Cell", coroutine: Coroutine[Any, Any, object]) -> object:

@@ -1,7 +1,9 @@
 """Systems: a tree of actors inside a Trio block."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import msgspec
@@ -43,9 +45,10 @@ class System:
         self.dead_letters = DeadLetters(self.events)
         self.cancelled = False
         self.trio_token = trio.lowlevel.current_trio_token()
-        self.alarms = AlarmClock(nursery)
-        self.scheduler = Scheduler(self, nursery, slow_after)
+        self.alarms = AlarmClock(self.start_soon)
+        self.scheduler = Scheduler(self, slow_after)
         self._nursery = nursery
+        self._context = copy_context()
         self._root = Cell(self, None, _no_actor, name, Options(), None)
         self._family = self._root.family = Family(nursery)
         self._root.since = trio.current_time()
@@ -86,6 +89,13 @@ class System:
         return snapshot(self._root)
 
     # For the kernel
+
+    def start_soon(self, function: Callable[..., Awaitable[object]], *args: Any, name: str) -> None:
+        """Start a task of the system, with the context variables of the system's opener.
+
+        Not with those of whoever happens to send the message for which a worker is needed.
+        """
+        self._context.run(partial(self._nursery.start_soon, function, *args, name=name))
 
     def ref_to(self, cell: Cell) -> ActorRef[Any]:
         """The reference to an actor."""

@@ -2,8 +2,8 @@
 
 import heapq
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 
 _COMPACT_ABOVE = 64
 """Cancelled alarms that are tolerated in the heap before it is worth rebuilding."""
+
+
+class StartSoon(Protocol):
+    """Starts a task, as `trio.Nursery.start_soon`."""
+
+    def __call__(
+        self, function: Callable[..., Awaitable[object]], /, *args: Any, name: str
+    ) -> None:
+        """Start it."""
+        ...
 
 
 class Alarm:
@@ -42,11 +52,11 @@ class AlarmClock:
     first, so that cancelling costs constant time and leaves nothing behind.
 
     Args:
-        nursery: Where the sleeping task lives.
+        start_soon: Starts the sleeping task, as `trio.Nursery.start_soon`.
     """
 
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
+    def __init__(self, start_soon: "StartSoon") -> None:
+        self._start_soon = start_soon
         self._heap: list[Alarm] = []
         self._cancelled = 0
         self._order = 0
@@ -64,7 +74,7 @@ class AlarmClock:
         if self._sleep is None:
             # Assigned here, not in the task, so that a second alarm does not start a second task.
             self._sleep = trio.CancelScope(shield=True)
-            self._nursery.start_soon(self._run, self._sleep, name="alarm clock")
+            self._start_soon(self._run, self._sleep, name="alarm clock")
         elif self._heap[0] is alarm:
             self._sleep.deadline = deadline
         return alarm
@@ -123,9 +133,10 @@ class AlarmClock:
 class Timer:
     """A message to oneself, later, once or again and again.
 
-    It ends with the actor that set it. After `cancel` its message is not handled any more, not even
-    if it waits in the mailbox already. A repeating timer has at most one message waiting: an actor
-    that is late finds one tick, not a pile.
+    It ends with the actor that set it. Its message always has a place in the mailbox, full or not.
+    After `cancel` its message is not handled any more, not even if it waits in the mailbox already.
+    A repeating timer has at most one message waiting: an actor that is late finds one tick, not a
+    pile.
 
     Args:
         cell: The actor.
@@ -177,5 +188,4 @@ class Timer:
             self._alarm = self._cell.system.alarms.at(self.deadline, self._fire)
         if not self._waiting:
             self._waiting = True
-            if not self._cell.offer(Tick(self._message, self)):
-                self.collect()
+            self._cell.tick(Tick(self._message, self))

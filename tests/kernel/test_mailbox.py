@@ -1,5 +1,6 @@
 """Bounds, policies, the control lane, and fairness."""
 
+from contextvars import ContextVar
 from itertools import pairwise
 from typing import assert_never
 
@@ -17,6 +18,7 @@ from runtime.kernel import (
     open_system,
 )
 from runtime.kernel.events import Cause, MailboxOverflow
+from runtime.kernel.scheduler import SPARE_WORKERS
 from runtime.kernel.testkit import settle
 from tests.kernel.cast import Echo, Note
 
@@ -221,6 +223,52 @@ async def test_actors_that_never_wait_do_not_starve_trio() -> None:  # K13
     steps = [later - earlier for earlier, later in pairwise(seen)]
     # Trio runs the ready tasks in random order, so two turns of a worker may be neighbours.
     assert max(steps) <= 2 * 64
+
+
+async def test_a_worker_does_not_inherit_from_who_needed_it() -> None:  # K13
+    class Curious(Actor[Note]):
+        async def on_message(self, message: Note) -> None:
+            seen.append(request.get())
+
+    async def tell() -> None:
+        request.set("private")
+        ref.tell(Note(""))
+
+    request: ContextVar[str] = ContextVar("request", default="nobody's")
+    seen: list[str] = []
+    async with open_system() as system, trio.open_nursery() as nursery:
+        ref = system.spawn(Curious, name="curious")
+        nursery.start_soon(tell)
+        await settle(system)
+    assert seen == ["nobody's"]
+
+
+async def test_an_idle_actor_holds_no_task() -> None:  # K13
+    async with open_system() as system:
+        refs = [system.spawn(lambda: Till([], opened), name=str(n)) for n in range(100)]
+        opened = trio.Event()
+        opened.set()
+        await settle(system)
+        before = trio.lowlevel.current_statistics().tasks_living
+        for ref in refs:
+            ref.tell(Note(""))
+        await settle(system)
+        # One worker, which is spare now.
+        assert trio.lowlevel.current_statistics().tasks_living <= before + 1
+
+
+async def test_a_handler_that_waits_keeps_a_worker_only_as_long() -> None:  # K13
+    async with open_system() as system:
+        opened = trio.Event()
+        refs = [system.spawn(lambda: Till([], opened), name=str(n)) for n in range(100)]
+        before = trio.lowlevel.current_statistics().tasks_living
+        for ref in refs:
+            ref.tell(Note(""))
+        await settle(system)
+        assert trio.lowlevel.current_statistics().tasks_living >= before + 100
+        opened.set()
+        await settle(system)
+        assert trio.lowlevel.current_statistics().tasks_living <= before + SPARE_WORKERS + 1
 
 
 def _runs(turns: list[str], name: str) -> list[int]:

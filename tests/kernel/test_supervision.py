@@ -17,7 +17,6 @@ from runtime.kernel import (
     open_system,
 )
 from runtime.kernel.events import Cause, CleanupFailed, Event, GivenUp, Restarted, Started, Stopped
-from runtime.kernel.policy import History
 from runtime.kernel.testkit import assert_stops, assert_tree, settle
 from tests.kernel.cast import AT_ONCE, Broken, Echo, Fail, Finish, Note, Scribe, Wait
 
@@ -136,34 +135,6 @@ async def test_backoff_grows_and_a_calm_window_resets_it(
     assert delays == [1, 2, 3, 3, 3, 1]
 
 
-def test_jitter_stays_within_its_share() -> None:
-    backoff = Backoff(initial=2, maximum=8, factor=2, jitter=0.5)
-    assert all(2 <= backoff.delay(0) <= 3 for _ in range(100))
-    assert all(8 <= backoff.delay(10_000) <= 12 for _ in range(100))
-
-
-@pytest.mark.parametrize(
-    "values", [{"initial": -1}, {"initial": 9, "maximum": 8}, {"factor": 0.5}, {"jitter": 2}]
-)
-def test_a_backoff_makes_sense(values: dict[str, float]) -> None:
-    with pytest.raises(ValueError):
-        Backoff(**values)
-
-
-@pytest.mark.parametrize("restarts, seconds", [(-1, 1), (1, 0)])
-def test_an_intensity_makes_sense(restarts: int, seconds: float) -> None:
-    with pytest.raises(ValueError):
-        Intensity(restarts, seconds)
-
-
-def test_the_window_of_an_intensity_slides() -> None:
-    history = History(Intensity(restarts=2, seconds=10))
-    assert [history.record(now) for now in (0, 1, 2)] == [0, 1, None]
-    assert history.record(10.5) == 1
-    assert history.record(10.6) is None
-    assert history.record(100) == 0
-
-
 async def test_a_child_that_crashes_too_often_is_given_up_alone() -> None:
     async with open_system() as system:
         with system.events.subscribe(GivenUp) as events:
@@ -243,6 +214,29 @@ async def test_an_error_in_a_helper_ends_the_actor_and_cancels_its_handler() -> 
         assert "in helper fail of actor system/torn" in reason.error.__notes__
         assert system.dead_letters.by_cause == {Cause.INTERRUPTED: 1}
     assert page == ["handler cancelled", "crashed: Broken('in a helper')"]
+
+
+async def test_the_first_error_is_the_cause() -> None:
+    class Twice(Actor[Note]):
+        async def on_message(self, message: Note) -> None:
+            self.start(self.fail)
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise Broken("second, in the handler")
+
+        async def fail(self) -> None:
+            raise Broken("first, in a helper")
+
+    async with open_system() as system:
+        with system.events.subscribe(CleanupFailed) as events:
+            ref = system.spawn(Twice, name="twice", restart=Restart.TEMPORARY)
+            ref.tell(Note(""))
+            reason = await ref.stopped()
+            [event] = events.take()
+        assert str(reason.error) == "first, in a helper"
+        assert isinstance(event, CleanupFailed)
+        assert "second" in repr(event.error)
 
 
 async def test_an_error_in_a_helper_ends_an_idle_actor() -> None:

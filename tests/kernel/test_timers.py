@@ -6,10 +6,18 @@ from typing import assert_never
 import pytest
 import trio
 
-from runtime.kernel import Actor, Message, Restart, Timer, open_system
+from runtime.kernel import (
+    Actor,
+    MailboxSpec,
+    Message,
+    Restart,
+    Timer,
+    UnhandledMessageError,
+    open_system,
+)
 from runtime.kernel.testkit import assert_no_dead_letters, settle
 from runtime.kernel.timers import AlarmClock
-from tests.kernel.cast import AT_ONCE, Broken, Fail
+from tests.kernel.cast import AT_ONCE, Broken, Fail, Note
 
 # K8
 
@@ -170,6 +178,35 @@ async def test_the_system_waits_for_no_timer(autojump_clock: trio.testing.MockCl
     assert trio.current_time() == 0
 
 
+async def test_a_timer_finds_a_place_in_a_full_mailbox(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rings: list[float] = []
+    async with open_system() as system:
+        ref = system.spawn(lambda: Clock(rings), name="clock", mailbox=MailboxSpec(2))
+        ref.tell(Every(2))
+        ref.tell(Nap(7))
+        await trio.sleep(1)
+        while ref.tell(Nap(0)):
+            pass
+        await trio.sleep(4)
+        assert ref.mailbox_depth == 3
+        assert not ref.tell(Nap(0))
+        await trio.sleep(2.5)
+    assert rings == [7]
+
+
+async def test_a_timer_needs_a_message_that_the_actor_handles() -> None:
+    class Careless(Actor[Note]):
+        async def on_message(self, message: Note) -> None:
+            self.after(1, Ring())  # type: ignore[arg-type]
+
+    async with open_system() as system:
+        ref = system.spawn(Careless, name="careless", restart=Restart.TEMPORARY)
+        ref.tell(Note(""))
+        assert isinstance((await ref.stopped()).error, UnhandledMessageError)
+
+
 @pytest.mark.parametrize("message", [After(-1), After(math.inf), After(math.nan), Every(0)])
 async def test_a_timer_needs_a_time(message: After | Every) -> None:
     async with open_system() as system:
@@ -180,7 +217,7 @@ async def test_a_timer_needs_a_time(message: After | Every) -> None:
 
 async def test_cancelled_alarms_do_not_pile_up(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        alarms = AlarmClock(nursery)
+        alarms = AlarmClock(nursery.start_soon)
         kept = alarms.at(1000, lambda: calls.append("kept"))
         calls: list[str] = []
         for _ in range(10_000):
@@ -201,7 +238,7 @@ async def test_one_task_serves_all_alarms(autojump_clock: trio.testing.MockClock
 
     calls: list[int] = []
     async with trio.open_nursery() as nursery:
-        alarms = AlarmClock(nursery)
+        alarms = AlarmClock(nursery.start_soon)
         before = trio.lowlevel.current_statistics().tasks_living
         for number in (5, 3, 4, 1, 2):
             alarms.at(number, lambda number=number: calls.append(number))  # type: ignore[misc]
