@@ -32,7 +32,6 @@ CLOSE_DEADLINE = 5.0
 ACCEPT_PAUSE = 0.1
 """Seconds before the next try when a connection cannot be accepted, as without descriptors."""
 
-_BACKLOG = 1024
 _BUSY_TEXT = b"Too many connections: try again soon.\n"
 _BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\n"

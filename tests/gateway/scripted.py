@@ -109,7 +109,7 @@ class ScriptedFront(Front):
         self.ended: dict[str, trio.Event] = {}
         self.problems: tuple[str, ...] = ()
         self.fail_with: FrontError | Exception | None = None
-        self.before_submit: Callable[[], Any] | None = None
+        self.before_snapshot: Callable[[], object] = lambda: None
         self.arrived = trio.Event()
 
     # -- the script ---------------------------------------------------------------------------
@@ -303,7 +303,7 @@ class ScriptedFront(Front):
                 self.say(session_id, word + " ")
             self.end_turn(session_id)
         # The caller learns the id after everybody else: a real commit is answered late, too.
-        for _ in range(5):
+        for _ in range(100):
             await trio.lowlevel.checkpoint()
         return submitted
 
@@ -345,6 +345,7 @@ class ScriptedFront(Front):
     async def snapshot(self, session_id: str) -> Snapshot:
         await trio.lowlevel.checkpoint()
         session = self._session(session_id)
+        self.before_snapshot()
         return Snapshot(session.number, len(session.journal), session.running)
 
     async def journal(

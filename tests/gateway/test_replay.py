@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
 from runtime.gateway import Gateway
 from runtime.sessions.updates import ToolCall
@@ -103,6 +104,47 @@ async def test_load_in_mid_turn_goes_on_live(gateway: Gateway, front: ScriptedFr
         None,
         9,
     ]
+
+
+# G2, G12: what happens between the opening of the watch and the snapshot is in both
+@pytest.mark.parametrize("method", ["session/load", "session/resume", "_runtime/session/events"])
+async def test_nothing_is_sent_twice(gateway: Gateway, front: ScriptedFront, method: str) -> None:
+    async with connected(gateway.url) as client:
+        session_id = await client.new_session()
+        await prompt(client, front, session_id, "hello")
+        async with connected(gateway.url) as late:
+            count = iter(range(100))
+            front.before_snapshot = lambda: front.say(session_id, f"{next(count)} ")
+            await late.call(method, attach(session_id))
+            front.before_snapshot = lambda: None
+            front.say(session_id, "end")
+            while "end" not in str(late.messages[-1]):
+                await late.receive()
+    taken = next(count)
+    before = "".join(f"{number} " for number in range(taken))
+    if method.startswith("_"):
+        snapshot, update = late.events()
+        said_before = [each["content"]["text"] for each in snapshot["running"]["updates"]]
+        assert "".join(said_before) == before
+        assert update["update"]["content"]["text"] == "end"
+    else:
+        assert late.text() == ("end" if method == "session/resume" else before + "end")
+
+
+# T5: a turn that is tried again begins with words that were replayed already
+async def test_words_that_were_replayed_are_not_shown_again(
+    gateway: Gateway, front: ScriptedFront
+) -> None:
+    async with connected(gateway.url) as client:
+        session_id = await client.new_session()
+        await prompt(client, front, session_id, "hello")
+        async with connected(gateway.url) as late:
+            await late.call("session/load", attach(session_id))
+            front.end_turn(session_id, stop_reason=None, retry_at=5)
+            front.start_turn(session_id)
+            front.say(session_id, "at last")
+            await late.until("session/update", sessionUpdate="agent_message_chunk")
+    assert late.text("user_message_chunk") == "hello"
 
 
 # G2
