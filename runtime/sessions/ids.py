@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +24,7 @@ class IdSource:
         self._lock = threading.Lock()
         self._last_ms = 0
         self._counter = 0
+        self._random = b""
 
     def new(self) -> str:
         """A new id as 36 characters of lower-case hexadecimal with dashes. Safe from any thread."""
@@ -31,22 +32,25 @@ class IdSource:
             now = self._clock()
             if now > self._last_ms:
                 self._last_ms = now
-                self._counter = secrets.randbits(11)
+                self._counter = self._bits(11)
             else:
                 self._counter += 1
                 if self._counter > 0xFFF:
                     self._last_ms += 1
-                    self._counter = secrets.randbits(11)
-            milliseconds, counter = self._last_ms, self._counter
+                    self._counter = self._bits(11)
+            milliseconds, counter, tail = self._last_ms, self._counter, self._bits(62)
         value = (
-            (milliseconds & 0xFFFF_FFFF_FFFF) << 80
-            | 0x7 << 76
-            | counter << 64
-            | 0b10 << 62
-            | secrets.randbits(62)
+            (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62 | tail
         )
         digits = f"{value:032x}"
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+    def _bits(self, count: int) -> int:
+        """Random bits, at most 64. Taken from the system in blocks: each call of it is expensive."""
+        if len(self._random) < 8:
+            self._random = os.urandom(4_096)
+        taken, self._random = self._random[:8], self._random[8:]
+        return int.from_bytes(taken, "big") >> (64 - count)
 
 
 def wall_clock_ms() -> int:
