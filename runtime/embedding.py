@@ -65,7 +65,7 @@ class Turn:
         return self
 
     async def __anext__(self) -> SessionUpdate:
-        """The next thing that the agent says; ends when the message has ended, or the runtime stops.
+        """The next thing that the agent says; ends with the message, or when the runtime stops.
 
         A reader who was too slow for the buffer gets the whole answer once more, as one piece.
         Cancelled, it loses nothing.

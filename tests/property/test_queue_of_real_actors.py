@@ -109,8 +109,10 @@ class World:
         assert isinstance(rt.front, ActorFront)
         ref = await rt.front._sessions.ask(Obtain(session.id), timeout=60)
         nonsense = cast("InboundRow", None)
-        poison = self.choose.choice([Offered(cast("Batch", None)), Arrived(rows=(nonsense,))])
-        ref.tell(poison)
+        if self.choose.random() < 0.5:
+            ref.tell(Offered(cast("Batch", None)))
+        else:
+            ref.tell(Arrived(rows=(nonsense,)))
 
 
 async def history(seed: int, steps: list[str]) -> None:
