@@ -79,7 +79,8 @@ async def examine(config: Path | None, data_dir: Path | None) -> list[Finding]:
     running = endpoints.find(settings)
     if running is not None:
         findings.append(await _instance(running))
-        findings.append(await trio.to_thread.run_sync(_readiness, running))
+        if findings[-1].state == "ok":
+            findings.append(await trio.to_thread.run_sync(_readiness, running))
     else:
         findings += _no_instance(settings)
     findings += [finding async for finding in _database(settings, running is not None)]
@@ -183,18 +184,16 @@ def _readiness(endpoint: Endpoint) -> Finding:
             name, "problem", f"not ready: {said}", "remove the cause, it recovers itself"
         )
     except OSError as error:
-        return Finding(name, "problem", f"{url}: {getattr(error, 'reason', error)}")
+        why = getattr(error, "reason", error)
+        return Finding(name, "problem", f"{url}: {why}", "look at its log")
 
 
 def _no_instance(settings: Settings) -> Iterator[Finding]:
     data_dir = settings.storage.data_dir
+    text = "none runs on this data directory"
     if endpoints.read(data_dir) is not None:
-        text = (
-            f"{endpoints.FILE_NAME} is left of a process that is gone; the next start replaces it"
-        )
-        yield Finding("runtime", "ok", text)
-    else:
-        yield Finding("runtime", "ok", "none runs on this data directory")
+        text += "; the last one was killed and left its endpoint file, which does no harm"
+    yield Finding("runtime", "ok", text)
     yield _port(settings.gateway)
 
 
@@ -232,8 +231,8 @@ async def _database(settings: Settings, running: bool) -> Any:
     try:
         recovery = await _last_recovery(data_dir, running)
     except (StoreError, OSError) as error:
-        known_error = explain(error)
-        yield Finding("database", "problem", str(known_error or error))
+        hint = "nothing was changed; put a backup in its place, or choose another --data-dir"
+        yield Finding("database", "problem", str(explain(error) or error), hint)
         return
     yield Finding("database", "ok", f"schema {version}, the newest that is known is {known}")
     yield _last_start(recovery)

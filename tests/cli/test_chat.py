@@ -6,8 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ import pytest
 from runtime.cli import talking
 
 from .conftest import PATIENCE, CommandLine, Served, Start, environment
+from .talker import BUSY, chatting, say, wait_for_turn
 
 TOKEN = "a-long-random-text"
 
@@ -86,42 +85,11 @@ def test_nothing_is_there(cli: CommandLine, tmp_path: Path) -> None:
     assert "hint: the address looks like ws://" in said.err
 
 
-@contextmanager
-def chatting(data_dir: Path) -> Iterator["subprocess.Popen[str]"]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "runtime", "chat", "--data-dir", str(data_dir)],
-        env=environment(data_dir.parent),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate(timeout=PATIENCE)
-
-
-def say(process: "subprocess.Popen[str]", line: str) -> None:
-    assert process.stdin is not None
-    process.stdin.write(line)
-    process.stdin.flush()
-
-
-def wait_for_turn(cli: CommandLine, data_dir: Path) -> None:
-    while ", turn " not in cli("sessions", "show", "main", "--data-dir", data_dir).out:
-        pass
-
-
-SILENT = "[agents.echo]\nkind = 'echo'\ndelay = 3600.0"
-
-
 # G4, G5, T5, D8
 def test_a_runtime_that_is_killed_answers_after_its_restart(
     serve: Start, cli: CommandLine, tmp_path: Path
 ) -> None:
-    first = serve(tmp_path / "data", toml=SILENT)
+    first = serve(tmp_path / "data", toml=BUSY)
     with chatting(first.data_dir) as chat:
         say(chat, "hello\n")
         wait_for_turn(cli, first.data_dir)
@@ -138,7 +106,7 @@ def test_a_runtime_that_is_killed_answers_after_its_restart(
 
 # G11, T6
 def test_interrupting_cancels_the_turn(serve: Start, cli: CommandLine, tmp_path: Path) -> None:
-    served = serve(tmp_path / "data", toml=SILENT)
+    served = serve(tmp_path / "data", toml=BUSY)
     with chatting(served.data_dir) as chat:
         say(chat, "hello\nnever said\n")
         wait_for_turn(cli, served.data_dir)
@@ -153,7 +121,7 @@ def test_interrupting_cancels_the_turn(serve: Start, cli: CommandLine, tmp_path:
 def test_a_script_does_not_wait_for_ever(
     serve: Start, cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served = serve(tmp_path / "data", toml=SILENT)
+    served = serve(tmp_path / "data", toml=BUSY)
     monkeypatch.setattr(talking, "PATIENCE", 0.0)
 
     def kill_in_mid_turn() -> None:

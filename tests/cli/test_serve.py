@@ -3,8 +3,6 @@
 import signal
 import socket
 import stat
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +14,8 @@ from runtime.cli.endpoint import FILE_NAME, Endpoint, find
 from runtime.settings import Settings, StorageSettings
 from runtime.storage.opening import APPLICATION_ID, DATABASE
 
-from .conftest import PATIENCE, CommandLine, Start, environment
+from .conftest import CommandLine, Start
+from .talker import BUSY, chatting, say, wait_for_turn
 
 NOTHING_RUNS = 2**22 - 1
 """A process id that no process has: the largest one of a system with the usual limits is lower."""
@@ -45,31 +44,15 @@ def test_it_stops_gracefully(serve: Start, tmp_path: Path) -> None:
 
 # S45, T5
 def test_a_second_signal_stops_at_once(serve: Start, cli: CommandLine, tmp_path: Path) -> None:
-    served = serve(
-        tmp_path / "data",
-        toml="[sessions]\nshutdown_grace='1h'\n[agents.echo]\nkind='echo'\nfail='silent'",
-    )
-    talker = subprocess.Popen(
-        [sys.executable, "-m", "runtime", "chat", "--data-dir", str(served.data_dir)],
-        env=environment(tmp_path),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        assert talker.stdin is not None
-        talker.stdin.write(b"hello\n")
-        talker.stdin.flush()
-        while "turn" not in cli("sessions", "show", "main", "--data-dir", served.data_dir).out:
-            assert talker.poll() is None
+    served = serve(tmp_path / "data", toml=f"[sessions]\nshutdown_grace = '1h'\n{BUSY}")
+    with chatting(served.data_dir) as chat:
+        say(chat, "hello\n")
+        wait_for_turn(cli, served.data_dir)
         served.process.send_signal(signal.SIGINT)
         assert served.process.stdout is not None
         while "Stopping" not in served.process.stdout.readline():
             assert served.process.poll() is None
         said = served.stop(signal.SIGINT)
-    finally:
-        talker.kill()
-        talker.communicate(timeout=PATIENCE)
     assert said.code == 130
     assert "Traceback" not in said.err
 

@@ -1,0 +1,111 @@
+"""``sessions list | show | tail``: a running runtime answers as a stopped one does."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import PATIENCE, CommandLine, Served, Start, environment
+
+
+def talk(cli: CommandLine, data_dir: Path, key: str, *lines: str) -> None:
+    said = cli("chat", "--session", key, "--data-dir", data_dir, typed="\n".join(lines))
+    assert said.code == 0, said.err
+
+
+# G2, G4, D3
+@pytest.mark.parametrize("running", [True, False])
+def test_sessions_are_looked_at(
+    serve: Start, cli: CommandLine, tmp_path: Path, running: bool
+) -> None:
+    served = serve(tmp_path / "data")
+    talk(cli, served.data_dir, "first", "one")
+    talk(cli, served.data_dir, "second", "two", "three")
+    if not running:
+        assert served.stop().code == 0
+    where = ("--data-dir", served.data_dir)
+
+    listed = json.loads(cli("sessions", "list", "--json", *where).out)
+    assert [entry["key"] for entry in listed] == ["second", "first"]
+    assert {entry["state"] for entry in listed} <= ({"idle", "stopped"} if running else {"stopped"})
+    head, *rows = cli("sessions", "list", "-n", "1", *where).out.splitlines()
+    assert head.split()[:4] == ["id", "key", "agent", "state"]
+    assert [row.split()[:3] for row in rows] == [[listed[0]["id"], "second", "echo"]]
+
+    for name in ("second", listed[0]["id"]):
+        shown = json.loads(cli("sessions", "show", name, "--json", *where).out)
+        assert shown["id"] == listed[0]["id"]
+        assert (shown["queue"] is not None) == running
+        assert "key          second\n" in cli("sessions", "show", name, *where).out
+
+    lines = cli("sessions", "tail", "second", "-n", "3", *where).out.splitlines()
+    assert [line.split()[2:] for line in lines] == [
+        ["assistant", "two"],
+        ["user", "three"],
+        ["assistant", "three"],
+    ]
+    said = cli("sessions", "tail", "second", "-n", "1", "--json", *where).out
+    assert json.loads(said)["content"] == "three"
+    assert cli("sessions", "tail", "second", "-n", "0", *where).out == ""
+
+
+def test_what_is_not_there_is_said(served: Served, cli: CommandLine, tmp_path: Path) -> None:
+    where = ("--data-dir", served.data_dir)
+    said = cli("sessions", "list", *where)
+    assert (said.code, said.out, said.err) == (0, "", "No sessions yet.\n")
+    said = cli("sessions", "show", "nobody", *where)
+    assert said.code == 1
+    assert said.err.startswith("error: there is no session with the id or the key 'nobody'\nhint: ")
+    said = cli("sessions", "list", "--data-dir", tmp_path)
+    assert said.code == 1
+    assert said.err.startswith(f"error: no runtime has worked on {tmp_path} yet\nhint: start ")
+    assert list(tmp_path.iterdir()) == [], "looking makes nothing"
+
+
+def test_a_key_of_two_agents_is_not_guessed(serve: Start, cli: CommandLine, tmp_path: Path) -> None:
+    toml = "[agents.echo]\nkind = 'echo'\n[agents.other]\nkind = 'echo'"
+    served = serve(tmp_path / "data", toml=toml)
+    for agent in ("echo", "other"):
+        cli("chat", "--agent", agent, "--data-dir", served.data_dir, typed="hello")
+    said = cli("sessions", "show", "main", "--data-dir", served.data_dir)
+    assert said.code == 1
+    assert said.err.startswith("error: 2 sessions have the key 'main':\n")
+    assert "agent other" in said.err
+
+
+# G4, G12
+def test_following_goes_on(serve: Start, cli: CommandLine, tmp_path: Path) -> None:
+    served = serve(tmp_path / "data")
+    talk(cli, served.data_dir, "main", "before")
+    command = [sys.executable, "-m", "runtime", "sessions", "tail", "main", "-f"]
+    with subprocess.Popen(
+        [*command, "--data-dir", str(served.data_dir)],
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as tail:
+        assert tail.stdout is not None
+        shown = [tail.stdout.readline().split()[-2:] for _ in range(2)]
+        assert shown == [["user", "before"], ["assistant", "before"]]
+        talk(cli, served.data_dir, "main", "after")
+        assert tail.stdout.readline().split() == ["now", "user", "after"]
+        assert tail.stdout.readline().split()[:4] == ["now", "-", "a", "turn"]
+        assert tail.stdout.readline().split() == ["now", "assistant", "after"]
+        assert served.stop().code == 0
+        _, err = tail.communicate(timeout=PATIENCE)
+    assert tail.returncode == 1
+    assert err.startswith("error: the runtime is gone\nhint: ")
+
+
+def test_nothing_can_be_followed_when_nothing_runs(
+    serve: Start, cli: CommandLine, tmp_path: Path
+) -> None:
+    served = serve(tmp_path / "data")
+    talk(cli, served.data_dir, "main", "hello")
+    served.stop()
+    said = cli("sessions", "tail", "main", "-f", "--data-dir", served.data_dir)
+    assert said.code == 1
+    assert said.err.startswith("error: there is nothing to follow")
