@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import trio
+from msgspec import Meta
 
 from runtime.ports.agent import (
     Agent,
@@ -31,6 +32,7 @@ from runtime.sessions.updates import (
     ToolCall,
     ToolCallUpdate,
 )
+from runtime.settings import Seconds
 
 KIND = "echo"
 
@@ -42,8 +44,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Args:
         prefix: said before the echo.
-        delay: seconds before the first word.
-        pace: seconds between two words.
+        delay: how long it waits before the first word.
+        pace: how long it waits between two words.
         tools: how many tool calls it pretends to make before it answers.
         fail: ``never``; ``start`` (cannot be started); ``before`` (vanishes before its first
             event); ``after`` (vanishes in the middle); ``error`` (answers with an error);
@@ -52,11 +54,11 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     prefix: str = ""
-    delay: float = 0.0
-    pace: float = 0.0
-    tools: int = 0
+    delay: Seconds = 0.0
+    pace: Seconds = 0.0
+    tools: Annotated[int, Meta(ge=0, le=1_000)] = 0
     fail: Failure = "never"
-    fail_times: int = 0
+    fail_times: Annotated[int, Meta(ge=0)] = 0
 
 
 class EchoHandle(AgentHandle):
