@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from runtime.cli.words import command_line
+
 FAILURE = 1
 USAGE = 2
 INTERRUPTED = 130
@@ -56,7 +58,7 @@ def _explain(error: BaseException) -> CommandError | None:
             lines = "".join(f"\n  {problem}" for problem in error.problems)
             return CommandError(
                 f"the settings cannot be used:{lines}",
-                "docs/runtime.example.toml lists every setting",
+                f"`{command_line('config', 'schema')}` lists every setting",
             )
         case StoreError() | GatewayError():
             return CommandError(str(error))

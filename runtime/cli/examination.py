@@ -67,7 +67,7 @@ async def examine(config: Path | None, data_dir: Path | None) -> list[Finding]:
     try:
         loaded = load(config, storage__data_dir=data_dir)
     except SettingsError as error:
-        hint = "put it right; docs/runtime.example.toml lists every setting"
+        hint = f"put it right; `{command_line('config', 'schema')}` lists every setting"
         return findings + [
             Finding("settings", "problem", str(problem), hint) for problem in error.problems
         ]

@@ -1,6 +1,5 @@
 """Loading: sources and their order, and every problem with its path."""
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -296,29 +295,3 @@ def test_agents_of_an_embedder_can_be_the_default() -> None:
     check(Settings(agents={}, routing=RoutingSettings(default_agent="mine")), agents=["mine"])
     with pytest.raises(SettingsError, match="there is none"):
         check(Settings(agents={}))
-
-
-EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "runtime.example.toml"
-
-
-def uncommented() -> str:
-    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
-    return "\n".join(
-        line[1:] if line.startswith("#") and line[1:2] not in {"", " "} else line for line in lines
-    )
-
-
-def test_the_example_shows_every_key_with_its_default(tmp_path: Path) -> None:
-    given = tomllib.loads(uncommented())
-    settings = load(uncommented(), folder=tmp_path).settings
-    for table in msgspec.structs.fields(Settings):
-        if table.name == "agents":
-            continue
-        section = getattr(settings, table.name)
-        keys = msgspec.structs.fields(type(section))
-        assert list(given[table.name]) == [key.name for key in keys]
-        for key in keys:
-            if key.default not in (None, msgspec.NODEFAULT):
-                assert getattr(section, key.name) == key.default, key.name
-    assert settings.agents == load(folder=tmp_path).settings.agents
-    assert tomllib.loads(EXAMPLE.read_text(encoding="utf-8")) == {}, "it changes nothing as it is"

@@ -1,0 +1,66 @@
+"""What people read about settings says what the settings are."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from actors.agents import agent_kinds
+from runtime.settings import AgentEntry, Settings, load_settings
+from runtime.settings.load import SECTIONS
+from runtime.settings.write import written
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+EXAMPLE = DOCS / "runtime.example.toml"
+GUIDE = DOCS / "operating.md"
+
+TABLE = re.compile(
+    r"^### `\[(?P<name>\w+)\]`.*\n\n\| key \| default \| \|\n\|---\|---\|---\|\n", re.M
+)
+ROW = re.compile(r"\| `(?P<key>\w+)` \| (?P<default>.+?) \| \S.*? \|\n")
+NO_FIXED_DEFAULT = {"storage.data_dir"}
+
+
+def uncommented() -> str:
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    return "\n".join(
+        line[1:] if line.startswith("#") and line[1:2] not in {"", " "} else line for line in lines
+    )
+
+
+def test_the_example_shows_every_key_with_its_default(tmp_path: Path) -> None:
+    path = tmp_path / "runtime.toml"
+    path.write_text(uncommented(), encoding="utf-8")
+    kinds = {name: kind.options for name, kind in agent_kinds().items()}
+    settings = load_settings(config=path, environ={}, overrides={}, agent_kinds=kinds).settings
+    given = tomllib.loads(uncommented())
+    assert list(given) == [field.name for field in msgspec.structs.fields(Settings)]
+    for name, section in SECTIONS.items():
+        keys = msgspec.structs.fields(section)
+        assert list(given[name]) == [key.name for key in keys]
+        for key in keys:
+            if key.default not in (None, msgspec.NODEFAULT):
+                assert getattr(getattr(settings, name), key.name) == key.default, key.name
+    assert settings.agents == {"echo": AgentEntry("echo", kinds["echo"]())}
+
+
+def test_the_example_changes_nothing_as_it_is() -> None:
+    assert tomllib.loads(EXAMPLE.read_text(encoding="utf-8")) == {}
+
+
+def test_the_guide_lists_every_key_with_its_default() -> None:
+    text = GUIDE.read_text(encoding="utf-8")
+    tables = {match["name"]: text[match.end() :] for match in TABLE.finditer(text)}
+    assert set(tables) == set(SECTIONS)
+    for name, section in SECTIONS.items():
+        rows = ROW.findall(tables[name].partition("\n\n")[0] + "\n")
+        keys = msgspec.structs.fields(section)
+        assert [key for key, _ in rows] == [key.name for key in keys]
+        for key, (_, shown) in zip(keys, rows, strict=True):
+            if f"{name}.{key.name}" in NO_FIXED_DEFAULT:
+                continue
+            default = written(key.type, key.default)
+            expected = "none" if default is None else f"`{json.dumps(default)}`"
+            assert shown == expected, f"{name}.{key.name}"
