@@ -30,7 +30,7 @@ def settings_toml(settings: Settings, origins: Mapping[str, str] | None = None) 
 
 
 def settings_table(settings: Settings) -> dict[str, Any]:
-    """The settings as JSON values, written as in a settings file; a secret that is set is ``***``."""
+    """The settings as JSON values, written as in a settings file; a secret is ``***``."""
     table: dict[str, Any] = {name: _values(getattr(settings, name)) for name in SECTIONS}
     table["agents"] = {
         name: {"kind": agent.kind, **({} if agent.options is None else _values(agent.options))}

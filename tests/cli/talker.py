@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .conftest import PATIENCE, CommandLine, environment
 
-BUSY = "[agents.echo]\nkind = 'echo'\ndelay = 3600.0"
+BUSY = "[agents.echo]\nkind = 'echo'\ndelay = '1h'"
 """Settings with an agent that takes an hour for its first word."""
 
 

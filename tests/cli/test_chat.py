@@ -177,7 +177,7 @@ class Terminal:
 
 # G3, G11
 def test_a_person_at_a_terminal(serve: Start, tmp_path: Path) -> None:
-    toml = "[agents.echo]\nkind = 'echo'\npace = 0.1"
+    toml = "[agents.echo]\nkind = 'echo'\npace = '100ms'"
     terminal = Terminal(serve(tmp_path / "data", toml=toml).data_dir)
     terminal.wait_for("Session main, agent echo")
     terminal.press("good morning\r")
