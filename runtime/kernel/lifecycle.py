@@ -237,7 +237,6 @@ async def wind_down(cell: "Cell", reason: StopReason) -> None:
     """End helpers and children, then run `on_stop`. Shielded; a deadline guards `on_stop`."""
     actor = cell.actor if cell.state is State.RUNNING else None
     cell.enter(State.STOPPING)
-    cell.cancel_alarm()
     cell.cancel_timers()
     with trio.CancelScope(shield=True):
         if cell.family is not None:

@@ -237,6 +237,40 @@ async def test_a_crash_fails_replies_that_were_deferred_before() -> None:
     assert failed == [True]
 
 
+async def test_a_crash_fails_them_before_the_clean_up(
+    autojump_clock: trio.testing.MockClock,
+) -> None:  # K6
+    class Tidy(Deferring):
+        async def on_stop(self, reason: StopReason) -> None:
+            await trio.sleep(3)
+
+    async def ask() -> None:
+        with pytest.raises(ActorStopped):
+            await ref.ask(Later("never"), timeout=60)
+        failed.append(trio.current_time())
+
+    failed: list[float] = []
+    async with open_system() as system, trio.open_nursery() as nursery:
+        ref = system.spawn(Tidy, name="tidy", backoff=AT_ONCE)
+        nursery.start_soon(ask)
+        await settle(system)
+        with pytest.raises(Broken):
+            await ref.ask(Later("crash"), timeout=60)
+        await ref.stop()
+    assert failed == [0]
+
+
+async def test_a_deferred_reply_that_nobody_waits_for_is_forgotten(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_system() as system:
+        ref = system.spawn(Deferring, name="deferring")
+        for _ in range(3):
+            with pytest.raises(AskTimeout):
+                await ref.ask(Later("never"), timeout=1)
+        assert not ref._cell.deferred
+
+
 async def test_deferring_what_was_told_discards_the_reply() -> None:
     async with open_system() as system:
         ref = system.spawn(Deferring, name="deferring")

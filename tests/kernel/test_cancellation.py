@@ -11,10 +11,12 @@ from runtime.kernel import (
     ActorRef,
     ActorStopped,
     Restart,
+    StopKind,
     StopReason,
     System,
     open_system,
 )
+from runtime.kernel.lifecycle import order_stop
 from runtime.kernel.testkit import settle
 from tests.kernel.cast import Broken, Echo, Note, Scribe, Wait
 
@@ -271,6 +273,21 @@ async def test_a_handler_may_use_scopes_and_nurseries_of_its_own(
         ref.tell(Note("b"))
         await trio.sleep(5)
     assert page == ["a True 2.0", "b True 4.0"]
+
+
+async def test_a_handler_that_was_cancelled_before_it_waits_does_not_wait() -> None:
+    class Eager(Actor[Note]):
+        async def on_message(self, message: Note) -> None:
+            order_stop(self._cell, StopKind.SHUTDOWN, grace=0)
+            page.append("waits")
+            await trio.sleep_forever()
+
+    page: list[str] = []
+    async with open_system() as system:
+        ref = system.spawn(Eager, name="eager")
+        ref.tell(Note(""))
+        assert (await ref.stopped()).kind is StopKind.CANCELLED
+    assert page == ["waits"]
 
 
 async def test_errors_beside_a_cancellation_are_not_lost() -> None:

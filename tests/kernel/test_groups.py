@@ -141,6 +141,28 @@ async def test_siblings_keep_their_mailboxes_over_a_repair() -> None:
         assert "c kept" in page
 
 
+async def test_a_sibling_without_hooks_is_held_during_a_repair() -> None:
+    class Plain(Actor[Note]):
+        async def on_message(self, message: Note) -> None:
+            page.append(message.text)
+
+    page: list[str] = []
+    async with open_system() as system:
+        backoff = Backoff(initial=0.01, jitter=0)
+        specs = [*scribes(page, ("a",), backoff=backoff), ChildSpec(factory=Plain, name="plain")]
+        refs = await system.spawn_all(specs, Strategy.ONE_FOR_ALL)
+        refs[0].tell(Fail())
+        await settle(system)
+        assert refs[1].state is State.RESTARTING
+        assert refs[1].tell(Note("kept"))
+        await settle(system)
+        assert refs[1].mailbox_depth == 1
+        assert await refs[0].ask(Echo("back"), timeout=10) == "back"
+        await settle(system)
+        assert page[-1] == "kept"
+        assert system.tree().children[1].restarts == 1
+
+
 async def test_two_failures_at_once_are_repaired_together() -> None:
     page: list[str] = []
     async with open_system() as system:

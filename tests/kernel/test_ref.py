@@ -290,5 +290,6 @@ async def test_watches_end_with_the_watcher() -> None:
             watcher = system.spawn(lambda: Scribe([]), name=str(number))
             watched.watch(watcher, lambda reason: Note("gone"))
             await watcher.stop()
+        assert not watched._cell.watches
         await watched.stop()
         assert_no_dead_letters(system)

@@ -1,4 +1,4 @@
-"""Dynamic children: restarts, intensity, backoff, and what an error leaves behind."""
+"""Dynamic children: restarts, intensity, backoff, and how they end."""
 
 import pytest
 import trio
@@ -16,7 +16,13 @@ from runtime.kernel import (
     StopReason,
     open_system,
 )
-from runtime.kernel.events import Cause, CleanupFailed, Event, GivenUp, Restarted, Started, Stopped
+from runtime.kernel.events import (
+    Cause,
+    CleanupFailed,
+    GivenUp,
+    Restarted,
+    Stopped,
+)
 from runtime.kernel.testkit import assert_stops, assert_tree, settle
 from tests.kernel.cast import AT_ONCE, Broken, Echo, Fail, Finish, Note, Scribe, Wait
 
@@ -151,112 +157,6 @@ async def test_a_child_that_crashes_too_often_is_given_up_alone() -> None:
             assert isinstance(event.error, Broken)
         assert await sibling.ask(Echo("unharmed"), timeout=1) == "unharmed"
         assert_tree(system, "good")
-
-
-class Fragile(Actor[Note]):
-    """Fails at its start."""
-
-    async def on_start(self) -> None:
-        raise Broken("at the start")
-
-    async def on_message(self, message: Note) -> None:
-        pass
-
-    async def on_stop(self, reason: StopReason) -> None:
-        raise AssertionError("on_stop belongs to a start that succeeded")
-
-
-class Unmade(Actor[Note]):
-    """Fails before its start."""
-
-    def __init__(self) -> None:
-        raise Broken("in the constructor")
-
-    async def on_message(self, message: Note) -> None:
-        pass
-
-
-@pytest.mark.parametrize("kind", [Fragile, Unmade])
-async def test_failing_to_start_is_a_crash_of_the_child(kind: type[Actor[Note]]) -> None:
-    async with open_system() as system:
-        with system.events.subscribe() as events:
-            ref = system.spawn(kind, name="s", backoff=AT_ONCE, intensity=Intensity(2, 10))
-            assert ref.tell(Note("waits for a start that never comes"))
-            await assert_stops(ref, StopKind.GIVEN_UP)
-            kinds: list[type[Event]] = [type(event) for event in events.take()]
-        assert kinds.count(Restarted) == 2
-        assert Started not in kinds
-        assert CleanupFailed not in kinds
-        assert system.dead_letters.by_cause == {Cause.STOPPED: 1}
-
-
-async def test_an_error_in_a_helper_ends_the_actor_and_cancels_its_handler() -> None:  # K6
-    class Torn(Actor[Note]):
-        async def on_message(self, message: Note) -> None:
-            self.start(self.fail)
-            try:
-                await trio.sleep_forever()
-            finally:
-                page.append("handler cancelled")
-
-        async def fail(self) -> None:
-            raise Broken("in a helper")
-
-        async def on_stop(self, reason: StopReason) -> None:
-            page.append(str(reason))
-
-    page: list[str] = []
-    async with open_system() as system:
-        ref = system.spawn(Torn, name="torn", restart=Restart.TEMPORARY)
-        ref.tell(Note("go"))
-        reason = await ref.stopped()
-        assert isinstance(reason.error, Broken)
-        assert "in helper fail of actor system/torn" in reason.error.__notes__
-        assert system.dead_letters.by_cause == {Cause.INTERRUPTED: 1}
-    assert page == ["handler cancelled", "crashed: Broken('in a helper')"]
-
-
-async def test_the_first_error_is_the_cause() -> None:
-    class Twice(Actor[Note]):
-        async def on_message(self, message: Note) -> None:
-            self.start(self.fail)
-            try:
-                await trio.sleep_forever()
-            finally:
-                raise Broken("second, in the handler")
-
-        async def fail(self) -> None:
-            raise Broken("first, in a helper")
-
-    async with open_system() as system:
-        with system.events.subscribe(CleanupFailed) as events:
-            ref = system.spawn(Twice, name="twice", restart=Restart.TEMPORARY)
-            ref.tell(Note(""))
-            reason = await ref.stopped()
-            [event] = events.take()
-        assert str(reason.error) == "first, in a helper"
-        assert isinstance(event, CleanupFailed)
-        assert "second" in repr(event.error)
-
-
-async def test_an_error_in_a_helper_ends_an_idle_actor() -> None:
-    class Idle(Actor[Note]):
-        async def on_start(self) -> None:
-            self.start(self.fail_later)
-
-        async def fail_later(self) -> None:
-            await opened.wait()
-            raise Broken
-
-        async def on_message(self, message: Note) -> None:
-            pass
-
-    opened = trio.Event()
-    async with open_system() as system:
-        ref = system.spawn(Idle, name="idle", restart=Restart.TEMPORARY)
-        await settle(system)
-        opened.set()
-        await assert_stops(ref, StopKind.CRASHED)
 
 
 class Parent(Actor[Fail | Finish]):

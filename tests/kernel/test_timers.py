@@ -108,6 +108,20 @@ async def test_an_actor_that_is_late_finds_one_tick(
         assert rings == [7, 8, 10]
 
 
+async def test_a_clock_that_jumps_skips_ticks_and_keeps_the_rhythm(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    rings: list[float] = []
+    async with open_system() as system:
+        ref = system.spawn(lambda: Clock(rings), name="clock")
+        ref.tell(Every(2))
+        await settle(system)
+        for jump in (7, 0.5, 0.5, 2):
+            mock_clock.jump(jump)
+            await settle(system)
+    assert rings == [7, 8, 10]
+
+
 async def test_a_cancelled_timer_does_not_ring(autojump_clock: trio.testing.MockClock) -> None:
     rings: list[float] = []
     async with open_system() as system:
