@@ -172,9 +172,7 @@ class Node(Actor[Do | Tick]):
                 self.start(self.fail)
                 await trio.sleep(2)
             case "child" | "bad child":
-                branch = Branch(
-                    Restart.TRANSIENT, Strategy.ONE_FOR_ONE, False, 0, False, ()
-                )
+                branch = Branch(Restart.TRANSIENT, Strategy.ONE_FOR_ONE, False, 0, False, ())
                 ref = self.spawn(
                     lambda: Node(branch, self.ledger), name=f"d{next(self.ledger.numbers)}", grace=1
                 )
