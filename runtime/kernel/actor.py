@@ -9,6 +9,7 @@ from typing import (
     ClassVar,
     Generic,
     TypeVar,
+    TypeVarTuple,
     Union,
     get_args,
     get_origin,
@@ -18,9 +19,10 @@ import msgspec
 import trio
 
 from runtime.kernel import family, lifecycle
-from runtime.kernel.cell import Cell, Options
+from runtime.kernel.cell import Cell
 from runtime.kernel.mailbox import Ask, MailboxSpec
 from runtime.kernel.messages import Request
+from runtime.kernel.options import Options
 from runtime.kernel.policy import Backoff, Intensity, Restart, StopOrder, Strategy
 from runtime.kernel.reasons import StopReason
 from runtime.kernel.ref import ActorRef, Reply
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 M_contra = TypeVar("M_contra", bound=msgspec.Struct, contravariant=True)
 N = TypeVar("N", bound=msgspec.Struct)
 R = TypeVar("R")
+Arguments = TypeVarTuple("Arguments")
 
 
 class Actor(Generic[M_contra]):
@@ -235,8 +238,8 @@ class Actor(Generic[M_contra]):
 
     def start(
         self,
-        function: Callable[..., Awaitable[object]],
-        *args: object,
+        function: Callable[[*Arguments], Awaitable[object]],
+        *args: *Arguments,
         name: str | None = None,
     ) -> family.Helper:
         """Start a helper task in this actor's nursery. An exception in it ends the actor.

@@ -9,13 +9,13 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import trio
 
 from runtime.kernel.errors import ActorStopped, MailboxFull, UnhandledMessageError
 from runtime.kernel.events import Cause, DeadLetter, MailboxOverflow, UnhandledMessage
-from runtime.kernel.mailbox import Ask, Envelope, MailboxSpec, Notice, Overflow, Sender, Tick
-from runtime.kernel.policy import Backoff, History, Intensity, Restart
+from runtime.kernel.mailbox import Ask, Envelope, Notice, Overflow, Sender, Tick
+from runtime.kernel.options import Options
+from runtime.kernel.policy import History
 from runtime.kernel.reasons import State, StopReason
 
 if TYPE_CHECKING:
@@ -26,20 +26,6 @@ if TYPE_CHECKING:
     from runtime.kernel.supervisor import Group
     from runtime.kernel.system import System
     from runtime.kernel.timers import Alarm, Timer
-
-
-class Options(msgspec.Struct, frozen=True):
-    """How an actor is run, as given when it was spawned."""
-
-    restart: Restart = Restart.TRANSIENT
-    mailbox: MailboxSpec = MailboxSpec()
-    grace: float = 5.0
-    intensity: Intensity = Intensity()
-    backoff: Backoff = Backoff()
-
-    def __post_init__(self) -> None:
-        if not self.grace >= 0:
-            raise ValueError("a grace is a number of seconds, 0 or more")
 
 
 class _Anything:
@@ -308,13 +294,21 @@ class Cell:
             events.publish(MailboxOverflow(self.path, self.capacity))
         match self.options.mailbox.when_full:
             case Overflow.DROP_OLDEST:
-                self.discard(queue.popleft(), Cause.OVERFLOW, MailboxFull(self.path, self.capacity))
+                self._drop_oldest(queue)
                 return True
             case Overflow.DROP_NEWEST:
                 self.discard(item, Cause.OVERFLOW, MailboxFull(self.path, self.capacity))
             case Overflow.REJECT | Overflow.WAIT:
                 pass
         return False
+
+    def _drop_oldest(self, queue: deque[object]) -> None:
+        """Drop the oldest message of somebody else; a timer's is never dropped."""
+        for index, item in enumerate(queue):
+            if not isinstance(item, Tick):
+                del queue[index]
+                self.discard(item, Cause.OVERFLOW, MailboxFull(self.path, self.capacity))
+                return
 
     # Giving up
 

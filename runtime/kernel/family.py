@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import trio
 
 from runtime.kernel import lifecycle
-from runtime.kernel.cell import Cell, Options
+from runtime.kernel.cell import Cell
 from runtime.kernel.context import current_actor
+from runtime.kernel.options import Options
 
 if TYPE_CHECKING:
     from runtime.kernel.actor import Actor

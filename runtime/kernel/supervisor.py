@@ -8,11 +8,12 @@ import trio
 
 from runtime.kernel import events, lifecycle
 from runtime.kernel.actor import Actor
-from runtime.kernel.cell import Cell, Options
+from runtime.kernel.cell import Cell
 from runtime.kernel.errors import ActorStopped
 from runtime.kernel.family import create_child, start_helper
 from runtime.kernel.mailbox import MailboxSpec
 from runtime.kernel.messages import Message
+from runtime.kernel.options import Options
 from runtime.kernel.policy import Backoff, History, Intensity, Restart, Strategy
 from runtime.kernel.reasons import State, StopKind, StopReason
 

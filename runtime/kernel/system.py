@@ -10,10 +10,11 @@ import msgspec
 import trio
 
 from runtime.kernel import lifecycle
-from runtime.kernel.cell import Cell, Options
+from runtime.kernel.cell import Cell
 from runtime.kernel.events import DeadLetters, EventStream
 from runtime.kernel.family import Family, create_child
 from runtime.kernel.mailbox import MailboxSpec
+from runtime.kernel.options import Options
 from runtime.kernel.policy import Backoff, Intensity, Restart, Strategy
 from runtime.kernel.reasons import State, StopKind, StopReason
 from runtime.kernel.ref import ActorRef

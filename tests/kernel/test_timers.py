@@ -10,6 +10,7 @@ from runtime.kernel import (
     Actor,
     MailboxSpec,
     Message,
+    Overflow,
     Restart,
     Timer,
     UnhandledMessageError,
@@ -208,6 +209,24 @@ async def test_a_timer_finds_a_place_in_a_full_mailbox(
         assert not ref.tell(Nap(0))
         await trio.sleep(2.5)
     assert rings == [7]
+
+
+async def test_a_timer_s_message_is_not_dropped_for_another(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rings: list[float] = []
+    async with open_system() as system:
+        mailbox = MailboxSpec(2, Overflow.DROP_OLDEST)
+        ref = system.spawn(lambda: Clock(rings), name="clock", mailbox=mailbox)
+        ref.tell(After(1))
+        ref.tell(Nap(3))
+        await trio.sleep(2)
+        for _ in range(5):
+            assert ref.tell(Nap(1))
+        assert ref.mailbox_depth == 2
+        assert system.dead_letters.count == 4
+        await trio.sleep(5)
+    assert rings == [3]
 
 
 async def test_a_timer_needs_a_message_that_the_actor_handles() -> None:
