@@ -254,6 +254,17 @@ async def test_fuzz(gateway: Gateway, glued: bool, abrupt: bool) -> None:
             assert await witness.call("session/list") == {"sessions": []}, name
 
 
+# Not allowed by the protocol, but nothing to wait for ever about.
+async def test_a_frame_glued_to_the_handshake_is_answered(gateway: Gateway) -> None:
+    async with await raw.connect(gateway) as stream:
+        request = raw.call(1, "initialize", {"protocolVersion": 1})
+        await stream.send_all(raw.handshake(gateway) + request)
+        data = b""
+        with trio.fail_after(raw.LIMIT):
+            while b'"protocolVersion":1' not in data:
+                data += await stream.receive_some(65_536)
+
+
 # The bug of trio-websocket's own server: a ping that meets our close.
 async def test_pings_during_a_close_of_ours(front: ScriptedFront, nursery: trio.Nursery) -> None:
     gateway: Gateway = await nursery.start(serve_gateway, front, GatewayConfig(port=0))

@@ -38,6 +38,21 @@ async def farewell(client: AcpClient) -> CloseReason:
     return client.websocket.closed
 
 
+async def follower(gateway: Gateway, session_id: str) -> trio.SocketStream:
+    """A client that follows a session and reads nothing more by itself."""
+    stream = await raw.connect(gateway)
+    await stream.send_all(raw.handshake(gateway))
+    await raw.read_head(stream)
+    requests: list[tuple[str, object]] = [
+        ("initialize", {"protocolVersion": 1}),
+        ("session/resume", {"sessionId": session_id, "cwd": "/"}),
+    ]
+    for number, (method, params) in enumerate(requests):
+        await stream.send_all(raw.call(number, method, params))
+        await stream.receive_some(65_536)
+    return stream
+
+
 @pytest.fixture
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Little patience with peers that never answer."""
@@ -130,6 +145,30 @@ async def test_closing_tells_the_clients_after_what_is_queued(
         await trio.open_tcp_stream(gateway.host, gateway.port)
 
 
+# G9: what a slow client has not read yet goes before the farewell
+async def test_closing_sends_what_is_queued(front: ScriptedFront, nursery: trio.Nursery) -> None:
+    gateway: Gateway = await nursery.start(serve_gateway, front, GatewayConfig(port=0))
+    async with connected(gateway.url) as client:
+        session_id = await client.new_session()
+        await client.call("_runtime/session/send", said(session_id, "go"))
+    slow = await follower(gateway, session_id)
+    front.start_turn(session_id)
+    block = "x" * (MAX_BYTES // 16)
+    for number in range(15):
+        front.update(session_id, ToolCall(f"t{number}", "Read", raw_output=block))
+    await trio.testing.wait_all_tasks_blocked()
+    async with trio.open_nursery() as closing:
+        closing.start_soon(gateway.close)
+        data = bytearray()
+        while not data.endswith(b"the runtime stops"):
+            chunk = await slow.receive_some(1_000_000)
+            assert chunk
+            data += chunk
+        await slow.send_all(raw.frame(b"\x03\xe9", 8))
+        await slow.aclose()
+    assert data.count(b'"tool_call"') == 15
+
+
 # G9
 @pytest.mark.usefixtures("brisk")
 async def test_closing_does_not_wait_for_mute_or_idle_connections(
@@ -159,17 +198,7 @@ async def test_a_client_that_does_not_read_is_let_go_and_others_notice_nothing(
         session_id = await witness.new_session(key="shared")
         request = await witness.request("session/prompt", said(session_id, "go"))
         await front.until_waiting(session_id, 1)
-        slow = await raw.connect(gateway)
-        await slow.send_all(raw.handshake(gateway))
-        await raw.read_head(slow)
-        for number, (method, params) in enumerate(
-            [
-                ("initialize", {"protocolVersion": 1}),
-                ("session/resume", {"sessionId": session_id, "cwd": "/"}),
-            ]
-        ):
-            await slow.send_all(raw.call(number, method, params))
-            await slow.receive_some(65_536)
+        slow = await follower(gateway, session_id)
         front.start_turn(session_id)
         block = "x" * (MAX_BYTES // 16)
         # More than the sockets and the queue of the slow one hold together.
