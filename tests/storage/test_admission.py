@@ -255,6 +255,15 @@ async def test_a_queue_full_of_who_waits_drops_the_newcomer(store: SqliteStore) 
     assert len(newcomer.notices) == 1
 
 
+@pytest.mark.parametrize("drop", ["old", "new", "summarize"])
+async def test_what_nobody_can_be_told_about_is_not_dropped(  # Q4
+    store: SqliteStore, drop: str
+) -> None:
+    for _ in range(2):
+        row = await admit(store, message(reply_to=None, limit=cap(1, drop)))
+        assert (row.message.state, row.dropped) == (InboundState.PENDING, ())
+
+
 async def test_tasks_and_answers_neither_fill_the_queue_nor_fall_out(  # Q4
     store: SqliteStore,
 ) -> None:
@@ -314,6 +323,7 @@ async def test_drops_before_a_session_are_recorded(store: SqliteStore) -> None: 
 
 async def test_sessions_with_due_messages(store: SqliteStore, clock: Clock) -> None:  # D8, D9
     specs = [SessionSpec("echo", str(n)) for n in range(4)]
+    await admit(store, message(specs[0], not_before=START + 99))
     now = await admit(store, message(specs[0]))
     later = await admit(store, message(specs[1], not_before=START + 50))
     await admit(store, message(specs[2], trigger=False))

@@ -15,7 +15,7 @@ from runtime.sessions.ids import wall_clock_ms
 from runtime.storage.errors import DataDirectoryError, DiskFull
 from runtime.storage.requests import NewInbound
 from runtime.storage.sqlite import SqliteStore, open_sqlite
-from tests.storage.stage import SPEC, admit, message, new_id
+from tests.storage.stage import SPEC, admit, message
 
 
 class SmallDisk:
@@ -59,18 +59,22 @@ def mounted(target: Path, *options: str) -> None:
         pytest.skip(f"a small file system cannot be mounted: {done.stderr.decode().strip()}")
 
 
+def unmount(root: Path) -> None:
+    subprocess.run(["umount", str(root)], check=True)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
     root = tmp_path / "disk"
     root.mkdir()
     mounted(root, "size=3m")
     yield SmallDisk(root)
-    subprocess.run(["umount", str(root)], check=True)
+    unmount(root)
 
 
 async def fill_up(store: SqliteStore, session_id: str) -> list[NewInbound]:
     """Admit messages until the disk is full; those that were accepted."""
-    accepted = []
+    accepted: list[NewInbound] = []
     while True:
         new = message(session_id, "x" * 20_000)
         try:
@@ -141,7 +145,7 @@ async def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:  # D3
                 async with open_sqlite(data_dir, wall_clock_ms):
                     pass
     finally:
-        subprocess.run(["umount", str(root)], check=True)
+        unmount(root)
 
 
 PROGRAM = """
@@ -151,7 +155,7 @@ from pathlib import Path
 from runtime.sessions.ids import IdSource, wall_clock_ms
 from runtime.sessions.content import text_content
 from runtime.sessions.rows import SessionSpec
-from runtime.storage.errors import StoreUnavailable
+from runtime.storage.errors import StoreError, StoreUnavailable
 from runtime.storage.requests import NewInbound
 from runtime.storage.sqlite import open_sqlite
 
@@ -161,7 +165,7 @@ async def open_at_last(stack):
     for _ in range(100):
         try:
             return await stack.enter_async_context(open_sqlite(Path(sys.argv[1]), wall_clock_ms))
-        except StoreUnavailable:
+        except StoreError:
             pass
     raise SystemExit("it never opened")
 
@@ -171,7 +175,9 @@ async def main():
         failed = 0
         async def sender(number):
             nonlocal failed
-            for _ in range(40):
+            sent = 0
+            while sent < 40 or failed < 5:
+                sent += 1
                 new = NewInbound(ids.new(), SessionSpec("echo", str(number)), text_content("x"))
                 try:
                     await store.admit([new])
@@ -188,32 +194,29 @@ trio.run(main)
 """
 
 
-@pytest.mark.parametrize("point", ["posix/io/sync/fdatasync", "posix/io/rw/pwrite"])
-async def test_a_disk_that_refuses_now_and_then(tmp_path: Path, point: str) -> None:  # D1
+def run_with_faults(point: str, data_dir: Path) -> list[str]:
+    """Run the program while a system call fails now and then; the ids that were accepted."""
     fiu_run = shutil.which("fiu-run")
     if fiu_run is None:
         pytest.skip("fiu-run is not installed")
-    async with open_sqlite(tmp_path, wall_clock_ms):
-        pass
+    faults = f"enable_random name={point},probability=0.1"
     done = subprocess.run(
-        [
-            fiu_run,
-            "-x",
-            "-c",
-            f"enable_random name={point},probability=0.1",
-            sys.executable,
-            "-c",
-            PROGRAM,
-            str(tmp_path),
-        ],
+        [fiu_run, "-x", "-c", faults, sys.executable, "-c", PROGRAM, str(data_dir)],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
-    accepted = done.stdout.split()
     assert done.returncode == 0, done.stderr
     assert int(done.stderr.split()[-1]) > 0
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("point", ["posix/io/sync/fdatasync", "posix/io/rw/pwrite"])
+async def test_a_disk_that_refuses_now_and_then(tmp_path: Path, point: str) -> None:  # D1
+    async with open_sqlite(tmp_path, wall_clock_ms):
+        pass
+    accepted = run_with_faults(point, tmp_path)
     assert accepted
     async with open_sqlite(tmp_path, wall_clock_ms) as store:
         for message_id in accepted:

@@ -182,7 +182,7 @@ async def test_when_the_disk_fails_a_batch_each_is_tried_alone() -> None:  # D1
         with pytest.raises(StorageIOError, match="disk I/O error"):
             await writer.write(refused_by_the_disk)
 
-    async with bare_writer() as (writer, engine):
+    async with bare_writer() as (writer, _):
         async with trio.open_nursery() as nursery, writer_held(writer):
             nursery.start_soon(writer.write, put("before"))
             nursery.start_soon(refused)
@@ -295,14 +295,17 @@ async def test_a_full_queue_makes_callers_wait_where_they_can_be_cancelled() -> 
 
 async def test_closing_decides_what_was_handed_over(clock: Clock, tmp_path: Path) -> None:  # D1
     new = message()
-    async with open_sqlite(tmp_path, clock) as store, trio.open_nursery() as nursery:
-        async with writer_held(writer_of(store)):
-            nursery.start_soon(admit, store, new)
-            await all_joined(store, 2)
-            nursery.start_soon(store.aclose)
-            await trio.testing.wait_all_tasks_blocked()
-            with pytest.raises(StoreClosed):
-                await store.resolve(SPEC)
+    async with (
+        open_sqlite(tmp_path, clock) as store,
+        trio.open_nursery() as nursery,
+        writer_held(writer_of(store)),
+    ):
+        nursery.start_soon(admit, store, new)
+        await all_joined(store, 2)
+        nursery.start_soon(store.aclose)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(StoreClosed):
+            await store.resolve(SPEC)
     async with open_sqlite(tmp_path, clock) as store:
         assert await store.message_status(new.id) is not None
 

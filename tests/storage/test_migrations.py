@@ -24,7 +24,11 @@ ALL = (*bundled(), *EXTRA)
 
 def schema(connection: apsw.Connection) -> list[tuple[str, str]]:
     found = connection.execute("SELECT name, sql FROM sqlite_schema ORDER BY name").fetchall()
-    return [(row[0], row[1]) for row in found]
+    return [(str(row[0]), str(row[1])) for row in found]
+
+
+def names_in(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
 
 
 def newest() -> list[tuple[str, str]]:
@@ -107,8 +111,6 @@ async def test_a_store_is_migrated_when_it_opens(clock: Clock, tmp_path: Path) -
         assert status is not None
     version = len(bundled()) + 1
     backup = tmp_path / f"runtime.db.before-{version}"
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        ("lock", "runtime.db", backup.name)
-    )
+    assert names_in(tmp_path) == sorted(("lock", "runtime.db", backup.name))
     header = (tmp_path / "runtime.db").read_bytes()[60:64]
     assert int.from_bytes(header, "big") == len(ALL)

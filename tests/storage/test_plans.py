@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import apsw
+
 from runtime.sessions.rows import DropReason, SessionSpec
 from runtime.storage.requests import (
     ChannelOffset,
@@ -94,14 +95,14 @@ class Schema:
             "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid"
         )
         for (sql,) in made.fetchall():
-            self._connection.execute(sql)
+            self._connection.execute(str(sql))
 
     def plan(self, sql: str) -> list[str]:
         """The steps of a statement's plan."""
         numbered = [int(number) for number in re.findall(r"\?(\d+)", sql)]
         values = (None,) * (max(numbered) if numbered else sql.count("?"))
         steps = self._connection.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall()
-        return [step[3] for step in steps]
+        return [str(step[3]) for step in steps]
 
 
 async def plans(clock: Clock) -> dict[str, list[str]]:

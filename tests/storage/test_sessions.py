@@ -129,13 +129,14 @@ async def test_a_new_epoch(store: SqliteStore) -> None:  # S18
 
 
 async def test_earlier_epochs_stay_readable(store: SqliteStore) -> None:  # S18
+    session, _ = await store.resolve(SPEC)
     for _ in range(2):
         row = (await admit(store, message())).message
-        actor = await Actor.wake(store, row.session_id)
+        actor = await Actor.wake(store, session.id)
         await actor.answer(row.id)
-        await store.new_epoch(row.session_id)
-    assert [line.epoch for line in await store.journal(row.session_id)] == [1, 1, 2, 2]
-    first = await store.journal(row.session_id, epoch=1)
+        await store.new_epoch(session.id)
+    assert [line.epoch for line in await store.journal(session.id)] == [1, 1, 2, 2]
+    first = await store.journal(session.id, epoch=1)
     assert [line.seq for line in first] == [1, 2]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -222,6 +223,11 @@ def write_one_twice(path: Path) -> None:
     path.write_bytes(path.read_bytes() + path.read_bytes().splitlines(keepends=True)[-1])
 
 
+def swap_two(path: Path) -> None:
+    first, second, third, *rest = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([first, third, second, *rest]))
+
+
 def invent_one(path: Path) -> None:
     line = msgspec.json.encode(JournalEntry(99, 1, "x", "assistant", "never said"))
     path.write_bytes(path.read_bytes() + line + b"\n")
@@ -241,6 +247,7 @@ DAMAGE: list[tuple[Callable[[Path], None], Verified]] = [
     (lose_one_between, Verified(rebuilt=True)),
     (spoil_one_between, Verified(rebuilt=True, quarantined=1)),
     (write_one_twice, Verified(rebuilt=True)),
+    (swap_two, Verified(rebuilt=True)),
     (invent_one, Verified(rebuilt=True, quarantined=1)),
     (write_an_empty_line, Verified(rebuilt=True, quarantined=1)),
 ]
@@ -344,7 +351,7 @@ def test_what_cannot_be_written_whole_leaves_nothing(  # J2
     path = tmp_path / "t.jsonl"
     transcript.append(path, [entry(1)])
     before = path.read_bytes()
-    write = transcript.os.write
+    write = os.write
 
     def full(descriptor: int, data: memoryview) -> int:
         if len(data) < 150:
@@ -352,7 +359,7 @@ def test_what_cannot_be_written_whole_leaves_nothing(  # J2
         return write(descriptor, data[:20])
 
     with monkeypatch.context() as patch:
-        patch.setattr(transcript.os, "write", full)
+        patch.setattr(os, "write", full)
         with pytest.raises(OSError, match="No space"):
             transcript.append(path, [entry(2), entry(3), entry(4)])
     assert path.read_bytes() == before
