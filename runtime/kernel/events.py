@@ -9,14 +9,15 @@ import logging
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Self
 
 import msgspec
 import trio
 
 from runtime.kernel.reasons import StopReason
 
-_log = logging.getLogger("runtime.kernel")
+log = logging.getLogger("runtime.kernel")
+"""Crashes with their tracebacks, slow handlers, and a sample of the dead letters."""
 
 
 class Cause(enum.Enum):
@@ -109,20 +110,6 @@ class CleanupFailed(Event, frozen=True):
     """`on_stop` or a helper failed, or took too long, while its actor was ending."""
 
     error: BaseException
-
-
-AnyEvent: TypeAlias = (
-    Started
-    | Stopped
-    | Restarted
-    | GivenUp
-    | Escalated
-    | DeadLetter
-    | MailboxOverflow
-    | SlowHandler
-    | UnhandledMessage
-    | CleanupFailed
-)
 
 
 class Subscription:
@@ -286,7 +273,7 @@ class DeadLetters:
         count = self.count
         # The 1st, 2nd, 4th, 8th … of a system: visible at once, and a flood cannot fill the log.
         if count & (count - 1) == 0:
-            _log.warning(
+            log.warning(
                 "dead letter %d: %s for %s (%s)",
                 count,
                 type(letter.message).__qualname__,

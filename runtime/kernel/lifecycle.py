@@ -79,7 +79,9 @@ def crash(cell: "Cell", error: BaseException) -> None:
     cell.last_error = repr(error)
     cell.reason = StopReason(StopKind.CRASHED, error)
     cell.fail_deferred()
-    if not isinstance(error, Exception):
+    if isinstance(error, Exception):
+        events.log.error("%s crashed", cell.path, exc_info=error)
+    else:
         # KeyboardInterrupt and its like are not for supervisors to repair.
         cell.ordered = True
         cell.system.fail(error)
@@ -103,7 +105,9 @@ def report(cell: "Cell", error: BaseException) -> None:
     """An error met an actor that is ending anyway: let it be seen."""
     cell.last_error = repr(error)
     cell.system.events.publish(events.CleanupFailed(cell.path, error))
-    if not isinstance(error, Exception):
+    if isinstance(error, Exception):
+        events.log.error("%s failed while it ended", cell.path, exc_info=error)
+    else:
         cell.ordered = True
         cell.system.fail(error)
 

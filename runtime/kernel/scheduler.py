@@ -19,7 +19,7 @@ import trio
 
 from runtime.kernel import lifecycle
 from runtime.kernel.context import current_actor
-from runtime.kernel.events import SlowHandler
+from runtime.kernel.events import SlowHandler, log
 from runtime.kernel.mailbox import Ask, Envelope
 from runtime.kernel.reasons import State
 
@@ -106,9 +106,11 @@ class Scheduler:
                 return
             worker.reported = True
             if worker.cell is not None:
-                self._system.events.publish(
-                    SlowHandler(worker.cell.path, activity(worker.cell) or "", now - worker.since)
+                slow = SlowHandler(
+                    worker.cell.path, activity(worker.cell) or "", now - worker.since
                 )
+                log.warning("%s has waited %g s in %s", slow.path, slow.seconds, slow.message_type)
+                self._system.events.publish(slow)
 
 
 def activity(cell: "Cell") -> str | None:

@@ -164,7 +164,9 @@ class Deferring(Actor[Later]):
         reply = self.defer(message)
         match message.how:
             case "now":
+                assert reply.wanted
                 reply.set("now")
+                assert not reply.wanted
             case "helper":
                 self.start(self.answer, reply)
             case "fail":

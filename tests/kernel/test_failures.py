@@ -24,7 +24,7 @@ from runtime.kernel.events import (
     UnhandledMessage,
 )
 from runtime.kernel.testkit import assert_stops, settle
-from tests.kernel.cast import AT_ONCE, Broken, Note, Scribe, Unfit
+from tests.kernel.cast import AT_ONCE, Broken, Fail, Note, Scribe, Unfit
 
 # K5 K6
 
@@ -114,6 +114,17 @@ async def test_an_error_in_a_helper_ends_the_actor_and_cancels_its_handler() -> 
         assert "in helper fail of actor system/torn" in reason.error.__notes__
         assert system.dead_letters.by_cause == {Cause.INTERRUPTED: 1}
     assert page == ["handler cancelled", "crashed: Broken('in a helper')"]
+
+
+async def test_a_crash_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_system() as system:
+        ref = system.spawn(lambda: Scribe([]), name="s", restart=Restart.TEMPORARY)
+        ref.tell(Fail("look here"))
+        await ref.stopped()
+    [record] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert record.getMessage() == "system/s crashed"
+    assert record.exc_info is not None
+    assert "look here" in str(record.exc_info[1])
 
 
 async def test_the_first_error_is_the_cause() -> None:
