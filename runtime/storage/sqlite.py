@@ -65,7 +65,7 @@ from runtime.storage.requests import (
 )
 from runtime.storage.sizes import Sizes, measure
 from runtime.storage.store import Store
-from runtime.storage.writer import GroupCommit, Inline
+from runtime.storage.writer import BATCH_LIMIT, GroupCommit, Inline
 
 T = TypeVar("T")
 
@@ -329,6 +329,7 @@ async def open_sqlite(
     *,
     limits: Limits | None = None,
     migrations: Sequence[Migration] | None = None,
+    batch_limit: int = BATCH_LIMIT,
 ) -> AsyncIterator[SqliteStore]:
     """Open the store of a data directory, made when it does not exist.
 
@@ -337,6 +338,7 @@ async def open_sqlite(
         clock: The wall clock in milliseconds since 1970; called on the Trio side only.
         limits: Byte budgets of rows.
         migrations: All migrations, in order; those that come with the runtime by default.
+        batch_limit: How many requests share one commit at most.
 
     Raises:
         StoreCannotOpen: The directory is refused; nothing in it was changed. The subclass says why.
@@ -349,7 +351,7 @@ async def open_sqlite(
     budgets = limits if limits is not None else Limits()
     opened = await trio.to_thread.run_sync(open_directory, data_dir, known)
     engine = Engine(opened.connection, budgets)
-    writer = GroupCommit(engine, clock)
+    writer = GroupCommit(engine, clock, batch_limit=batch_limit)
     store = SqliteStore(
         engine,
         writer,

@@ -38,6 +38,11 @@ def contents(directory: Path) -> dict[str, tuple[int, int, str]]:
     return found
 
 
+def loosen(data_dir: Path) -> None:
+    for path in (data_dir, *data_dir.iterdir()):
+        path.chmod(0o755)
+
+
 async def make(data_dir: Path) -> None:
     """A database as a clean stop leaves it."""
     async with open_sqlite(data_dir, wall_clock_ms) as store:
@@ -70,11 +75,13 @@ async def test_a_new_directory_is_private(clock: Clock, tmp_path: Path) -> None:
 
 async def test_looser_modes_are_tightened(tmp_path: Path) -> None:  # D3
     await make(tmp_path)
-    paths = (tmp_path, tmp_path / "runtime.db")
-    for path in paths:
-        os.chmod(path, 0o755)
-    await make(tmp_path)
-    assert [stat.S_IMODE(os.stat(path).st_mode) for path in paths] == [0o700, 0o600]
+    data_dir = tmp_path / "data"
+    await make(data_dir)
+    loosen(data_dir)
+    await make(data_dir)
+    modes = {name: stat.S_IMODE(mode) for name, (mode, _, _) in contents(tmp_path).items()}
+    assert modes["data"] == 0o700
+    assert modes["data/runtime.db"] == 0o600
 
 
 async def test_what_was_stored_is_there_again(clock: Clock, tmp_path: Path) -> None:  # D1
