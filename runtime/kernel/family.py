@@ -56,6 +56,8 @@ class Helper:
                 # A helper whose actor ended before it could begin does not begin.
                 if not self._scope.cancel_called:
                     await function(*args)
+        except trio.Cancelled:
+            raise
         except BaseException as error:
             lifecycle.helper_failed(cell, self.name, error)
         finally:

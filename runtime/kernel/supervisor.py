@@ -1,7 +1,7 @@
 """Static children: started in order, stopped in reverse, restarted by a strategy."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import trio
@@ -16,9 +16,6 @@ from runtime.kernel.messages import Message
 from runtime.kernel.options import Options
 from runtime.kernel.policy import Backoff, History, Intensity, Restart, Strategy
 from runtime.kernel.reasons import State, StopKind, StopReason
-
-if TYPE_CHECKING:
-    from runtime.kernel.ref import ActorRef
 
 
 class ChildSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,13 +57,17 @@ class Group:
         self._repairing = False
         self._delay = 0.0
 
-    async def start(self, specs: Sequence[ChildSpec]) -> None:
+    async def start(self, specs: Sequence[ChildSpec]) -> list[Cell]:
         """Start the children, each after the one before has started.
+
+        Returns:
+            All of them, including any that has finished meanwhile.
 
         Raises:
             BaseException: What the first child that failed to start raised; those started before it
                 have been stopped again, in reverse.
         """
+        cells: list[Cell] = []
         try:
             for spec in specs:
                 options = Options(
@@ -75,36 +76,37 @@ class Group:
                     grace=spec.grace,
                     backoff=spec.backoff,
                 )
-                await self._boot(spec, options)
+                cells.append(await self._boot(spec, options))
         except BaseException:
             with trio.CancelScope(shield=True):
                 for cell in reversed(self._members.copy()):
                     lifecycle.order_stop(cell, StopKind.SHUTDOWN)
                     await cell.until(State.STOPPED)
             raise
+        return cells
 
-    async def _boot(self, spec: ChildSpec, options: Options) -> None:
+    async def _boot(self, spec: ChildSpec, options: Options) -> Cell:
         cell = create_child(self._parent, spec.factory, spec.name, options, self)
         self._members.append(cell)
         if cell.state is not State.STARTING:
-            return
+            return cell
         self._booting = cell
         try:
             await cell.until(State.RUNNING, State.STOPPED)
-            if self._booting is not None:
-                reason = cell.reason
-                raise (reason and reason.error) or ActorStopped(cell.path, reason)
+            self._require_started(cell)
         finally:
             self._booting = None
+        return cell
+
+    def _require_started(self, cell: Cell) -> None:
+        if self._booting is cell:
+            reason = cell.reason
+            raise (reason and reason.error) or ActorStopped(cell.path, reason)
 
     def started(self, cell: Cell) -> None:
         """A child's start is complete."""
         if cell is self._booting:
             self._booting = None
-
-    def refs(self) -> "tuple[ActorRef[Any], ...]":
-        """References to the children, in start order."""
-        return tuple(cell.system.ref_to(cell) for cell in self._members)
 
     def remove(self, cell: Cell) -> None:
         """A child has ended for good."""

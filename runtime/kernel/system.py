@@ -108,9 +108,8 @@ class System:
         self, parent: Cell, specs: Sequence[ChildSpec], strategy: Strategy, intensity: Intensity
     ) -> tuple[ActorRef[Any], ...]:
         """Start static children of an actor."""
-        group = Group(parent, strategy, intensity)
-        await group.start(specs)
-        return group.refs()
+        cells = await Group(parent, strategy, intensity).start(specs)
+        return tuple(self.ref_to(cell) for cell in cells)
 
     def handling(self) -> Cell | None:
         """The actor whose handler or hook is running in this very task, if any."""

@@ -55,6 +55,27 @@ async def test_static_children_start_in_order_and_stop_in_reverse() -> None:
     assert page[3:] == ["c stop shutdown", "b stop shutdown", "a stop shutdown"]
 
 
+async def test_a_child_that_finishes_while_the_next_one_starts_is_still_returned() -> None:
+    class Brief(Scribe):
+        async def on_start(self) -> None:
+            self.stop()
+
+    class Slow(Scribe):
+        async def on_start(self) -> None:
+            await trio.testing.wait_all_tasks_blocked()
+
+    async with open_system() as system:
+        first, second = await system.spawn_all(
+            [
+                ChildSpec(factory=lambda: Brief([]), name="brief"),
+                ChildSpec(factory=lambda: Slow([]), name="slow"),
+            ]
+        )
+        await assert_stops(first, StopKind.NORMAL)
+        assert second.alive
+        assert_tree(system, "slow")
+
+
 @pytest.mark.parametrize(
     "strategy, restarted",
     [
