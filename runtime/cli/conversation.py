@@ -21,6 +21,7 @@ from runtime.cli.answers import Answers
 from runtime.cli.client import (
     FOREVER,
     CallFailed,
+    CallTimedOut,
     Client,
     ConnectionLost,
     Notification,
@@ -117,7 +118,7 @@ class Conversation:
         met, lost_at, pause = False, trio.current_time(), FIRST_PAUSE
         while True:
             try:
-                async with connect(self._locate(), self._take) as client:
+                async with connect(await self._find(), self._take) as client:
                     mark = await self._attach(client)
                     if met:
                         await self._join_turn(client)
@@ -128,14 +129,19 @@ class Conversation:
                     await self._talk(client)
                     lost_at = trio.current_time()
                     self._screen.note("The connection is lost; trying again ...")
-            except (NotReachable, ConnectionLost) as error:
-                if not met or trio.current_time() - lost_at > self._patience:
+            except (NotReachable, ConnectionLost, CallTimedOut) as error:
+                if not met:
+                    raise
+                if trio.current_time() - lost_at > self._patience:
                     raise self._given_up(error) from error
             except CallFailed as error:
                 if not met or error.rpc_code != UNAVAILABLE:
                     raise
             await trio.sleep(pause * random.uniform(0.5, 1))
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _find(self) -> Endpoint:
+        return await trio.to_thread.run_sync(self._locate)
 
     async def _attach(self, client: Client) -> SessionMark:
         wanted = {"key": self._key, "agent": self._agent}
@@ -161,8 +167,11 @@ class Conversation:
         """Ask again what is not answered, then go on until the connection is gone."""
         async with trio.open_nursery() as nursery:
             try:
-                for message in list(self._unanswered.values()):
-                    await nursery.start(self._ask, client, message)
+                asked: set[str] = set()
+                # No checkpoint between the last look and the next line: no message slips through.
+                while left := [each for each in self._unanswered.values() if each.id not in asked]:
+                    await nursery.start(self._ask, client, left[0])
+                    asked.add(left[0].id)
                 self._client, self._asking = client, nursery
                 await client.ended()
             except ConnectionLost:
@@ -267,7 +276,7 @@ class Conversation:
 
     def _given_up(self, error: CommandError) -> CommandError:
         if not self._unanswered:
-            return error
+            return NotReachable(str(error), error.hint)
         count = number_of(self.unanswered, "message")
         return NotReachable(
             f"{error}; {count} without an answer",

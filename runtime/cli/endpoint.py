@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
+import trio
 
 from runtime.settings import GatewaySettings, Settings
 
@@ -61,28 +62,35 @@ def websocket_url(host: str, port: int, *, tls: bool) -> str:
     return f"{'wss' if tls else 'ws'}://{bracketed}:{port}/acp"
 
 
-@contextlib.contextmanager
-def published(data_dir: Path, endpoint: Endpoint) -> Iterator[None]:
+@asynccontextmanager
+async def published(data_dir: Path, endpoint: Endpoint) -> AsyncIterator[None]:
     """Keep the endpoint file while the block runs; it replaces one that was left behind.
+
+    Called by the process that holds the lock of the directory. When cancelled the file is removed
+    before this ends.
 
     Raises:
         OSError: it cannot be written.
     """
-    path = data_dir / FILE_NAME
-    handle, temporary = tempfile.mkstemp(dir=data_dir, prefix=f".{FILE_NAME}.")
-    try:
-        with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor, mode 0600 from the start
-            file.write(msgspec.json.encode(endpoint))
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    await trio.to_thread.run_sync(_write, data_dir / FILE_NAME, endpoint)
     try:
         yield
     finally:
-        if read(data_dir) == endpoint:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+        with trio.CancelScope(shield=True), contextlib.suppress(OSError):
+            await trio.to_thread.run_sync(_remove, data_dir / FILE_NAME)
+
+
+def _write(path: Path, endpoint: Endpoint) -> None:
+    unfinished = path.with_suffix(".new")
+    unfinished.unlink(missing_ok=True)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
+        file.write(msgspec.json.encode(endpoint))
+    unfinished.replace(path)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def read(data_dir: Path) -> Endpoint | None:

@@ -1,4 +1,7 @@
-"""What ``doctor`` looks at. It changes nothing on disk and disturbs no running runtime."""
+"""What ``doctor`` looks at. It disturbs no running runtime.
+
+A database that nobody works on is opened as a start would open it, so that doctor and start agree.
+"""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ async def _serve(runtime: Runtime, settings: Settings, stop: trio.Event) -> None
     # What is alive now stays: without it the collector would look at it again and again.
     gc.collect()
     gc.freeze()
-    with published(settings.storage.data_dir, endpoint):
+    async with published(settings.storage.data_dir, endpoint):
         _say(*_greeting(runtime, settings, url))
         await stop.wait()
     _say("Stopping: running turns may finish; Ctrl-C again stops at once.")
@@ -72,7 +72,7 @@ def _greeting(runtime: Runtime, settings: Settings, url: str) -> list[str]:
     default, *others = runtime.agents
     lines = [
         f"Greenroom {__version__}",
-        f"  listens at  {url}",
+        f"  listens at  {url}{_elsewhere(settings.gateway.host)}",
         f"  data        {data_dir}",
         f"  agents      {', '.join((f'{default} (default)', *others))}",
     ]
@@ -82,6 +82,10 @@ def _greeting(runtime: Runtime, settings: Settings, url: str) -> list[str]:
     elsewhere = [] if data_dir == default_data_dir() else ["--data-dir", _short(data_dir)]
     lines += ["", "Talk to it in a second terminal:", f"  {command_line('chat', *elsewhere)}", ""]
     return lines
+
+
+def _elsewhere(host: str) -> str:
+    return ", and at every other address of this machine" if host in ("0.0.0.0", "::") else ""  # noqa: S104
 
 
 def _recovered(runtime: Runtime) -> str:

@@ -168,11 +168,17 @@ async def _at_terminal(locate: Callable[[], Endpoint], key: str, agent: str | No
 
     from runtime.cli.terminal import Terminal
 
-    with ungrouped(), patch_stdout(raw=True):
+    # Ctrl-C is a key while a line is edited, and a signal in the moments in between.
+    with (
+        trio.open_signal_receiver(signal.SIGINT) as signals,
+        ungrouped(),
+        patch_stdout(raw=True),
+    ):
         async with trio.open_nursery() as nursery:
             terminal = Terminal(key, lambda: presses.press())
             conversation = Conversation(locate, key, agent, terminal)
             presses = _Presses(conversation, terminal, nursery)
+            nursery.start_soon(presses.heed, signals)
             commands = Commands(conversation, terminal)
             mark: SessionMark = await nursery.start(conversation.run)
             terminal.note(_greeting(mark))

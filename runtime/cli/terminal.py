@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import textwrap
 from collections.abc import Callable
 
 import trio
@@ -54,11 +53,12 @@ class Terminal(Screen):
         for line in lines:
             print(line)
         width = max(20, shutil.get_terminal_size().columns - 1)
-        if len(self._unfinished) > width:
-            *rows, _ = textwrap.wrap(self._unfinished, width, break_on_hyphens=False) or [""]
-            for row in rows:
-                print(row)
-                self._unfinished = self._unfinished.removeprefix(row).lstrip(" ")
+        while len(self._unfinished) > width:
+            # At a blank, so that the row above the typed line never grows into two.
+            cut = self._unfinished.rfind(" ", 1, width + 1)
+            cut = cut if cut > 0 else width
+            print(self._unfinished[:cut])
+            self._unfinished = self._unfinished[cut:].removeprefix(" ")
         self._prompt.app.invalidate()
 
     def end_answer(self, *, own: bool) -> None:

@@ -2,10 +2,12 @@
 
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -145,17 +147,19 @@ def test_a_script_does_not_wait_for_ever(
     assert "; 1 message without an answer\nhint: what the runtime accepted is kept" in said.err
 
 
+AT_TERMINAL = "import os, sys; os.login_tty(0); os.execv(sys.executable, sys.argv[1:])"
+
+
 class Terminal:
-    """A pseudo-terminal with ``chat`` in it."""
+    """A pseudo-terminal with ``chat`` in it, as the one that controls it."""
 
     def __init__(self, data_dir: Path) -> None:
         self.controller, terminal = pty.openpty()
+        chat = [sys.executable, "-m", "runtime", "chat", "--data-dir", str(data_dir)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "runtime", "chat", "--data-dir", str(data_dir)],
+            [sys.executable, "-c", AT_TERMINAL, *chat],
             env=environment(data_dir.parent, TERM="xterm", PROMPT_TOOLKIT_NO_CPR="1"),
             stdin=terminal,
-            stdout=terminal,
-            stderr=terminal,
         )
         os.close(terminal)
         self.shown = ""
@@ -166,13 +170,18 @@ class Terminal:
     def wait_for(self, text: str) -> None:
         """Read until the text was shown since the last time."""
         while text not in self.shown:
+            readable, _, _ = select.select([self.controller], [], [], PATIENCE)
+            assert readable, f"{text!r} was not shown, only {self.shown!r}"
             self.shown += os.read(self.controller, 65_536).decode(errors="replace")
         self.shown = self.shown.partition(text)[2]
 
-    def close(self) -> int:
-        code = self.process.wait(PATIENCE)
+    def wait_for_end(self) -> int:
+        """Read until nothing is shown any more. Returns the exit code."""
+        with suppress(OSError):  # the way in which a terminal that nobody writes to ends
+            while os.read(self.controller, 65_536):
+                pass
         os.close(self.controller)
-        return code
+        return self.process.wait(PATIENCE)
 
 
 # G3, G11
@@ -192,4 +201,4 @@ def test_a_person_at_a_terminal(serve: Start, tmp_path: Path) -> None:
     terminal.wait_for("Cancelling; Ctrl-C again leaves.")
     terminal.wait_for("Cancelled.")
     terminal.press("half a thought\x03\x04")
-    assert terminal.close() == 0
+    assert terminal.wait_for_end() == 0
