@@ -21,7 +21,12 @@ from runtime.gateway.lanes import Lanes, Place
 from runtime.gateway.outgoing import Outgoing, SlowReader
 from runtime.ports.front import Front, FrontError, Submitted
 from runtime.protocol import jsonrpc
-from runtime.protocol.extensions import TOO_MANY_REQUESTS, PromptMeta, RuntimeMark
+from runtime.protocol.extensions import (
+    TOO_MANY_REQUESTS,
+    UNAVAILABLE,
+    PromptMeta,
+    RuntimeMark,
+)
 from runtime.protocol.jsonrpc import Notification, Reply, Request, RpcError
 from runtime.sessions.content import Content
 
@@ -33,6 +38,9 @@ MAX_SESSIONS = 1_000
 
 HEARTBEAT = 20.0
 """Seconds between two pings, and within which each must be answered."""
+
+ANSWER_LIMIT = 1.0
+"""Seconds to answer what was asked when the connection is closed from this side."""
 
 DRAIN = 2.0
 """Seconds to send what is queued when the connection is closed from this side."""
@@ -113,7 +121,7 @@ class Client:
         self._scope = trio.CancelScope()
 
     async def serve(self) -> Closing:
-        """Serve the client until it goes, fails or is asked to go by `close`.
+        """Serve the client until it goes, fails or is asked to go.
 
         Returns:
             With what to close the WebSocket.
@@ -135,10 +143,19 @@ class Client:
         return closing
 
     def close(self, closing: Closing) -> None:
-        """Ask the client to go, with a reason; the first reason counts."""
-        if self._closing is None:
-            self._closing = closing
+        """End the connection now, with a reason; the first reason counts."""
+        self._closing = self._closing or closing
         self._scope.cancel()
+
+    def retire(self, closing: Closing) -> None:
+        """End the connection when its requests are answered, at the latest after `ANSWER_LIMIT`."""
+        self._closing = self._closing or closing
+        self._scope.deadline = trio.current_time() + ANSWER_LIMIT
+        self._end_when_answered()
+
+    def _end_when_answered(self) -> None:
+        if self._closing is not None and self._requests == 0:
+            self._scope.cancel()
 
     @contextmanager
     def view(self, session_id: str) -> Iterator[Attachment]:
@@ -234,6 +251,8 @@ class Client:
             what = "The first request on a connection is initialize, and it is sent once."
             raise RpcError(jsonrpc.INVALID_REQUEST, what)
         params = jsonrpc.decode_params(message.params, served.decoder)
+        if self._closing is not None:
+            raise RpcError(UNAVAILABLE, self._closing.reason, {"code": "unavailable"})
         if self._requests >= MAX_REQUESTS:
             what = f"{MAX_REQUESTS} requests of this connection are unanswered: wait for some."
             raise RpcError(TOO_MANY_REQUESTS, what, {"code": "too_many_requests"})
@@ -264,6 +283,7 @@ class Client:
             if place is not None:
                 place.leave()
         self._answer(message, answer)
+        self._end_when_answered()
 
     def _answer(self, message: Request | Notification, answer: Any) -> None:
         if isinstance(message, Notification):

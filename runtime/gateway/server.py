@@ -104,7 +104,8 @@ class Gateway:
     async def close(self, code: int = 1001, reason: str = "the runtime stops") -> None:
         """Stop listening and ask all clients to go (G9); returns when they are gone.
 
-        Those who do not go within `CLOSE_DEADLINE` are dropped. Calling it again only waits.
+        What they asked before is still answered, if that takes less than a second. Those who do not
+        go within `CLOSE_DEADLINE` are dropped. Calling it again only waits.
 
         Args:
             code: the close code, see RFC 6455, section 7.4.
@@ -115,7 +116,7 @@ class Gateway:
             listener.socket.close()
         self._accepting.cancel()
         for client in self._clients:
-            client.close(self._closing)
+            client.retire(self._closing)
         with trio.move_on_after(CLOSE_DEADLINE) as patience:
             await self._closed.wait()
         if patience.cancelled_caught:
