@@ -242,15 +242,14 @@ async def wind_down(cell: "Cell", reason: StopReason) -> None:
     actor = cell.actor if cell.state is State.RUNNING else None
     cell.enter(State.STOPPING)
     cell.cancel_timers()
-    with trio.CancelScope(shield=True):
-        if cell.family is not None:
+    if cell.family is not None:
+        with trio.CancelScope(shield=True):
             await end_family(cell, cell.family)
             await cell.family.close()
-            cell.family = None
-        if actor is None or not actor.has_on_stop:
-            return
+        cell.family = None
+    if actor is not None and actor.has_on_stop:
         try:
-            with trio.fail_after(cell.options.grace):
+            with trio.fail_after(cell.options.grace, shield=True):
                 await actor.on_stop(reason)
         except BaseException as error:
             cleanup_failed(cell, error)
