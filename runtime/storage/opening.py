@@ -31,13 +31,13 @@ LOCK = "lock"
 APPLICATION_ID = int.from_bytes(b"Grnr", "big")
 """Says in the header of a database that it is ours."""
 
-CHECKPOINT_PAGES = 1_000
+CHECKPOINT_PAGES = 4_000
 """The budget of a checkpoint (D3), in pages of 4 KiB.
 
 The log is moved into the database when it has so many, so that no checkpoint has to move much more.
 """
 
-LOG_LIMIT_BYTES = 16 * 1024 * 1024
+LOG_LIMIT_BYTES = 32 * 1024 * 1024
 """To what the log's file is cut back when a burst made it grow."""
 
 CACHE_KIB = 16 * 1024

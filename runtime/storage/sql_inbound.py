@@ -31,21 +31,18 @@ _OWED = (
     " WHERE inbound.session_id = ? AND inbound.line_owed = 1 ORDER BY inbound.seq"
 )
 _DUE = """
-    WITH RECURSIVE waiting (session_id, due_at) AS (
-        SELECT * FROM (
-            SELECT session_id, coalesce(not_before, admitted_at) FROM inbound
-            WHERE state = 'pending' AND trigger = 1 AND session_id > ?1
-            ORDER BY session_id, coalesce(not_before, admitted_at) LIMIT 1
-        )
+    WITH RECURSIVE waiting (session_id) AS (
+        SELECT min(session_id) FROM inbound WHERE state = 'pending' AND session_id > ?1
         UNION ALL
-        SELECT next.session_id, coalesce(next.not_before, next.admitted_at)
-        FROM waiting JOIN inbound AS next ON next.n = (
-            SELECT n FROM inbound
-            WHERE state = 'pending' AND trigger = 1 AND session_id > waiting.session_id
-            ORDER BY session_id, coalesce(not_before, admitted_at) LIMIT 1
-        )
+        SELECT (
+            SELECT min(session_id) FROM inbound
+            WHERE state = 'pending' AND session_id > waiting.session_id
+        ) FROM waiting WHERE session_id IS NOT NULL
     )
-    SELECT session_id FROM waiting WHERE due_at <= ?2 LIMIT ?3"""
+    SELECT session_id FROM waiting WHERE EXISTS (
+        SELECT 1 FROM inbound WHERE session_id = waiting.session_id AND state = 'pending'
+            AND trigger = 1 AND coalesce(not_before, 0) <= ?2
+    ) LIMIT ?3"""
 
 
 def by_id(transaction: Transaction, message_id: str) -> InboundRow | None:
@@ -67,8 +64,8 @@ def owed(transaction: Transaction, session_id: str) -> tuple[InboundRow, ...]:
 def due_sessions(transaction: Transaction, limit: int, after: str | None) -> tuple[str, ...]:
     """Sessions with a message whose time has come, by id.
 
-    The question skips in the index from one session that waits to the next, so that it costs the
-    same however much waits in each.
+    The question skips in the index from one session that waits to the next, and looks only as far
+    as the first message that is due.
     """
     rows = transaction.rows(_DUE, after or "", transaction.now, limit)
     return tuple(row[0] for row in rows)

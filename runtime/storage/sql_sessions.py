@@ -30,8 +30,9 @@ _BY_IDENTITY = (
 )
 _PAGE = (
     f"SELECT {SESSION_COLUMNS}, coalesce(last_active_at, created_at) FROM sessions"
-    " WHERE status = ? AND (coalesce(last_active_at, created_at), id) < (?, ?)"
-    " ORDER BY coalesce(last_active_at, created_at) DESC, id DESC LIMIT ?"
+    " WHERE status = ?1 AND coalesce(last_active_at, created_at) <= ?2"
+    " AND (coalesce(last_active_at, created_at) < ?2 OR id < ?3)"
+    " ORDER BY coalesce(last_active_at, created_at) DESC, id DESC LIMIT ?4"
 )
 _TEXT_COLUMNS = (
     "id",

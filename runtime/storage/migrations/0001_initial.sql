@@ -200,16 +200,15 @@ CREATE TABLE inbound (
     admitted_at       INTEGER NOT NULL,
     claimed_at        INTEGER,
     finished_at       INTEGER,
-    UNIQUE (session_id, seq),
     CHECK ((state = 'claimed') <= (turn_id IS NOT NULL)),
     CHECK ((finished_at IS NOT NULL) = (state IN ('done', 'failed', 'dropped', 'expired')))
 ) STRICT;
 
-CREATE INDEX inbound_pending ON inbound (session_id, trigger, seq) WHERE state = 'pending';
+-- No index leads to the finished messages of a session: nothing that a message waits for may look at them.
+CREATE INDEX inbound_pending ON inbound (session_id, seq, trigger, kind, not_before)
+    WHERE state = 'pending';
 CREATE INDEX inbound_held ON inbound (session_id, seq) WHERE state = 'held';
-CREATE INDEX inbound_claimed ON inbound (session_id) WHERE state = 'claimed';
-CREATE INDEX inbound_due ON inbound (session_id, coalesce(not_before, admitted_at))
-    WHERE state = 'pending' AND trigger = 1;
+CREATE INDEX inbound_claimed ON inbound (session_id, seq) WHERE state = 'claimed';
 CREATE INDEX inbound_owed ON inbound (session_id, seq) WHERE line_owed = 1;
 CREATE UNIQUE INDEX inbound_occurrence ON inbound (series_id, scheduled_at) WHERE series_id IS NOT NULL;
 
