@@ -237,13 +237,8 @@ class ActorFront(Front):
         return self._services.watchers.watch(session_id, buffer)
 
     async def snapshot(self, session_id: str) -> Snapshot:
-        async with client_errors(session_id):
-            live = await self._sessions.ask(FindLive((session_id,)), timeout=REQUEST_LIMIT)
-        if live:
-            return await self._ask(session_id, GetSnapshot())
-        number = self._services.watchers.number
-        row = await self._row(session_id)
-        return Snapshot(number, row.journal_seq)
+        """Only the session's own actor knows an instant: between the row and the events is time."""
+        return await self._ask(session_id, GetSnapshot())
 
     async def journal(
         self, session_id: str, *, after: int = 0, limit: int = 500, epoch: int | None = None
