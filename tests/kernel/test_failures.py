@@ -13,6 +13,7 @@ from runtime.kernel import (
     Restart,
     StopKind,
     StopReason,
+    lifecycle,
     open_system,
 )
 from runtime.kernel.events import (
@@ -24,7 +25,7 @@ from runtime.kernel.events import (
     UnhandledMessage,
 )
 from runtime.kernel.testkit import assert_stops, settle
-from tests.kernel.cast import AT_ONCE, Broken, Fail, Note, Scribe, Unfit
+from tests.kernel.cast import AT_ONCE, Broken, Fail, Finish, Note, Scribe, Unfit
 
 # K5 K6
 
@@ -168,3 +169,36 @@ async def test_an_error_in_a_helper_ends_an_idle_actor() -> None:
         await settle(system)
         opened.set()
         await assert_stops(ref, StopKind.CRASHED)
+
+
+async def test_a_defect_of_the_kernel_ends_the_system_instead_of_hanging_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def defect(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - the block is what is tested
+        async with open_system() as system:
+            ref = system.spawn(lambda: Scribe([]), name="s")
+            await settle(system)
+            monkeypatch.setattr(lifecycle, "conclude", defect)
+            ref.tell(Finish())
+            await trio.sleep_forever()
+    assert [str(error) for error in caught.value.exceptions] == ["a defect"]
+    assert not ref.alive
+
+
+async def test_ctrl_c_in_the_constructor_of_a_restart_ends_the_system() -> None:  # K7
+    def make() -> Scribe:
+        attempts.append(1)
+        if len(attempts) == 2:
+            raise KeyboardInterrupt
+        return Scribe([])
+
+    attempts: list[int] = []
+    with pytest.raises(BaseExceptionGroup) as caught:  # noqa: PT012 - the block is what is tested
+        async with open_system() as system:
+            ref = system.spawn(make, name="s", backoff=AT_ONCE)
+            ref.tell(Fail())
+            await trio.sleep_forever()
+    assert [type(error) for error in caught.value.exceptions] == [KeyboardInterrupt]
