@@ -11,7 +11,6 @@ import random
 import uuid
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -205,11 +204,14 @@ class Conversation:
     async def _ask(
         self, client: Client, message: Message, task_status: trio.TaskStatus[None]
     ) -> None:
-        """See one message through on one connection. Started when it is on its way."""
+        """See one message through on one connection. Started when it is on its way.
+
+        When the connection is lost it is left unanswered, and is asked again on the next one.
+        """
         try:
             answer = await client.begin("session/prompt", self._prompt(message), PromptResult)
         except ConnectionLost:
-            return  # it is asked again on the next connection
+            return
         finally:
             task_status.started()
         for pause in (*REFUSED_PAUSES, None):
@@ -222,17 +224,20 @@ class Conversation:
                     self._settle(message, "failed")
                     self._answers.failed(error)
                     return
-                await trio.sleep(pause)
-                with suppress(ConnectionLost):
-                    answer = await client.begin(
-                        "session/prompt", self._prompt(message), PromptResult
-                    )
             else:
-                cancelled = result.stop_reason == "cancelled"
-                self._settle(message, "cancelled" if cancelled else "answered")
-                if result.meta.runtime is not None:
-                    self._answers.answered(result.meta.runtime, result.stop_reason)
+                self._take_result(message, result)
                 return
+            with trio.move_on_after(pause):
+                await client.ended()
+            try:
+                answer = await client.begin("session/prompt", self._prompt(message), PromptResult)
+            except ConnectionLost:
+                return
+
+    def _take_result(self, message: Message, result: PromptResult) -> None:
+        self._settle(message, "cancelled" if result.stop_reason == "cancelled" else "answered")
+        if result.meta.runtime is not None:
+            self._answers.answered(result.meta.runtime, result.stop_reason)
 
     def _prompt(self, message: Message) -> dict[str, Any]:
         return {

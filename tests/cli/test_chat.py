@@ -106,6 +106,22 @@ def test_a_runtime_that_is_killed_answers_after_its_restart(
     assert sum("user       hello" in line for line in transcript.splitlines()) == 1
 
 
+# G9, S45
+def test_a_runtime_that_is_stopped_answers_after_its_restart(
+    serve: Start, cli: CommandLine, tmp_path: Path
+) -> None:
+    first = serve(tmp_path / "data", toml=f"[sessions]\nshutdown_grace = '0s'\n{BUSY}")
+    with chatting(first.data_dir) as chat:
+        say(chat, "hello\n")
+        wait_for_turn(cli, first.data_dir)
+        assert first.stop(signal.SIGTERM).code == 0
+        serve(tmp_path / "data")
+        out, err = chat.communicate(timeout=PATIENCE)
+    assert chat.returncode == 0
+    assert out.endswith("hello\n")
+    assert err.splitlines() == ["The connection is lost; trying again ...", "Connected again."]
+
+
 # G11, T6
 def test_interrupting_cancels_the_turn(serve: Start, cli: CommandLine, tmp_path: Path) -> None:
     served = serve(tmp_path / "data", toml=BUSY)
