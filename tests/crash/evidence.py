@@ -1,0 +1,153 @@
+"""What a data directory holds: read with SQL and by name, not with the code that wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+from msgspec import json, structs
+
+BUSY_TIMEOUT_MS = 10_000
+
+
+class Row(msgspec.Struct, frozen=True):
+    """An inbound message."""
+
+    id: str
+    session_id: str
+    seq: int
+    state: str
+    text: str
+    turn_id: str | None
+    tries: int
+    reason: str | None
+
+
+class TurnRecord(msgspec.Struct, frozen=True):
+    """A turn."""
+
+    id: str
+    session_id: str
+    state: str
+    message_ids: tuple[str, ...]
+
+
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A transcript line, in the journal as in the file."""
+
+    seq: int
+    ts: int
+    id: str
+    role: str
+    content: str
+    epoch: int = 0
+    turn_id: str | None = None
+    data: dict[str, Any] | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it is what a turn had said before it was cut off."""
+        return bool(self.data and self.data.get("interrupted"))
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """Everything that counts.
+
+    Args:
+        sessions: the agent of each session.
+        keys: the row of each message that has a name of its client's, by session and name.
+        journal: the lines of each session.
+        files: the transcript files as they are, by session and epoch.
+        leftovers: rows that nobody should have left behind, in words.
+        damage: what SQLite says of its file.
+    """
+
+    sessions: dict[str, str]
+    rows: tuple[Row, ...]
+    turns: tuple[TurnRecord, ...]
+    keys: dict[tuple[str, str], str]
+    journal: dict[str, tuple[Line, ...]]
+    files: dict[tuple[str, int], bytes]
+    leftovers: tuple[str, ...] = ()
+    damage: tuple[str, ...] = ()
+
+
+def collect(data_dir: Path) -> Evidence:
+    """Read a data directory, whether a runtime works on it or not."""
+    connection = apsw.Connection(str(data_dir / "runtime.db"), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    connection.pragma("query_only", True)
+    try:
+        connection.execute("BEGIN")
+        return _collect(connection, data_dir)
+    finally:
+        connection.close()
+
+
+def _collect(connection: apsw.Connection, data_dir: Path) -> Evidence:
+    ask = connection.execute
+    sessions = dict(ask("SELECT id, agent_group_id FROM sessions"))
+    return Evidence(
+        sessions=sessions,
+        rows=tuple(
+            Row(*row)
+            for row in ask(
+                "SELECT id, session_id, seq, state, content, turn_id, tries, reason FROM inbound"
+            )
+        ),
+        turns=tuple(
+            TurnRecord(id_, session, state, tuple(json.decode(message_ids)))
+            for id_, session, state, message_ids in ask(
+                "SELECT id, session_id, state, message_ids FROM turns"
+            )
+        ),
+        keys={
+            (session, name): row
+            for session, name, row in ask("SELECT chat, message_id, inbound_id FROM message_keys")
+        },
+        journal={session: tuple(_journal(connection, session)) for session in sessions},
+        files=dict(_files(data_dir)),
+        leftovers=tuple(_leftovers(connection)),
+        damage=tuple(_damage(connection)),
+    )
+
+
+def _journal(connection: apsw.Connection, session_id: str) -> Iterator[Line]:
+    for row in connection.execute(
+        "SELECT seq, ts, id, role, content, epoch, turn_id, data FROM journal"
+        " WHERE session_id = ? ORDER BY n",
+        (session_id,),
+    ):
+        line = Line(*row)
+        yield line if line.data is None else structs.replace(line, data=json.decode(row[-1]))
+
+
+def _files(data_dir: Path) -> Iterator[tuple[tuple[str, int], bytes]]:
+    for path in data_dir.glob("sessions/*/*/transcript-*.jsonl"):
+        yield (path.parent.name, int(path.stem.rpartition("-")[2])), path.read_bytes()
+
+
+def _leftovers(connection: apsw.Connection) -> Iterator[str]:
+    for what, question in (
+        ("deliveries in flight", "SELECT count(*) FROM outbound WHERE state = 'attempting'"),
+        ("pieces of turns that have ended", "SELECT count(*) FROM turn_progress"),
+        (
+            "rows owed to a push channel, though no channel is configured",
+            "SELECT count(*) FROM outbound",
+        ),
+    ):
+        count = connection.execute(question).get
+        if count:
+            yield f"{count} {what}"
+
+
+def _damage(connection: apsw.Connection) -> Iterator[str]:
+    checked = [row[0] for row in connection.execute("PRAGMA integrity_check")]
+    if checked != ["ok"]:
+        yield f"integrity_check: {checked}"
+    dangling = connection.execute("PRAGMA foreign_key_check").fetchall()
+    if dangling:
+        yield f"foreign_key_check: {dangling}"

@@ -1,0 +1,84 @@
+"""The real runtime as a process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import trio
+
+ROOT = Path(__file__).parent.parent.parent
+START_LIMIT = 60.0
+STOP_LIMIT = 60.0
+LOOK_EVERY = 0.01
+
+
+class DidNotRun(Exception):
+    """The process ended by itself, or did not begin to serve, or did not stop."""
+
+
+class RuntimeProcess:
+    """``python -m runtime serve`` on a data directory."""
+
+    def __init__(self, process: trio.Process, data_dir: Path, log: Path) -> None:
+        self._process = process
+        self._endpoint = data_dir / "endpoint.json"
+        self._log = log
+
+    @classmethod
+    async def start(cls, data_dir: Path, settings: Path, log: Path) -> RuntimeProcess:
+        """Start it; what it says goes to the log."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("RUNTIME_")}
+        with log.open("ab") as file:
+            process = await trio.lowlevel.open_process(
+                [
+                    *(sys.executable, "-m", "runtime", "serve", "--port", "0"),
+                    *("--config", str(settings), "--data-dir", str(data_dir)),
+                ],
+                cwd=ROOT,
+                env=kept,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=file,
+            )
+        return cls(process, data_dir, log)
+
+    async def serving(self) -> None:
+        """Wait until it serves. Raises DidNotRun."""
+        mark = f'"pid":{self._process.pid}'
+        with trio.move_on_after(START_LIMIT):
+            while self._process.returncode is None:
+                try:
+                    if mark in self._endpoint.read_text():
+                        return
+                except OSError:
+                    pass
+                if self._process.poll() is None:
+                    await trio.sleep(LOOK_EVERY)
+        raise DidNotRun(f"it did not serve ({self._process.returncode}): {self._last_words()}")
+
+    async def kill(self) -> None:
+        """SIGKILL. Raises DidNotRun when it had ended before."""
+        ended = self._process.poll()
+        self.end()
+        await self._process.wait()
+        if ended is not None:
+            raise DidNotRun(f"it ended by itself ({ended}): {self._last_words()}")
+
+    async def stop(self) -> int:
+        """SIGTERM; the exit code. Raises DidNotRun."""
+        self._process.send_signal(signal.SIGTERM)
+        with trio.move_on_after(STOP_LIMIT):
+            return await self._process.wait()
+        raise DidNotRun(f"it did not stop within {STOP_LIMIT:g} s: {self._last_words()}")
+
+    def end(self) -> None:
+        """Make sure that it does not live on."""
+        if self._process.poll() is None:
+            self._process.kill()
+
+    def _last_words(self) -> str:
+        return self._log.read_text(errors="replace")[-2_000:]
