@@ -32,6 +32,7 @@ from runtime.kernel import (
     Reply,
     Request,
     Restart,
+    StopOrder,
     StopReason,
 )
 from runtime.log import get_logger
@@ -90,6 +91,8 @@ class Resting:
 
 class Sessions(Actor[SessionsMessage]):
     """The supervisor of all sessions."""
+
+    stop_order = StopOrder.TOGETHER  # the graces of a thousand sessions must not add up
 
     def __init__(self, services: Services, outbox: ActorRef[Due]) -> None:
         self._services = services
