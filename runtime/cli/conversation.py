@@ -105,6 +105,11 @@ class Conversation:
         """How many messages of this person have not been answered."""
         return len(self._unanswered)
 
+    @property
+    def connected(self) -> bool:
+        """Whether the runtime is there just now."""
+        return self._client is not None
+
     # -- the connection -----------------------------------------------------------------------
 
     async def run(self, task_status: trio.TaskStatus[SessionMark]) -> None:
@@ -172,12 +177,14 @@ class Conversation:
                     await nursery.start(self._ask, client, left[0])
                     asked.add(left[0].id)
                 self._client, self._asking = client, nursery
+                self._show_state()
                 await client.ended()
             except ConnectionLost:
                 pass
             finally:
                 self._client = self._asking = None
                 self._answers.connection_lost()
+                self._show_state()
 
     async def _take(self, notification: Notification) -> None:
         if notification.method != "session/update":
@@ -276,8 +283,10 @@ class Conversation:
         return self._client
 
     def _show_state(self) -> None:
-        waiting = self.unanswered
-        self._screen.state("idle" if not waiting else f"{number_of(waiting, 'message')} in work")
+        state = (
+            "idle" if not self.unanswered else f"{number_of(self.unanswered, 'message')} in work"
+        )
+        self._screen.state(state if self.connected else f"not connected, {state}")
 
     def _given_up(self, error: CommandError) -> CommandError:
         if not self._unanswered:

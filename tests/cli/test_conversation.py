@@ -1,0 +1,165 @@
+"""A conversation with a peer that has a script: what is sent again, in which order, how often."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+import trio.lowlevel
+import trio_websocket
+
+from runtime.cli import conversation as conversation_module
+from runtime.cli.conversation import Conversation, Message
+from runtime.cli.endpoint import Endpoint
+from runtime.cli.errors import CommandError
+from runtime.cli.screen import PipeScreen
+from runtime.protocol.extensions import UNAVAILABLE
+
+MARK = {"key": "main", "agent": "echo", "epoch": 1, "run": "r", "journalSeq": 0, "live": 0}
+ANSWERS: dict[str, Any] = {
+    "initialize": {"result": {}},
+    "session/new": {"result": {"sessionId": "s1", "configOptions": [], "_meta": {"runtime": MARK}}},
+    "_runtime/queue/status": {
+        "result": {"mode": "collect", "running": None, "waiting": 0, "oldest": None}
+    },
+}
+UNANSWERED: dict[str, Any] = {}
+REFUSED = {"error": {"code": UNAVAILABLE, "message": "The disk is full."}}
+
+Script = Callable[[list[str]], dict[str, Any] | None]
+"""What to answer the newest of these prompts; None closes the connection."""
+
+
+def answered(turn_id: str) -> dict[str, Any]:
+    mark = {"messageId": "row", "sequence": 1, "turnId": turn_id, "text": f"answer {turn_id}"}
+    return {"result": {"stopReason": "end_turn", "_meta": {"runtime": mark}}}
+
+
+class Peer:
+    """A runtime that does what a script says, and keeps the prompts that it was sent."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.prompts: list[str] = []
+        self.texts: list[str] = []
+        self.url = ""
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        async with trio.open_nursery() as nursery:
+            request = await trio_websocket.wrap_server_stream(nursery, stream)
+            socket = await request.accept()
+            try:
+                while True:
+                    await self._answer(socket, msgspec.json.decode(await socket.get_message()))
+            except trio_websocket.ConnectionClosed:
+                nursery.cancel_scope.cancel()
+
+    async def _answer(
+        self, socket: trio_websocket.WebSocketConnection, call: dict[str, Any]
+    ) -> None:
+        answer = ANSWERS.get(call["method"])
+        if call["method"] == "session/prompt":
+            self.prompts.append(call["params"]["_meta"]["runtime"]["messageId"])
+            self.texts.append(call["params"]["prompt"][0]["text"])
+            answer = self.script(self.prompts)
+        if answer is None:
+            await socket.aclose(1001)
+        elif answer is not UNANSWERED:
+            reply = {"jsonrpc": "2.0", "id": call["id"], **answer}
+            await socket.send_message(msgspec.json.encode(reply).decode())
+
+
+@asynccontextmanager
+async def talking_to(peer: Peer, patience: float = 60.0) -> AsyncIterator[Conversation]:
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        endpoint = Endpoint(f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/acp")
+        nursery.start_soon(trio.serve_listeners, peer.serve, [listener])
+        talk = Conversation(lambda: endpoint, "main", None, PipeScreen(), patience)
+        await nursery.start(talk.run)
+        yield talk
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation_module, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(conversation_module, "REFUSED_PAUSES", (0.01, 0.01))
+
+
+async def wait_for(*messages: Message) -> list[str]:
+    with trio.fail_after(30):
+        for message in messages:
+            await message.done.wait()
+    return [message.outcome for message in messages]
+
+
+# G4
+async def test_what_was_not_answered_is_sent_again_in_its_order(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def script(prompts: list[str]) -> dict[str, Any] | None:
+        if len(prompts) < 3:
+            return UNANSWERED
+        return None if len(prompts) == 3 else answered(prompts[-1])
+
+    peer = Peer(script)
+    async with talking_to(peer) as talk:
+        messages = [await talk.say(text) for text in ("one", "two", "three")]
+        assert await wait_for(*messages) == ["answered"] * 3
+        assert talk.unanswered == 0
+    ids = [message.id for message in messages]
+    assert peer.prompts == [*ids, *ids]
+    assert peer.texts == ["one", "two", "three"] * 2
+    assert capsys.readouterr().out.splitlines() == [f"answer {each}" for each in ids]
+
+
+# G4
+async def test_what_is_said_while_there_is_no_connection_is_sent_later() -> None:
+    def script(prompts: list[str]) -> dict[str, Any] | None:
+        return None if len(prompts) == 1 else answered(prompts[-1])
+
+    peer = Peer(script)
+    async with talking_to(peer) as talk:
+        first = await talk.say("one")
+        while talk.connected:
+            await trio.lowlevel.checkpoint()
+        second = await talk.say("two")
+        assert await wait_for(first, second) == ["answered"] * 2
+    assert peer.texts == ["one", "one", "two"]
+
+
+async def test_what_cannot_be_taken_now_is_offered_again() -> None:
+    peer = Peer(lambda prompts: REFUSED if len(prompts) < 3 else answered("t"))
+    async with talking_to(peer) as talk:
+        message = await talk.say("one")
+        assert await wait_for(message) == ["answered"]
+    assert peer.prompts == [message.id] * 3
+
+
+async def test_but_not_for_ever(capsys: pytest.CaptureFixture[str]) -> None:
+    peer = Peer(lambda _: REFUSED)
+    async with talking_to(peer) as talk:
+        message = await talk.say("one")
+        assert await wait_for(message) == ["failed"]
+    assert len(peer.prompts) == 3
+    assert capsys.readouterr().err == "error: The disk is full\n"
+
+
+async def test_another_error_is_final(capsys: pytest.CaptureFixture[str]) -> None:
+    peer = Peer(lambda _: {"error": {"code": -32603, "message": "The agent is gone."}})
+    async with talking_to(peer) as talk:
+        assert await wait_for(await talk.say("one")) == ["failed"]
+    assert len(peer.prompts) == 1
+
+
+async def test_a_command_needs_a_connection() -> None:
+    peer = Peer(lambda _: None)
+    async with talking_to(peer) as talk:
+        await talk.say("one")
+        while talk.connected:
+            await trio.lowlevel.checkpoint()
+        with pytest.raises(CommandError, match="there is no connection just now"):
+            await talk.cancel()
