@@ -39,6 +39,11 @@ _ids = msgspec.json.Decoder(tuple[str, ...])
 _object = msgspec.json.Decoder(dict[str, Any])
 _list = msgspec.json.Decoder(list[dict[str, Any]])
 
+# A list of sessions decodes thousands of rows, most of which have none of these.
+_NO_OVERRIDES = QueueOverrides()
+_NO_USAGE = Usage()
+_STATUSES = {status.value: status for status in SessionStatus}
+
 SESSION_COLUMNS = (
     "id, agent_group_id, key, status, epoch, created_at, updated_at, last_interaction_at,"
     " last_active_at, agent_session_id, chat_type, label, display_name, thread_id, origin,"
@@ -89,7 +94,7 @@ def session_row(row: SqlRow) -> SessionRow:
         id=row[0],
         agent_id=row[1],
         key=row[2],
-        status=SessionStatus(row[3]),
+        status=_STATUSES[row[3]],
         epoch=row[4],
         created_at=row[5],
         updated_at=row[6],
@@ -102,8 +107,8 @@ def session_row(row: SqlRow) -> SessionRow:
         thread_id=row[13],
         origin=_maybe(_address, row[14]),
         last_route=_maybe(_address, row[15]),
-        queue=_queue.decode(row[16]),
-        usage=Usage(row[17], row[18], row[19], row[20]),
+        queue=_NO_OVERRIDES if row[16] == "{}" else _queue.decode(row[16]),
+        usage=Usage(*row[17:21]) if any(row[17:21]) else _NO_USAGE,
         generation=row[21],
         journal_seq=row[22],
         fence=row[23],

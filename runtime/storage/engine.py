@@ -10,6 +10,7 @@ the first time.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -159,14 +160,18 @@ class Engine:
                 self._run_alone(request)
             self._connection.execute("COMMIT")
         except Exception as error:
-            # SQLite has rolled back by itself after most failures; a blind ROLLBACK would fail.
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            self._roll_back()
             return error
         self.batches += 1
         if self._connection.total_changes() != changes_before:
             self.problem = None
         return None
+
+    def _roll_back(self) -> None:
+        """End a failed transaction, which SQLite has mostly done: a blind ROLLBACK would fail."""
+        if self._connection.in_transaction:
+            with contextlib.suppress(*STORAGE_FAILURES):
+                self._connection.execute("ROLLBACK")
 
     def _run_alone(self, request: Request[Any]) -> None:
         self._connection.execute("SAVEPOINT request")

@@ -290,7 +290,8 @@ def _insert(
         key = new.key
         transaction.run(
             "INSERT INTO message_keys (channel, account, chat, message_id, version, inbound_id,"
-            " created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            " created_at) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+            " SET inbound_id = excluded.inbound_id, created_at = excluded.created_at",
             key.channel,
             key.account,
             key.chat,

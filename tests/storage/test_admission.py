@@ -163,6 +163,14 @@ async def test_a_request_may_be_repeated(store: SqliteStore) -> None:  # D1
     assert again.message == first.message
 
 
+async def test_a_key_whose_row_is_gone_is_free_again(clock: Clock) -> None:  # D5, S46
+    async with open_memory(clock) as store:
+        await admit(store, message(key=key(1)))
+        await store._writes.write(lambda transaction: transaction.run("DELETE FROM inbound"))
+        assert not (await admit(store, message(key=key(1)))).duplicate
+        assert (await admit(store, message(key=key(1)))).duplicate
+
+
 # -- the cap ---------------------------------------------------------------------------------------
 
 

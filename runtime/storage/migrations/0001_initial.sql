@@ -212,14 +212,15 @@ CREATE INDEX inbound_claimed ON inbound (session_id, seq) WHERE state = 'claimed
 CREATE INDEX inbound_owed ON inbound (session_id, seq) WHERE line_owed = 1;
 CREATE UNIQUE INDEX inbound_occurrence ON inbound (series_id, scheduled_at) WHERE series_id IS NOT NULL;
 
--- What makes a message the same message when it comes again (D5). Kept for a shorter time than the rows.
+-- What makes a message the same message when it comes again (D5). Kept for a shorter time than the rows, and
+-- without a reference to them: that would be looked up again with each one that is removed.
 CREATE TABLE message_keys (
     channel    TEXT    NOT NULL,
     account    TEXT    NOT NULL,
     chat       TEXT    NOT NULL,
     message_id TEXT    NOT NULL,
     version    INTEGER NOT NULL,
-    inbound_id TEXT    NOT NULL REFERENCES inbound (id),
+    inbound_id TEXT    NOT NULL,
     created_at INTEGER NOT NULL,
     UNIQUE (channel, account, chat, message_id, version)
 ) STRICT;
