@@ -13,7 +13,7 @@ from tests.crash.connections import PROMPT_LIMIT, Connection, Disconnected, Line
 from tests.crash.ledger import Ledger, Sent
 
 AGENTS = ("quick", "slow", "slow", "tools", "shaky", "brittle", "rude", "late")
-MODES = ("collect", "followup", "interrupt")
+MODES = ("collect", "followup", "collect", "followup", "interrupt")
 
 SETTINGS = """
 [gateway]
