@@ -1,5 +1,4 @@
-"""Which pieces of text make an answer, whatever happened to the connection in between. No I/O, no
-Trio.
+"""Which pieces of text make an answer, whatever becomes of the connection. No I/O, no Trio.
 
 Pieces of the running turn are shown as they come. When the connection broke in mid-turn, pieces are
 missing from then on: the rest is shown when the turn has ended, from the whole answer that a

@@ -1,5 +1,4 @@
-"""A small client of the Agent Client Protocol over WebSocket, for the commands that talk to a
-runtime.
+"""A small client of the Agent Client Protocol over WebSocket, for commands.
 
     async with connect(endpoint) as client:  # runtime.cli.connect
         page = await client.call("session/list", {}, ListSessionsResult)
@@ -185,8 +184,7 @@ class Client:
             ) from None
 
     async def begin(self, method: str, params: Any, result: type[ResultT]) -> Answer[ResultT]:
-        """Call a method without waiting for its answer; calls arrive in the order of their
-        beginning.
+        """Call a method without waiting for its answer; calls arrive in this order.
 
         Raises:
             ConnectionLost: the connection is broken.
@@ -230,9 +228,7 @@ class Client:
             self.end("it was closed")
 
     def end(self, why: str) -> None:
-        """Nothing comes any more: let those go who wait. Safe to call twice; the first reason
-        counts.
-        """
+        """Nothing comes any more: let those go who wait. Of several reasons the first counts."""
         self._lost = self._lost or why
         self._unwritten.close()
         self._incoming.close()

@@ -1,6 +1,4 @@
-"""``config show | check | schema``: what the settings are, whether they are valid, what there may
-be.
-"""
+"""``config show | check | schema``: the settings as they are, their mistakes, their schema."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""A conversation that survives the runtime's restarts: what was sent and not answered is sent
-again.
+"""A conversation that survives restarts: what was sent and not answered is sent again.
 
 Every message has an id of ours, so that one that is sent again is accepted once (G4). What became
 of it is the answer to its ``session/prompt``; the session's updates are shown as they come (G3).

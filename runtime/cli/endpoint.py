@@ -54,9 +54,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 def websocket_url(host: str, port: int, *, tls: bool) -> str:
-    """The address of the protocol for clients on this machine: an unspecified host becomes
-    loopback.
-    """
+    """The address for clients on this machine: an unspecified host becomes loopback."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
     bracketed = f"[{reachable}]" if ":" in reachable else reachable
     return f"{'wss' if tls else 'ws'}://{bracketed}:{port}/acp"

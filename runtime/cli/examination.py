@@ -39,9 +39,7 @@ from runtime.storage.requests import Recovery
 from runtime.storage.sqlite import open_sqlite
 
 OLDEST_SQLITE = (3, 51, 3)
-"""Before it, committed pages of a write-ahead log could be lost
-(https://sqlite.org/wal.html#walresetbug).
-"""
+"""Before it, committed pages could be lost (https://sqlite.org/wal.html#walresetbug)."""
 
 LITTLE_SPACE = 1024**3
 HARDLY_ANY_SPACE = 64 * 1024**2

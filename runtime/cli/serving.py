@@ -1,6 +1,4 @@
-"""What ``serve`` does: the runtime, its endpoint file, the signals, and a few words for the
-person.
-"""
+"""What ``serve`` does: the runtime, its endpoint file, signals, a few words for the person."""
 
 from __future__ import annotations
 

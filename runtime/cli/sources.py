@@ -39,9 +39,7 @@ _PAGE = 100
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A session as it is listed. ``updated_at`` in ISO 8601; ``state``: stopped, idle or
-    running.
-    """
+    """A session as listed. ``updated_at`` in ISO 8601; ``state``: stopped, idle or running."""
 
     id: str
     key: str

@@ -1,6 +1,4 @@
-"""The screen and the keyboard of a person: answers stream above a line that can be typed in all the
-while.
-"""
+"""A person's screen and keyboard: answers stream above a line that can be typed in meanwhile."""
 
 from __future__ import annotations
 

@@ -13,9 +13,7 @@ from typing import Any
 
 
 def program() -> str:
-    """How this program is typed in this place: the shortest way that starts the same
-    interpreter.
-    """
+    """How this program is typed here: the shortest way that starts the same interpreter."""
     name = Path(sys.argv[0]).name
     if name == "greenroom":
         return name

@@ -1,5 +1,4 @@
-"""Settings: structs with safe defaults, loaded from a file, variables and flags, validated
-together.
+"""Settings: structs with safe defaults; a file, variables and flags, validated together.
 
     loaded = load_settings(config=None, environ=os.environ, overrides={}, agent_kinds={"echo":
     EchoOptions}) loaded.settings.gateway.port

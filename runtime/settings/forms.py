@@ -1,5 +1,4 @@
-"""How values are written in settings where their type alone does not say: durations, sizes, paths,
-modes.
+"""How values are written where their type does not say: durations, sizes, paths, modes.
 
 A `Form` travels with a field in the ``extra`` of its `msgspec.Meta`, so the options of an agent
 kind can use the same ones: ``limit: Annotated[float, Meta(extra={"form": DURATION})]``, or

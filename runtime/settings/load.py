@@ -56,8 +56,7 @@ def load_settings(
     overrides: Mapping[str, object],
     agent_kinds: Mapping[str, type[msgspec.Struct]],
 ) -> Loaded:
-    """Load and validate settings. Flags win over variables, variables over the file, the file over
-    defaults.
+    """Load and validate settings: flags win over variables, and they over the file.
 
     Args:
         config: the settings file; None looks for it as `find_file` says.

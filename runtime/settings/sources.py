@@ -1,6 +1,4 @@
-"""Where settings come from: one TOML file, ``RUNTIME_SECTION__KEY`` variables, and what a caller
-overrides.
-"""
+"""Where settings come from: a TOML file, ``RUNTIME_SECTION__KEY`` variables, a caller."""
 
 from __future__ import annotations
 
@@ -23,8 +21,10 @@ _LARGEST_FILE = 1024 * 1024
 
 
 def find_file(config: Path | None, environ: Mapping[str, str]) -> tuple[Path | None, str | None]:
-    """The settings file: the one named, else ``$RUNTIME_CONFIG``, else ``runtime.toml`` here, else
-    the platform's place for a person's settings, else none.
+    """Find the settings file.
+
+    It is the one named, else ``$RUNTIME_CONFIG``, else ``runtime.toml`` in the current directory,
+    else the one in the platform's place for a person's settings.
 
     Returns:
         The file, and what named it; the latter None when it was found without being named.
@@ -70,8 +70,7 @@ def read_file(path: Path, named_by: str | None, problems: list[Problem]) -> dict
 def read_environment(
     environ: Mapping[str, str], sections: Iterable[str], problems: list[Problem]
 ) -> dict[Place, Given]:
-    """What variables give: ``RUNTIME_GATEWAY__PORT`` is ``gateway.port``. An empty one gives
-    nothing.
+    """What variables give: ``RUNTIME_GATEWAY__PORT`` is ``gateway.port``; empty ones give nothing.
 
     Others that begin with ``RUNTIME_`` belong to somebody else, unless they look like a setting of
     ours with one underscore too few.
@@ -93,9 +92,7 @@ def read_environment(
 
 
 def read_overrides(overrides: Mapping[str, object]) -> dict[Place, Given]:
-    """What a caller gives, by dotted path; None gives nothing. Paths are relative to the current
-    directory.
-    """
+    """What a caller gives, by dotted path; None gives nothing."""
     return {
         tuple(path.split(".")): Given(value=_plain(value), source=_flag(path), is_text=True)
         for path, value in overrides.items()

@@ -1,5 +1,4 @@
-"""The settings as the rest of the runtime sees them: frozen, in seconds and bytes, complete with
-defaults.
+"""The settings as the runtime sees them: frozen, complete, in seconds and bytes.
 
 What is built in code is not checked by building it: `runtime.settings.check` does that, and loading
 does. Each key is documented in ``docs/operating.md``.
@@ -175,8 +174,7 @@ class RoutingSettings(Section, frozen=True, kw_only=True):
     default_agent: str | None = None
 
     def choose(self, names: Collection[str]) -> str | None:
-        """The default among the agents that there are: the one set, else ``echo``, else the only
-        one.
+        """The default among these agents: the one set, else ``echo``, else the only one.
 
         None when that says nothing: the one set is not there, or there are several.
         """
