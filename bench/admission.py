@@ -13,14 +13,16 @@ import trio
 from bench.harness import Question
 from runtime.sessions.content import text_content
 from runtime.sessions.ids import IdSource, wall_clock_ms
-from runtime.sessions.rows import MessageKey, ReplyAddress, SessionSpec
-from runtime.storage.requests import NewInbound, QueueLimit
+from runtime.sessions.rows import DropReason, MessageKey, ReplyAddress, SessionSpec
+from runtime.storage.requests import Drop, NewInbound, QueueLimit
 from runtime.storage.sqlite import SqliteStore, open_sqlite
 from runtime.storage.writer import BATCH_LIMIT
 
 SENDERS = 200
 ADMISSIONS = 40_000
 ADMISSIONS_ALONE = 4_000
+DROPS = 200_000
+DROPS_ALONE = 10_000
 LATENCIES = 2_000
 FEW_SESSIONS = 10
 MANY_SESSIONS = 100_000
@@ -103,6 +105,36 @@ def admissions_alone(scale: float) -> float:
     return on_disk(partial(admissions_per_second, total=total), batch_limit=1)
 
 
+# -- how many of the smallest writes per second ----------------------------------------------------
+
+
+async def drops_per_second(store: SqliteStore, total: int) -> float:
+    """The smallest write there is, one row without an index: what is left is the commit."""
+    drop = Drop(DropReason.UNKNOWN_SENDER, "bench", "bot", "chat")
+
+    async def send() -> None:
+        for _ in range(total // SENDERS):
+            await store.record_drop(drop)
+
+    began = time.perf_counter()
+    async with trio.open_nursery() as nursery:
+        for _ in range(SENDERS):
+            nursery.start_soon(send)
+    return total // SENDERS * SENDERS / (time.perf_counter() - began)
+
+
+def drops_shared(scale: float) -> float:
+    """Requests that come together share a commit."""
+    total = max(SENDERS, int(DROPS * scale))
+    return on_disk(partial(drops_per_second, total=total))
+
+
+def drops_alone(scale: float) -> float:
+    """Each request has a commit of its own."""
+    total = max(SENDERS, int(DROPS_ALONE * scale))
+    return on_disk(partial(drops_per_second, total=total), batch_limit=1)
+
+
 # -- how long one takes ----------------------------------------------------------------------------
 
 
@@ -155,6 +187,13 @@ QUESTIONS = (
         unit="messages/s",
         higher_is_better=True,
         variants={"group commit": admissions_shared, "one commit each": admissions_alone},
+        baseline="one commit each",
+    ),
+    Question(
+        name="smallest durable writes",
+        unit="rows/s",
+        higher_is_better=True,
+        variants={"group commit": drops_shared, "one commit each": drops_alone},
         baseline="one commit each",
     ),
     Question(
