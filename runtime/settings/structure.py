@@ -1,17 +1,19 @@
 """Given values to structs, collecting every problem instead of stopping at the first.
 
-cattrs reports all problems of attrs classes and dataclasses but hands msgspec structs to
-`msgspec.convert`, which stops at the first; so each field is converted on its own here.
+cattrs walks the structs field by field and gathers what is wrong, with the path to it; a value that
+is no struct is read by its `Form`, or by `msgspec.convert`, which is strict about types.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+from cattrs import AttributeValidationNote, ClassValidationError, Converter
 from msgspec import inspect
 
 from runtime.settings.forms import PATH, form_of, is_secret
@@ -56,26 +58,108 @@ def structure(
     Returns:
         The struct, or None when anything in it is wrong.
     """
-    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
-    before = len(problems)
-    values: dict[str, Any] = {}
-    for name, value in given.items():
-        if name in fields:
-            found = _convert(fields[name].type, value, f"{path}.{name}", problems)
-            values[fields[name].name] = found
-        else:
-            problems.append(_unknown(name, value, path, fields))
-    for name, field in fields.items():
-        if field.required and name not in given:
-            expected = f"{describe(field.type)}; it has no default"
-            problems.append(Problem(path=f"{path}.{name}", expected=expected))
-    if len(problems) > before:
-        return None
     try:
-        return struct(**values)
-    except (TypeError, ValueError) as error:
-        problems.append(Problem(path=path, expected=str(error) or describe(struct)))
+        return _converter().structure(dict(given), struct)
+    except ClassValidationError as error:
+        problems.extend(_problems(error, path))
         return None
+
+
+class _Refused(ValueError):
+    """A value that cannot be used; ``place`` is where in it, as in ``[0].name``."""
+
+    def __init__(
+        self,
+        expected: str,
+        *,
+        given: str | None = None,
+        source: str | None = None,
+        place: str = "",
+        suggestion: str | None = None,
+    ) -> None:
+        super().__init__(expected)
+        self.expected = expected
+        self.given = given
+        self.source = source
+        self.place = place
+        self.suggestion = suggestion
+
+
+def _converter() -> Converter:
+    made = Converter(detailed_validation=True)
+    for builtin in (bool, bytes, float, int, str):  # these are looked up before any predicate
+        made.register_structure_hook(builtin, _read)
+    made.register_structure_hook_func(lambda kind: not _is_struct(kind), _read)
+    made.register_structure_hook_func(_is_struct, partial(_structure_fields, made))
+    return made
+
+
+def _structure_fields(converter: Converter, given: Any, struct: type[SectionT]) -> SectionT:
+    """A struct of its fields, all of them tried before any is complained of."""
+    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+    values: dict[str, Any] = {}
+    refused: list[Exception] = []
+    for name, value in _members(given, struct).items():
+        try:
+            if name not in fields:
+                raise _unknown(name, value, fields)
+            found = converter.structure(value, fields[name].type)
+        except (_Refused, ClassValidationError) as error:
+            refused.append(_noted(error, name, struct))
+        else:
+            values[fields[name].name] = found
+    for name, field in fields.items():
+        if field.required and name not in _members(given, struct):
+            missing = _Refused(f"{describe(field.type)}; it has no default")
+            refused.append(_noted(missing, name, struct))
+    if not refused:
+        try:
+            return struct(**values)
+        except (TypeError, ValueError) as error:
+            refused.append(_Refused(str(error) or describe(struct)))
+    raise ClassValidationError(f"while structuring {struct.__name__}", refused, struct)
+
+
+def _members(given: Any, struct: type[msgspec.Struct]) -> dict[str, Given]:
+    """The members of a table, each with the source of the table."""
+    if isinstance(given, dict):
+        return given
+    if not isinstance(given.value, Mapping):
+        raise _Refused(describe(struct), given=shown(given.value), source=given.source)
+    return {
+        name: msgspec.structs.replace(given, value=value) for name, value in given.value.items()
+    }
+
+
+def _noted(error: Exception, name: str, struct: type[msgspec.Struct]) -> Exception:
+    """The error with the note by which cattrs' errors say which attribute they are about."""
+    note = AttributeValidationNote(f"{struct.__name__}.{name}", name, struct)
+    error.__notes__ = [*getattr(error, "__notes__", []), note]
+    return error
+
+
+def _problems(error: ClassValidationError, path: str) -> Iterator[Problem]:
+    """What is wrong, each with its path."""
+    about_fields, about_struct = error.group_exceptions()
+    for each, note in about_fields:
+        yield from _as_problems(each, f"{path}.{note.name}")
+    for each in about_struct:
+        yield from _as_problems(each, path)
+
+
+def _as_problems(error: Exception, path: str) -> Iterator[Problem]:
+    if isinstance(error, ClassValidationError):
+        yield from _problems(error, path)
+    elif isinstance(error, _Refused):
+        yield Problem(
+            path=f"{path}{error.place}",
+            expected=error.expected,
+            given=error.given,
+            source=error.source,
+            suggestion=error.suggestion,
+        )
+    else:
+        raise error
 
 
 def describe(field_type: object) -> str:
@@ -86,18 +170,17 @@ def describe(field_type: object) -> str:
     return _describe(inspect.type_info(field_type))
 
 
-def _convert(field_type: Any, given: Given, path: str, problems: list[Problem]) -> Any:
+def _read(given: Given, field_type: Any) -> Any:
+    """A value that is no struct. Raises `_Refused`."""
     form = form_of(field_type)
     value = given.value
     if form is None and given.is_text and _is_list(field_type) and isinstance(value, str):
         value = [item.strip() for item in value.split(",") if item.strip()]
-    place, expected = "", ""
+    place = ""
     try:
         if form is None:
             return msgspec.convert(value, field_type, strict=not given.is_text)
         found = form.read(value)
-        if form is PATH and given.folder is not None:
-            return given.folder / found
     except msgspec.ValidationError as error:
         match = _REPORTED_PLACE.search(str(error))
         place = match["place"] if match else ""
@@ -107,28 +190,24 @@ def _convert(field_type: Any, given: Given, path: str, problems: list[Problem]) 
     except ValueError as error:
         expected = str(error) or describe(field_type)
     else:
-        return found
-    problems.append(
-        Problem(
-            path=f"{path}{place}",
-            expected=expected,
-            given=None if is_secret(field_type) else shown(given.value),
-            source=given.source,
-        )
-    )
-    return None
+        return given.folder / found if form is PATH and given.folder is not None else found
+    shown_value = None if is_secret(field_type) else shown(given.value)
+    raise _Refused(expected, given=shown_value, source=given.source, place=place)
 
 
-def _unknown(name: str, given: Given, path: str, known: Mapping[str, Any]) -> Problem:
+def _unknown(name: str, given: Given, known: Mapping[str, Any]) -> _Refused:
     near = closest(name, known)
     choice = "" if near else f": {', '.join(known) or 'there are none'}"
-    return Problem(
-        path=f"{path}.{name}",
-        expected=f"one of the settings of [{path}]{choice}",
+    return _Refused(
+        f"one of the settings of this table{choice}",
         given="an unknown key",
         source=given.source,
         suggestion=near,
     )
+
+
+def _is_struct(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 def _is_list(field_type: object) -> bool:
