@@ -146,7 +146,7 @@ class SessionActor(Actor[SessionMessage]):
         )
         self._queue = queue
         self.start(self._fail_with_queue, queue, name="queue-watch")
-        self.start(self._project, True, name="transcript")
+        self.start(self._verify, name="transcript")
         self.after(services.settings.sessions.hibernate_after, Rest())
 
     async def on_stop(self, reason: StopReason) -> None:
@@ -251,16 +251,19 @@ class SessionActor(Actor[SessionMessage]):
         for address in {(row.reply_to.channel, row.reply_to.account) for row in ended.outbound}:
             self._outbox.tell(Due(*address))
         with suppress(ActorStopped):  # when it wakes again, the file is brought in step
-            self.start(self._project, False, name="transcript")
+            self.start(self._project, event.epoch, name="transcript")
 
-    async def _project(self, verify: bool) -> None:
-        """Bring the transcript file in step; the rows are the truth, so a failure is only logged
-        (J2).
-        """
+    async def _verify(self) -> None:
+        """Mend the transcript file if need be; the rows are the truth, so a failure is logged."""
         try:
-            if verify:
-                await self._services.transcripts.verify(self._row)
-            await self._services.transcripts.project(self._row)
+            await self._services.transcripts.verify(self._row)
+        except (OSError, StoreError) as error:
+            log.warning("transcript_behind", reason=str(error))
+
+    async def _project(self, epoch: int) -> None:
+        """Append what a turn has written to the transcript file (J2)."""
+        try:
+            await self._services.transcripts.project(self._row, epoch)
         except (OSError, StoreError) as error:
             log.warning("transcript_behind", reason=str(error))
 

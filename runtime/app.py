@@ -110,8 +110,9 @@ async def open_runtime(
         agents: agents made by you, by name, instead of those in the settings.
         channels: chat networks.
         serve: open the port for clients (``settings.gateway``).
-        store: a store that is open already and stays open, such as `runtime.storage.open_memory`;
-            without one ``settings.storage.data_dir`` is opened.
+        store: a store that is open already and stays open, such as
+            `runtime.storage.sqlite.open_memory`; without one ``settings.storage.data_dir`` is
+            opened.
         clock: the wall clock in milliseconds since 1970.
 
     Raises:

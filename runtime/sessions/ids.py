@@ -46,7 +46,7 @@ class IdSource:
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
     def _bits(self, count: int) -> int:
-        """Random bits, at most 64; taken from the system in blocks, since each call is expensive."""
+        """Random bits, at most 64. They are taken in blocks, since each call is expensive."""
         if len(self._random) < 8:
             self._random = os.urandom(4_096)
         taken, self._random = self._random[:8], self._random[8:]
