@@ -319,6 +319,8 @@ class SessionActor(Actor[SessionMessage]):
 
     async def _reset(self) -> SessionRow:
         await self._end_everything()
+        # Later on only the newest two epochs are checked: none is left before its file is complete.
+        await self._project(False)
         self._row, dropped = await self._services.store.new_epoch(self._id)
         await self._forget(dropped, DropReason.RESET)
         self._services.watchers.publish(self._id, EpochStarted(self._row.epoch))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -60,6 +61,12 @@ class RuntimeProcess:
                     await trio.sleep(LOOK_EVERY)
         raise DidNotRun(f"it did not serve ({self._process.returncode}): {self._last_words()}")
 
+    @property
+    def url(self) -> str:
+        """Where its clients connect, once it serves."""
+        endpoint: dict[str, str] = json.loads(self._endpoint.read_text())
+        return endpoint["url"]
+
     async def kill(self) -> None:
         """SIGKILL. Raises DidNotRun when it had ended before."""
         ended = self._process.poll()
@@ -70,7 +77,15 @@ class RuntimeProcess:
 
     async def stop(self) -> int:
         """SIGTERM; the exit code. Raises DidNotRun."""
+        self.tell_to_stop()
+        return await self.ended()
+
+    def tell_to_stop(self) -> None:
+        """SIGTERM, without waiting."""
         self._process.send_signal(signal.SIGTERM)
+
+    async def ended(self) -> int:
+        """Wait for the end; the exit code. Raises DidNotRun."""
         with trio.move_on_after(STOP_LIMIT):
             return await self._process.wait()
         raise DidNotRun(f"it did not stop within {STOP_LIMIT:g} s: {self._last_words()}")
