@@ -161,7 +161,7 @@ def _dropped(row: Row, books: _Books, ledger: Ledger) -> Iterator[str]:
     asked = WITHDRAWN_BY.get(row.reason or "")
     if asked is None or asked not in ledger.withdrawals[row.session_id]:
         yield f"it was withdrawn ({row.reason}), and nobody asked for that"
-    if any(turn.state in ENDED for turn in books.turns[row.id]):
+    if any(turn.state == "done" for turn in books.turns[row.id]):
         yield "it was withdrawn, and a turn of it is done"
     if books.user_lines[row.session_id, row.id] > 1:
         yield "it was withdrawn, and its line is in the transcript more than once"

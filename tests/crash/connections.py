@@ -6,16 +6,21 @@ import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import trio
-from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection
-
-from tests.gateway.client import connected
+from trio_websocket import (
+    ConnectionClosed,
+    HandshakeError,
+    WebSocketConnection,
+    wrap_client_stream,
+)
 
 CALL_LIMIT = 60.0
 PROMPT_LIMIT = 300.0
 KNOCK_EVERY = 0.03
 KNOCK_LIMIT = 10.0
+LARGEST = 2**26
 
 
 class Disconnected(Exception):
@@ -120,14 +125,23 @@ class Line:
                 await trio.sleep(KNOCK_EVERY)
 
     async def _hold(self, url: str) -> None:
+        place = urlsplit(url)
         with trio.fail_after(KNOCK_LIMIT) as knocking:
-            async with connected(url, initialize=False) as raw, trio.open_nursery() as nursery:
-                connection = Connection(raw.websocket)
-                nursery.start_soon(self._read, connection, nursery.cancel_scope)
-                await connection.call("initialize", protocolVersion=1)
-                knocking.deadline = float("inf")
-                self._connection = connection
-                self._connected.set()
+            stream = await trio.open_tcp_stream(str(place.hostname), place.port or 0)
+            try:
+                async with trio.open_nursery() as nursery:
+                    websocket = await wrap_client_stream(
+                        nursery, stream, place.netloc, place.path, max_message_size=LARGEST
+                    )
+                    connection = Connection(websocket)
+                    nursery.start_soon(self._read, connection, nursery.cancel_scope)
+                    await connection.call("initialize", protocolVersion=1)
+                    knocking.deadline = float("inf")
+                    self._connection = connection
+                    self._connected.set()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await trio.aclose_forcefully(stream)
 
     async def _read(self, connection: Connection, scope: trio.CancelScope) -> None:
         try:

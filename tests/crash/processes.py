@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import trio
@@ -89,6 +91,15 @@ class RuntimeProcess:
         with trio.move_on_after(STOP_LIMIT):
             return await self._process.wait()
         raise DidNotRun(f"it did not stop within {STOP_LIMIT:g} s: {self._last_words()}")
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """It lives, and does nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def end(self) -> None:
         """Make sure that it does not live on."""

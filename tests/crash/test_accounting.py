@@ -16,9 +16,11 @@ import trio
 from runtime import Settings, open_runtime
 from runtime.settings import StorageSettings
 from runtime.storage.opening import DATABASE
-from tests.crash.accounting import Account, account
+from tests.crash.accounting import Account, account, transcripts
 from tests.crash.evidence import collect
 from tests.crash.ledger import Ledger, Told, tokens
+
+LIMIT = 30.0
 
 Doctor = Callable[[apsw.Connection, Path, Ledger], object]
 
@@ -36,6 +38,9 @@ async def talk(data_dir: Path) -> Ledger:
             sent.accepted.add(turn.message_id)
             sent.told = "end_turn"
             assert tokens(result.text or "") == {sent.token: 1}
+        with trio.fail_after(LIMIT):
+            while list(transcripts(collect(data_dir))):  # the files follow the journal
+                await trio.sleep(0.01)
     return ledger
 
 
