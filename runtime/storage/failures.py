@@ -28,9 +28,7 @@ _DAMAGED = (apsw.CorruptError, apsw.NotADBError)
 
 def unavailable(error: BaseException) -> StoreUnavailable:
     """The store's error for one of `STORAGE_FAILURES` or an `OSError`."""
-    if isinstance(error, apsw.FullError) or (
-        isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    ):
+    if _no_space(error):
         return DiskFull(
             "No space is left on the disk for the database. Nothing was written; "
             "free some space, and writes succeed again by themselves."
@@ -52,3 +50,13 @@ def unavailable(error: BaseException) -> StoreUnavailable:
         f"The disk refused a read or a write of the database ({detail}). Nothing was written; "
         "look at the disk and the system's log."
     )
+
+
+def _no_space(error: BaseException) -> bool:
+    """Whether there is no room. SQLite has a code of its own for the index of the log
+    (https://sqlite.org/rescode.html#ioerr_shmsize).
+    """
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    index_cannot_grow = getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
+    return isinstance(error, apsw.FullError) or index_cannot_grow

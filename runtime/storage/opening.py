@@ -181,6 +181,7 @@ def _check_version(database: Path, version: int, migrations: Sequence[Migration]
 
 def _open_database(database: Path, migrations: Sequence[Migration]) -> apsw.Connection:
     new = file_size(database) == 0
+    logged = _beside(database, "-wal").exists()
     if not new:
         _check_content(database, migrations)
     else:
@@ -196,8 +197,10 @@ def _open_database(database: Path, migrations: Sequence[Migration]) -> apsw.Conn
             raise
     except BaseException:
         if new:
-            for path in (database, *(_beside(database, suffix) for suffix in _COMPANIONS)):
-                path.unlink(missing_ok=True)
+            database.unlink(missing_ok=True)
+        if new or not (logged or file_size(_beside(database, "-wal"))):
+            for suffix in _COMPANIONS:
+                _beside(database, suffix).unlink(missing_ok=True)
         raise
     return connection
 
