@@ -39,7 +39,8 @@ async def talk(data_dir: Path) -> Ledger:
             sent.told = "end_turn"
             assert tokens(result.text or "") == {sent.token: 1}
         with trio.fail_after(LIMIT):
-            while list(transcripts(collect(data_dir))):  # the files follow the journal
+            # The files follow the journal.
+            while list(transcripts(collect(data_dir))):  # noqa: ASYNC110 - nobody tells
                 await trio.sleep(0.01)
     return ledger
 
