@@ -122,15 +122,15 @@ class AgentActor(Actor[Acquire | Discard]):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._limit, lease, scope)
                     async with agent.open(context) as handle:
-                        started = True
+                        started = _require_handle(handle)
                         scope.deadline = float("inf")
                         lease.handle = handle
                         lease.decided.set()
                         await lease.released.wait()
                         lease.handle = None
                     nursery.cancel_scope.cancel()
-            except Exception as error:
-                lease.error = error
+            except Exception as group:
+                lease.error = error = _cause(group)
                 log.warning(
                     "agent_lost", agent=context.agent_id, error=repr(error), started=started
                 )
@@ -144,3 +144,16 @@ class AgentActor(Actor[Acquire | Discard]):
         """Once it is released, closing has a deadline."""
         await lease.released.wait()
         scope.deadline = trio.current_time() + CLOSE_LIMIT
+
+
+def _require_handle(handle: object) -> bool:
+    if not isinstance(handle, AgentHandle):
+        raise TypeError(f"Agent.open yields an AgentHandle, not {type(handle).__name__}")
+    return True
+
+
+def _cause(error: Exception) -> Exception:
+    """The error itself, where a nursery wrapped a lone one."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

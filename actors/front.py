@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -38,7 +38,7 @@ from runtime.ports.front import (
     Submitted,
     Unavailable,
 )
-from runtime.sessions.content import Content
+from runtime.sessions.content import Content, storable
 from runtime.sessions.events import QueueStatus, Snapshot
 from runtime.sessions.keys import client_key
 from runtime.sessions.queueing import QueueMode
@@ -62,6 +62,8 @@ from runtime.storage.requests import MessageStatus
 
 REQUEST_LIMIT = 30.0
 """Seconds within which a request is answered; closing and resetting wait for a turn to end."""
+
+ASK_TIMES = 3
 
 LOOK_LIMIT = 1.0
 """Seconds for a session to say what it does, in a list; one that is too busy for that is
@@ -177,6 +179,8 @@ class ActorFront(Front):
     ) -> Submitted:
         if not content:
             raise BadRequest("there is nothing in the message", "$.prompt")
+        if any(storable(text) != text for text in _texts(content)):
+            raise BadRequest("the text has halves of surrogate pairs in it", "$.prompt")
         if message_id is not None and MESSAGE_ID.fullmatch(message_id) is None:
             raise BadRequest(
                 "a message id has 1 to 200 printable ASCII characters and no blanks",
@@ -278,14 +282,18 @@ class ActorFront(Front):
             raise Unavailable("the runtime is stopping: nothing was accepted, send it again after")
 
     async def _ask(self, session_id: str, request: Request[R]) -> R:
-        """Ask a session, woken if it sleeps."""
-        self._require_open()
+        """Ask a session, woken if it sleeps; one that just fell asleep is woken again."""
         await self._row(session_id)
         async with client_errors(session_id):
-            live: ActorRef[SessionMessage] = await self._sessions.ask(
-                Obtain(session_id), timeout=REQUEST_LIMIT
-            )
-            return await live.ask(request, timeout=REQUEST_LIMIT)
+            for _ in range(ASK_TIMES):
+                self._require_open()
+                live: ActorRef[SessionMessage] = await self._sessions.ask(
+                    Obtain(session_id), timeout=REQUEST_LIMIT
+                )
+                with suppress(ActorStopped):
+                    return await live.ask(request, timeout=REQUEST_LIMIT)
+        self._require_open()
+        raise Unavailable("the session could not be woken; the log says why. Try again later")
 
     async def _row(self, session_id: str) -> SessionRow:
         async with client_errors(session_id):
@@ -319,3 +327,9 @@ class ActorFront(Front):
             for session_id, ref in live.items():
                 nursery.start_soon(look, session_id, ref)
         return tuple(SessionInfo(row, states[row.id]) for row in rows)
+
+
+def _texts(content: Content) -> Iterator[str]:
+    """Every text that a client chose, in some content."""
+    for block in content:
+        yield from (value for value in msgspec.structs.astuple(block) if isinstance(value, str))

@@ -1,6 +1,7 @@
 """Delivery to push channels: one actor per channel account (O1–O5).
 
-    Due    something may be due at this account
+    Due       something may be due at this account
+    Finish    begin nothing more, let the sends under way end      → when they have
 
 Per conversation the parts go out in order, one at a time; conversations do not wait for each other.
 A part is committed as ``attempting`` before the network is touched.
@@ -8,10 +9,26 @@ A part is committed as ``attempting`` before the network is touched.
 
 from __future__ import annotations
 
+import math
+from functools import partial
+
 import trio
 
+from actors.checking import LONGEST_ERROR
+from actors.persistence import until_written
 from actors.services import Services
-from runtime.kernel import Actor, ActorRef, Helper, Message, Restart
+from runtime.kernel import (
+    Actor,
+    ActorRef,
+    Helper,
+    Intensity,
+    KernelError,
+    Message,
+    Reply,
+    Request,
+    Restart,
+    Timer,
+)
 from runtime.log import get_logger
 from runtime.ports.channel import (
     Channel,
@@ -21,17 +38,26 @@ from runtime.ports.channel import (
     TransientFailure,
     UnknownOutcome,
 )
+from runtime.sessions.content import storable
 from runtime.sessions.rows import OutboundRow
-from runtime.storage.errors import StoreUnavailable
+from runtime.storage.errors import StoreError
 
 SEND_LIMIT = 60.0
 """Seconds for one call of a channel; after that its outcome is unknown."""
 
 BACKOFF = (5.0, 25.0, 120.0, 600.0)  # O4
+LONGEST_RETRY_AFTER = 86_400.0
 CONVERSATIONS = 100
 """How many conversations of one account are served at the same time."""
 
+LOOK_EVERY = 30.0
+"""Seconds after which an account looks for itself: a word of something due may have been lost."""
+
 STORE_AGAIN = 5.0
+FINISH_LIMIT = 5.0
+"""Seconds for the sends under way when the runtime stops."""
+
+NEVER_GIVEN_UP = Intensity(restarts=1_000_000, seconds=1.0)
 
 DUPLICATE_MARK = "(This message may have reached you before.)\n"
 
@@ -45,30 +71,52 @@ class Due(Message, frozen=True):
     account: str
 
 
-class Outbox(Actor[Due]):
+class Finish(Request[None], frozen=True):
+    """Begin nothing more, and let what is under way end."""
+
+
+class Outbox(Actor[Due | Finish]):
     """Hands each account its work."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._accounts: dict[tuple[str, str], ActorRef[Due]] = {}
+        self._accounts: dict[tuple[str, str], ActorRef[Due | Finish]] = {}
 
     async def on_start(self) -> None:
         for (name, account), channel in self._services.channels.items():
             self._accounts[name, account] = self.spawn(
-                lambda channel=channel: Delivery(self._services, channel),  # type: ignore[misc]
+                partial(Delivery, self._services, channel),
                 name=f"{name}:{account}",
                 restart=Restart.PERMANENT,
+                intensity=NEVER_GIVEN_UP,
             )
 
-    async def on_message(self, message: Due) -> object:
+    async def on_message(self, message: Due | Finish) -> object:
         """A row of a channel that is not configured waits until it is."""
-        account = self._accounts.get((message.channel, message.account))
-        if account is not None:
-            account.tell(message)
+        match message:
+            case Due():
+                account = self._accounts.get((message.channel, message.account))
+                if account is not None:
+                    account.tell(message)
+            case Finish():
+                self.start(self._finish, self.defer(message), name="finish")
         return None
 
+    async def _finish(self, reply: Reply[None]) -> None:
+        async with trio.open_nursery() as nursery:
+            for account in self._accounts.values():
+                nursery.start_soon(_finish_one, account)
+        reply.set(None)
 
-class Delivery(Actor[Due]):
+
+async def _finish_one(account: ActorRef[Due | Finish]) -> None:
+    try:
+        await account.ask(Finish(), timeout=2 * FINISH_LIMIT)
+    except KernelError as error:
+        log.warning("deliveries_cut_off", reason=str(error))
+
+
+class Delivery(Actor[Due | Finish]):
     """The deliveries of one account."""
 
     def __init__(self, services: Services, channel: Channel) -> None:
@@ -76,38 +124,67 @@ class Delivery(Actor[Due]):
         self._channel = channel
         self._due = Due(channel.name, channel.account)
         self._busy: dict[str, Helper] = {}
+        self._next_look: Timer | None = None
+        self._finishing = False
 
     async def on_start(self) -> None:
+        """What an earlier instance was in the middle of is in doubt (O2)."""
+        await until_written(
+            lambda: self._services.store.outbox_recover(self._due.channel, self._due.account)
+        )
+        self.every(LOOK_EVERY, self._due)
         self.ref.tell(self._due)
 
-    async def on_message(self, message: Due) -> object:
+    async def on_message(self, message: Due | Finish) -> object:
+        match message:
+            case Due():
+                try:
+                    await self._look()
+                except StoreError as error:
+                    log.error("deliveries_wait", reason=str(error))
+                    self._look_after(STORE_AGAIN)
+            case Finish():
+                self._finishing = True
+                self.start(self._finish, self.defer(message), name="finish")
+        return None
+
+    async def _look(self) -> None:
         """Start a task for each conversation that has something due and none yet."""
-        store, channel = self._services.store, self._channel
-        self._busy = {name: task for name, task in self._busy.items() if not task.finished}
-        for row in await store.outbox_due(channel.name, channel.account, CONVERSATIONS):
+        if self._finishing:
+            return
+        store, due = self._services.store, self._due
+        for row in await store.outbox_due(due.channel, due.account, CONVERSATIONS):
             conversation = row.reply_to.conversation
             if conversation not in self._busy and len(self._busy) < CONVERSATIONS:
                 self._busy[conversation] = self.start(self._deliver, row, name="delivery")
         if not self._busy:
-            due_at = await store.outbox_next_due(channel.name, channel.account)
-            if due_at is not None:
-                self.after(max(0.0, (due_at - self._services.now()) / 1000), self._due)
-        return None
+            next_due = await store.outbox_next_due(due.channel, due.account)
+            if next_due is not None:
+                self._look_after((next_due - self._services.now()) / 1000)
+
+    def _look_after(self, seconds: float) -> None:
+        if self._next_look is not None:
+            self._next_look.cancel()
+        self._next_look = self.after(max(0.0, seconds), self._due)
 
     async def _deliver(self, row: OutboundRow) -> None:
         """Send one part and write down what became of it, then look again."""
         try:
-            attempt = await self._services.store.outbox_attempt(row.id)
+            attempt = await until_written(lambda: self._services.store.outbox_attempt(row.id))
             if attempt is not None:
-                await self._settle(attempt, *await self._send(attempt))
-        except StoreUnavailable as error:
-            log.error("delivery_not_recorded", outbound=row.id, reason=str(error))
-            self.after(STORE_AGAIN, self._due)
-            return
-        self._busy.pop(row.reply_to.conversation, None)
+                receipt, error = await self._send(attempt)
+                await until_written(lambda: self._settle(attempt, receipt, error))
+        finally:
+            del self._busy[row.reply_to.conversation]
         self.ref.tell(self._due)
 
-    async def _send(self, row: OutboundRow) -> tuple[Receipt | None, Exception | None]:
+    async def _finish(self, reply: Reply[None]) -> None:
+        with trio.move_on_after(FINISH_LIMIT):
+            for task in list(self._busy.values()):
+                await task.wait()
+        reply.set(None)
+
+    async def _send(self, row: OutboundRow) -> tuple[Receipt, None] | tuple[None, Exception]:
         """The network call: a receipt, or how it failed."""
         capabilities = self._channel.capabilities
         part = OutboundPart(row.reply_to, row.text)
@@ -116,12 +193,12 @@ class Delivery(Actor[Due]):
                 if row.ambiguous and capabilities.reconcile:
                     known = await self._channel.reconcile(part, row.id)
                     if known.outcome == "sent":
-                        return known.receipt or Receipt(), None
+                        return _taken(known.receipt), None
                     if known.outcome == "not_sent":
-                        return await self._channel.send(part, row.id), None
+                        return _taken(await self._channel.send(part, row.id)), None
                 if row.ambiguous and not capabilities.idempotent_sends:
                     part = OutboundPart(row.reply_to, DUPLICATE_MARK + row.text, True)
-                return await self._channel.send(part, row.id), None
+                return _taken(await self._channel.send(part, row.id)), None
         except (TransientFailure, PermanentFailure, UnknownOutcome) as error:
             return None, error
         except trio.TooSlowError:
@@ -135,22 +212,32 @@ class Delivery(Actor[Due]):
     ) -> None:
         store, metrics = self._services.store, self._services.metrics
         if receipt is not None:
-            metrics.deliveries.labels(outcome="delivered").inc()
             await store.outbox_delivered(row.id, receipt.platform_message_id)
+            metrics.deliveries.labels(outcome="delivered").inc()
             return
-        text = str(error)
+        text = storable(str(error))[:LONGEST_ERROR]
         if isinstance(error, PermanentFailure) or row.attempts > len(BACKOFF):
-            metrics.deliveries.labels(outcome="failed").inc()
             log.error("delivery_failed", outbound=row.id, reason=text)
             await store.outbox_failed(row.id, error=text)
+            metrics.deliveries.labels(outcome="failed").inc()
             return
-        delay = BACKOFF[max(0, row.attempts - 1)]
-        if isinstance(error, TransientFailure) and error.retry_after is not None:
-            delay = max(error.retry_after, 0.0)
-        metrics.deliveries.labels(outcome="retried").inc()
         await store.outbox_retry(
             row.id,
-            not_before=self._services.now() + int(delay * 1000),
+            not_before=self._services.now() + int(_delay(row, error) * 1000),
             error=text,
             ambiguous=isinstance(error, UnknownOutcome) or row.ambiguous,
         )
+        metrics.deliveries.labels(outcome="retried").inc()
+
+
+def _delay(row: OutboundRow, error: Exception | None) -> float:
+    """Seconds until the next try: what the network asked for, within reason, else our own (O4)."""
+    asked = error.retry_after if isinstance(error, TransientFailure) else None
+    if asked is None or not math.isfinite(asked):
+        return BACKOFF[max(0, row.attempts - 1)]
+    return min(max(asked, 0.0), LONGEST_RETRY_AFTER)
+
+
+def _taken(receipt: object) -> Receipt:
+    """A channel that forgets to return its receipt has sent all the same."""
+    return receipt if isinstance(receipt, Receipt) else Receipt()

@@ -19,7 +19,7 @@ import msgspec
 import trio
 
 from actors.services import Services
-from runtime.kernel import Actor, ActorRef, Message, Request
+from runtime.kernel import Actor, ActorRef, Message, Request, Timer
 from runtime.sessions.queueing import (
     Idle,
     Interrupt,
@@ -155,6 +155,7 @@ class QueueActor(Actor[QueueMessage]):
         self._offered: Batch | None = None
         self._handed_over = False
         self._held = False
+        self._next_look: Timer | None = None
 
     async def on_start(self) -> None:
         self._arrive(self._first)
@@ -219,6 +220,8 @@ class QueueActor(Actor[QueueMessage]):
             or (message.connection is not None and row.connection == message.connection)
         )
         self._waiting.remove(ids)
+        if message.everything:
+            self._overflow = []
         self._look()
         return ids
 
@@ -269,4 +272,6 @@ class QueueActor(Actor[QueueMessage]):
         self._waiting.remove(row.id for row in batch.context)
 
     def _look_after(self, seconds: float) -> None:
-        self.after(max(0.0, seconds), Look())
+        if self._next_look is not None:
+            self._next_look.cancel()
+        self._next_look = self.after(max(0.0, seconds), Look())

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from actors.outbox import Due
 from actors.services import Services
 from actors.sessions import Wake
 from runtime.kernel import Actor, ActorRef, Reply, Request
 from runtime.log import get_logger
 from runtime.ports.channel import Inbound
-from runtime.sessions.content import Content, text_content
+from runtime.sessions.content import Content, plain_text, storable, text_content
 from runtime.sessions.events import MessageAccepted, MessageDropped
 from runtime.sessions.keys import Place, session_key
 from runtime.sessions.rows import (
@@ -24,9 +26,18 @@ from runtime.sessions.rows import (
     InboundState,
     MessageKey,
     ReplyAddress,
+    Sender,
     SessionSpec,
 )
-from runtime.storage.requests import Admitted, ChannelOffset, NewInbound, QueueLimit
+from runtime.storage.errors import RowTooLarge
+from runtime.storage.requests import (
+    Admitted,
+    ChannelOffset,
+    Drop,
+    NewInbound,
+    NewOutbound,
+    QueueLimit,
+)
 
 CLIENTS = "client"
 """The channel name of clients' own message ids, in duplicate keys."""
@@ -36,6 +47,11 @@ IN_FLIGHT = 10_000
 
 CAP_NOTICE = "Too many messages are waiting: some of the oldest were dropped."
 NEW_NOTICE = "Too many messages are waiting: this one was not taken."
+
+LONGEST_NAME = 200
+TOO_LARGE_NOTICE = "That message is too long: it was not taken."
+LARGEST_TEXT = 200_000
+"""Characters of a message from a chat network; far below what a row may have in any encoding."""
 
 log = get_logger(__name__)
 
@@ -114,12 +130,17 @@ class Router(Actor[Submit | Deliver]):
         reply.set(admitted)
 
     async def _deliver(self, message: Deliver, reply: Reply[None]) -> None:
+        """A message that can never be stored is recorded as dropped, or it would come for ever."""
         rows = tuple(self._inbound(message, inbound) for inbound in message.messages)
         offset = None
         if message.offset is not None:
             offset = ChannelOffset(message.channel, message.account, message.offset)
         try:
-            all_admitted = await self._services.store.admit(rows, offset)
+            fitting = tuple(row for row in rows if _fits(row))
+            for row in rows:
+                if not _fits(row):
+                    await self._refuse_too_large(row)
+            all_admitted = await self._services.store.admit(fitting, offset)
         except Exception as error:
             reply.fail(error)
             return
@@ -129,11 +150,32 @@ class Router(Actor[Submit | Deliver]):
             self._tell(admitted)
         reply.set(None)
 
+    async def _refuse_too_large(self, row: NewInbound) -> None:
+        address, session = row.reply_to, row.session
+        if address is None or isinstance(session, str):
+            raise RowTooLarge("a message is too large")
+        store = self._services.store
+        drop = Drop(
+            reason=DropReason.TOO_LARGE,
+            channel=address.channel,
+            account=address.account,
+            chat=address.chat,
+            sender=row.sender.id if row.sender is not None else None,
+            platform_message_id=address.message_id,
+        )
+        await store.record_drop(drop)
+        self._services.metrics.dropped.labels(reason=drop.reason.value).inc()
+        known, _ = await store.resolve(session)
+        notice = NewOutbound(self._services.ids.new(), address, TOO_LARGE_NOTICE, kind="notice")
+        await store.notify(known.id, notice)
+        self._outbox.tell(Due(address.channel, address.account))
+
     def _inbound(self, message: Deliver, inbound: Inbound) -> NewInbound:
         """A platform's message as a row: the session's identity, the frozen reply address (S6,
         S34).
         """
         settings = self._services.settings
+        inbound = _writable(inbound)
         agent_id = self._services.default_agent
         place = Place(
             channel=message.channel,
@@ -157,7 +199,8 @@ class Router(Actor[Submit | Deliver]):
                 agent_id=agent_id,
                 key=session_key(agent_id, place),
                 chat_type="group" if inbound.is_group else "direct",
-                display_name=inbound.chat_name or inbound.sender.name,
+                display_name=(inbound.chat_name or inbound.sender.name or "")[:LONGEST_NAME]
+                or None,
                 origin=reply_to,
                 thread_id=inbound.thread,
             ),
@@ -201,3 +244,23 @@ class Router(Actor[Submit | Deliver]):
             reason = DropReason(message.reason or DropReason.EXPIRED)
             services.metrics.dropped.labels(reason=reason.value).inc()
             services.watchers.publish(session_id, MessageDropped(message.id, reason))
+
+
+def _fits(row: NewInbound) -> bool:
+    return len(plain_text(row.content)) <= LARGEST_TEXT
+
+
+def _writable(inbound: Inbound) -> Inbound:
+    """A message whose texts and ids are all made of characters."""
+    texts = {
+        name: storable(value)
+        for name, value in msgspec.structs.asdict(inbound).items()
+        if isinstance(value, str)
+    }
+    name = inbound.sender.name
+    sender = Sender(storable(inbound.sender.id), None if name is None else storable(name))
+    return msgspec.structs.replace(inbound, sender=sender, **texts)
+
+
+def _shortened(name: str | None) -> str | None:
+    return None if name is None else name[:LONGEST_NAME]

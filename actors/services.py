@@ -10,9 +10,11 @@ from pathlib import Path
 
 from actors.watch import Watchers
 from runtime.metrics import Metrics
-from runtime.ports.agent import Agent
+from runtime.ports.agent import Agent, AgentContext
 from runtime.ports.channel import Channel
 from runtime.sessions.ids import IdSource
+from runtime.sessions.queueing import QueueMode, QueuePolicy
+from runtime.sessions.rows import SessionRow
 from runtime.sessions.split import Counting
 from runtime.settings import Settings
 from runtime.storage.requests import InterruptedPolicy
@@ -50,6 +52,27 @@ class Services:
         sessions = self.settings.sessions
         return InterruptedPolicy(
             retry=sessions.on_interrupted == "retry", max_tries=sessions.max_tries
+        )
+
+    def queue_policy(self, row: SessionRow) -> tuple[QueuePolicy, int]:
+        """When messages become a turn, and the cap: the session's own settings first (Q3)."""
+        settings, own = self.settings.queue, row.queue
+        policy = QueuePolicy(
+            mode=QueueMode(own.mode or settings.mode),
+            debounce=settings.debounce if own.debounce is None else own.debounce,
+            debounce_max=settings.debounce_max,
+        )
+        return policy, own.cap or settings.cap
+
+    def agent_context(self, row: SessionRow) -> AgentContext:
+        """What an agent is told about a session when it is opened for it."""
+        return AgentContext(
+            session_id=row.id,
+            agent_id=row.agent_id,
+            key=row.key,
+            epoch=row.epoch,
+            folder=self.folder_of(row.agent_id, row.id),
+            resume=row.agent_session_id,
         )
 
     def text_limit(self, channel: str, account: str) -> tuple[int, Counting]:

@@ -28,6 +28,7 @@ import trio
 
 from actors.agent import AgentActor, Discard
 from actors.outbox import Due
+from actors.persistence import until_written
 from actors.queue import (
     Arrived,
     Batch,
@@ -61,7 +62,6 @@ from actors.session_messages import (
 from actors.turn import Turn, TurnHooks
 from runtime.kernel import Actor, ActorRef, ActorStopped, Helper, Request, Restart, StopReason
 from runtime.log import get_logger
-from runtime.ports.agent import AgentContext
 from runtime.sessions.events import (
     EpochStarted,
     MessageDropped,
@@ -70,7 +70,6 @@ from runtime.sessions.events import (
     Snapshot,
     TurnEnded,
 )
-from runtime.sessions.queueing import QueueMode, QueuePolicy
 from runtime.sessions.rows import (
     DropReason,
     InboundRow,
@@ -80,13 +79,16 @@ from runtime.sessions.rows import (
     TurnState,
 )
 from runtime.sessions.settling import TurnEnd
-from runtime.storage.errors import StoreError, UnknownSession
+from runtime.storage.errors import StoreError, StoreUnavailable, UnknownSession
 from runtime.storage.requests import DropPending, EndedTurn, Owner, SessionPatch
 
 ASK_LIMIT = 30.0
 """Seconds within which a child of this actor must answer; they never wait for anything
 themselves.
 """
+
+END_LIMIT = 15.0
+"""Seconds for a turn to end before a session is reset or closed: the agent's 5, the commit."""
 
 STEER_TEXT = "The runtime is about to stop. Finish what you are doing now, briefly."
 
@@ -108,6 +110,8 @@ class SessionActor(Actor[SessionMessage]):
         session_id: str,
         parent: ActorRef[MayStop],
         outbox: ActorRef[Due],
+        *,
+        stopping: bool,
     ) -> None:
         self._services = services
         self._id = session_id
@@ -116,7 +120,7 @@ class SessionActor(Actor[SessionMessage]):
         self._owner = Owner(services.instance, services.ids.new())
         self._turn: Turn | None = None
         self._task: Helper | None = None
-        self._draining = False
+        self._stopping = stopping
         self._active_at = trio.current_time()
 
     # -- start and end ------------------------------------------------------------------------
@@ -124,6 +128,9 @@ class SessionActor(Actor[SessionMessage]):
     async def on_start(self) -> None:
         services = self._services
         self.log_context["session"] = self._id
+        if self._stopping:
+            self.stop()
+            return
         try:
             awake = await services.store.wake(self._id, self._owner, services.interrupted_policy)
         except UnknownSession:
@@ -136,9 +143,11 @@ class SessionActor(Actor[SessionMessage]):
             log.warning("turn_settled", turn=settled.turn_id)
             self._publish_interrupted(settled.turn_id, settled.requeued, InboundState.PENDING)
             self._publish_interrupted(settled.turn_id, settled.failed, InboundState.FAILED)
+        for address in services.channels if awake.settled else ():
+            self._outbox.tell(Due(*address))
         agent = services.agents.get(self._row.agent_id)
         self._agent = self.spawn(lambda: AgentActor(agent), name="agent", restart=Restart.TRANSIENT)
-        policy, cap = self._policy()
+        policy, cap = services.queue_policy(self._row)
         queue = self.spawn(
             lambda: QueueActor(services, self.ref, policy, cap, awake.pending, awake.overflow),
             name="queue",
@@ -225,7 +234,7 @@ class SessionActor(Actor[SessionMessage]):
             self._turn = None
             self._active_at = trio.current_time()
             await self._queue.send(Ended(batch.turn_id, again, overflow))
-            if self._draining:
+            if self._stopping:
                 self.stop()
 
         self._turn = Turn(
@@ -233,9 +242,9 @@ class SessionActor(Actor[SessionMessage]):
             self._row,
             self._owner,
             self._agent,
-            self._context(),
+            services.agent_context(self._row),
             batch,
-            TurnHooks(first_event, self._committed, over),
+            TurnHooks(first_event, self._committed, self._withdrawn, over),
         )
         self._task = self.start(self._turn.run, name=f"turn-{batch.turn_id}")
 
@@ -271,11 +280,10 @@ class SessionActor(Actor[SessionMessage]):
 
     async def _cancel(self, message: Cancel) -> bool:
         turn = self._turn
-        hit = turn is not None and (
+        meant = turn is not None and (
             message.message_id is None or message.message_id in turn.batch.message_ids
         )
-        if turn is not None and hit:
-            turn.request_end(TurnEnd.CANCELLED)
+        hit = turn is not None and meant and turn.request_end(TurnEnd.CANCELLED)
         withdrawn = 0
         if message.connection is not None or message.message_id is not None:
             ids = (message.message_id,) if message.message_id is not None else ()
@@ -284,23 +292,31 @@ class SessionActor(Actor[SessionMessage]):
         return hit or withdrawn > 0
 
     async def _clear(self) -> int:
-        count = await self._withdraw(Withdraw(everything=True), DropReason.CLEARED)
+        """All that waits, in the queue and in the store, and a turn that has not begun (H3)."""
+        await self._queue.ask(Withdraw(everything=True), timeout=ASK_LIMIT)
+        dropped = await self._services.store.drop_pending(DropPending(self._id, DropReason.CLEARED))
+        self._show_dropped(dropped, DropReason.CLEARED)
         turn = self._turn
-        if turn is not None and not turn.begun:
-            turn.request_end(TurnEnd.CANCELLED)
-            count += len(turn.batch.rows)
-        return count
+        if turn is not None and not turn.begun and turn.request_end(TurnEnd.WITHDRAWN):
+            return len(dropped) + len(turn.batch.rows)
+        return len(dropped)
 
     async def _withdraw(self, request: Withdraw, reason: DropReason) -> int:
-        """Take rows out of the queue and out of the store, in this order: neither runs them
-        then.
-        """
+        """Take rows out of the queue and then out of the store: neither runs them then."""
         ids = await self._queue.ask(request, timeout=ASK_LIMIT)
         if not ids:
             return 0
         dropped = await self._services.store.drop_pending(DropPending(self._id, reason, ids))
         self._show_dropped(dropped, reason)
         return len(dropped)
+
+    async def _withdrawn(self, rows: tuple[InboundRow, ...]) -> tuple[InboundRow, ...]:
+        """Rows of a turn that a person cancelled before the disk let it begin."""
+        ids = tuple(row.id for row in rows)
+        request = DropPending(self._id, DropReason.CANCELLED, ids)
+        dropped = await until_written(lambda: self._services.store.drop_pending(request))
+        self._show_dropped(dropped, DropReason.CANCELLED)
+        return ()
 
     def _show_dropped(self, rows: tuple[InboundRow, ...], reason: DropReason) -> None:
         for row in rows:
@@ -337,8 +353,11 @@ class SessionActor(Actor[SessionMessage]):
         """Nothing runs and nothing is open any more."""
         if self._turn is not None:
             self._turn.request_end(TurnEnd.CANCELLED)
-        if self._task is not None:
-            await self._task.wait()
+        with trio.move_on_after(END_LIMIT) as limit:
+            if self._task is not None:
+                await self._task.wait()
+        if limit.cancelled_caught:
+            raise StoreUnavailable("the running turn cannot be written down now; try again later")
         await self._agent.send(Discard(None))
 
     async def _forget(self, dropped: tuple[InboundRow, ...], reason: DropReason) -> None:
@@ -350,14 +369,14 @@ class SessionActor(Actor[SessionMessage]):
         self._row = await self._services.store.patch_session(
             self._id, SessionPatch(queue=overrides)
         )
-        policy, cap = self._policy()
+        policy, cap = self._services.queue_policy(self._row)
         await self._queue.send(Configure(policy, cap))
         return self._row
 
     # -- rest and stop ------------------------------------------------------------------------
 
     async def _drain(self, grace: float) -> None:
-        self._draining = True
+        self._stopping = True
         turn = self._turn
         if turn is None:
             self.stop()
@@ -378,28 +397,7 @@ class SessionActor(Actor[SessionMessage]):
                 return
         self.after(max(limit - idle, limit / 10, 0.01), Rest())
 
-    # -- what it knows ------------------------------------------------------------------------
-
-    def _policy(self) -> tuple[QueuePolicy, int]:
-        """The session's own queue settings before the configured ones (Q3)."""
-        settings, own = self._services.settings.queue, self._row.queue
-        policy = QueuePolicy(
-            mode=QueueMode(own.mode or settings.mode),
-            debounce=settings.debounce if own.debounce is None else own.debounce,
-            debounce_max=settings.debounce_max,
-        )
-        return policy, own.cap or settings.cap
-
-    def _context(self) -> AgentContext:
-        row = self._row
-        return AgentContext(
-            session_id=row.id,
-            agent_id=row.agent_id,
-            key=row.key,
-            epoch=row.epoch,
-            folder=self._services.folder_of(row.agent_id, row.id),
-            resume=row.agent_session_id,
-        )
+    # -- what it tells ------------------------------------------------------------------------
 
     def _publish_interrupted(self, turn_id: str, ids: tuple[str, ...], state: InboundState) -> None:
         if not ids:

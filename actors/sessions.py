@@ -160,7 +160,13 @@ class Sessions(Actor[SessionsMessage]):
         if self._drained is not None:
             return None
         live = self.spawn(
-            lambda: SessionActor(self._services, session_id, self.ref, self._outbox),
+            lambda: SessionActor(
+                self._services,
+                session_id,
+                self.ref,
+                self._outbox,
+                stopping=self._drained is not None,
+            ),
             name=session_id,
             restart=Restart.TRANSIENT,
         )

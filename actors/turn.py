@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import TypeVar
 
 import msgspec
 import trio
 
 from actors.agent import START_LIMIT, Acquire, AgentStartFailed, Discard, Lease
+from actors.checking import checked_error, checked_event
+from actors.persistence import until_written
 from actors.queue import Batch
 from actors.reporting import end_of_turn
 from actors.services import Services
@@ -28,7 +29,7 @@ from runtime.sessions.relay import Reply
 from runtime.sessions.rows import InboundRow, SessionRow, TurnError
 from runtime.sessions.settling import TurnEnd, Verdict, settle
 from runtime.sessions.updates import AgentEvent, Result, is_turn_event
-from runtime.storage.errors import NotPending, StoreUnavailable
+from runtime.storage.errors import NotPending, StoreError, StoreUnavailable
 from runtime.storage.requests import BeginTurn, EndedTurn, Owner, TurnProgress
 
 CANCEL_LIMIT = 5.0  # T6
@@ -36,12 +37,14 @@ TAIL_LIMIT = 1.0
 """Seconds that an agent may go on after its result; the result is the end."""
 
 PROGRESS_EVERY = 1.0  # T3
-COMMIT_AGAIN = 1.0
-COMMIT_AGAIN_AT_MOST = 30.0
-
-R = TypeVar("R")
+BEGIN_AGAIN = 1.0
+"""Seconds until a batch is offered again whose claim the disk refused."""
 
 log = get_logger(__name__)
+
+
+WISHES = (TurnEnd.CANCELLED, TurnEnd.WITHDRAWN)
+"""Ends that a person asked for."""
 
 
 class TurnHooks(msgspec.Struct, frozen=True):
@@ -50,11 +53,13 @@ class TurnHooks(msgspec.Struct, frozen=True):
     Args:
         first_event: the agent has begun.
         committed: the end is durable; called in the same step in which it becomes visible.
+        withdrawn: rows that a person withdrew before they were claimed; answers what is left.
         over: the batch is settled; with the rows that wait again, and overflow lines not told.
     """
 
     first_event: Callable[[], Awaitable[None]]
     committed: Callable[[EndedTurn, TurnEnded], None]
+    withdrawn: Callable[[tuple[InboundRow, ...]], Awaitable[tuple[InboundRow, ...]]]
     over: Callable[[tuple[InboundRow, ...], tuple[InboundRow, ...]], Awaitable[None]]
 
 
@@ -104,11 +109,20 @@ class Turn:
             return None
         return RunningTurn(self.started, self._reply.updates)
 
-    def request_end(self, end: TurnEnd) -> None:
-        """Ask the agent to stop, and make it stop 5 s later. The first reason counts."""
-        if self._asked_to_end is None:
+    def request_end(self, end: TurnEnd) -> bool:
+        """Ask the agent to stop, and make it stop 5 s later.
+
+        A person's wish comes before the runtime's reasons, else the first reason counts.
+
+        Returns:
+            Whether it makes a difference: not when the answer is complete.
+        """
+        if self._reply.result is not None:
+            return False
+        if self._asked_to_end is None or end in WISHES:
             self._asked_to_end = end
             self._end_now.set()
+        return True
 
     async def steer(self, text: str) -> bool:
         """Hand a message to the agent in the middle of its turn; whether it confirmed."""
@@ -116,7 +130,10 @@ class Turn:
         if handle is None or not handle.capabilities.steer:
             return False
         with trio.move_on_after(CANCEL_LIMIT):
-            return await handle.steer(text)
+            try:
+                return await handle.steer(text)
+            except Exception:
+                log.exception("agent_steer_raised", turn=self.batch.turn_id)
         return False
 
     # -- the run ------------------------------------------------------------------------------
@@ -131,7 +148,7 @@ class Turn:
             end, error = await self._drive()
         finally:
             self._services.metrics.running_turns.dec()
-            await self._finish(end, error)
+            await self._finish(*self._ended_as(end, error))
 
     async def _begin(self) -> bool:
         """Claim the batch; False when there is nothing to run, or the disk refuses."""
@@ -157,11 +174,13 @@ class Turn:
             return False
         except StoreUnavailable as error:
             log.error("turn_not_begun", turn=batch.turn_id, reason=str(error))
-            later = self._services.now() + int(COMMIT_AGAIN * 1000)
+            later = self._services.now() + int(BEGIN_AGAIN * 1000)
             again = tuple(
                 msgspec.structs.replace(row, not_before=later, reason="store_unavailable")
                 for row in batch.claimed
             )
+            if self._asked_to_end in WISHES:
+                again = await self._hooks.withdrawn(again)
             await self._hooks.over(again, batch.overflow)
             return False
         self.started = TurnStarted(
@@ -180,7 +199,7 @@ class Turn:
                 nursery.cancel_scope.cancel()
         if self._scope.cancelled_caught:
             await self._discard()
-            end = (self._asked_to_end or TurnEnd.VANISHED, None)
+            end = (TurnEnd.VANISHED, self._gone("it ended in the middle of the turn"))
         elif end[0] is TurnEnd.VANISHED:
             await self._discard()
         return end
@@ -209,9 +228,10 @@ class Turn:
             with trio.CancelScope() as tail:
                 async with aclosing(lease.handle.prompt(prompt)) as events:  # type: ignore[type-var]
                     async for event in events:
-                        await self._feed(event)
+                        await self._feed(checked_event(event))
                         if isinstance(event, Result):
                             tail.deadline = trio.current_time() + TAIL_LIMIT
+                        await trio.lowlevel.checkpoint()  # an agent may yield without ever waiting
         except AgentGone as error:
             return TurnEnd.VANISHED, self._gone(str(error))
         except AgentRefused as error:
@@ -221,16 +241,24 @@ class Turn:
             return TurnEnd.ANSWERED_ERROR, TurnError(
                 "agent_raised", f"the agent failed: {type(error).__name__}: {error}"
             )
-        return self._answered()
+        return TurnEnd.DONE, None
 
-    def _answered(self) -> tuple[TurnEnd, TurnError | None]:
-        """How a turn ended whose agent had its say to the end."""
-        result = self._reply.result
+    def _ended_as(self, end: TurnEnd, error: TurnError | None) -> tuple[TurnEnd, TurnError | None]:
+        """How the turn counts: by what was asked of it, by its result, by how the stream ended.
+
+        A complete answer stands, whatever befell the agent after it. Asked to end, an agent may
+        say so in many ways, and none of them is an answer.
+        """
+        asked, result = self._asked_to_end, self._reply.result
+        if asked in WISHES:
+            return asked, None
+        if result is not None and result.error is None and result.stop_reason != "cancelled":
+            return TurnEnd.DONE, None
+        if asked is not None:
+            return asked, None
         if result is not None and result.error is not None:
             return TurnEnd.ANSWERED_ERROR, result.error
-        if result is not None and result.stop_reason == "cancelled":
-            return self._asked_to_end or TurnEnd.CANCELLED, None
-        return TurnEnd.DONE, None
+        return (end, error) if result is None else (TurnEnd.CANCELLED, None)
 
     def _prompt(self) -> Content:
         batch = self.batch
@@ -247,7 +275,8 @@ class Turn:
             self._services.metrics.late_events.inc()
             return
         self._last_event = trio.current_time()
-        if self._first_event_at is None and is_turn_event(event):
+        confirmed = isinstance(event, Result) and self._asked_to_end is not None
+        if self._first_event_at is None and is_turn_event(event) and not confirmed:
             self._first_event_at = self._services.now()
             await self._hooks.first_event()
         for update in self._reply.feed(event):
@@ -280,13 +309,18 @@ class Turn:
         limits = self._services.settings.sessions
         while True:
             limit = limits.turn_silence_limit if self.begun else limits.first_event_limit
-            handle = lease.handle
-            declared = handle.declared_silence() if handle is not None else 0.0
-            deadline = self._last_event + max(limit, declared)
+            deadline = self._last_event + max(limit, self._declared_silence(lease))
             if trio.current_time() >= deadline:
                 self.request_end(TurnEnd.STALLED if self.begun else TurnEnd.SILENT)
                 return
             await trio.sleep_until(deadline)
+
+    def _declared_silence(self, lease: Lease) -> float:
+        try:
+            return float(lease.handle.declared_silence()) if lease.handle is not None else 0.0
+        except Exception:
+            log.exception("agent_declared_silence_raised", turn=self.batch.turn_id)
+            return 0.0
 
     async def _end_when_lost(self, lease: Lease) -> None:
         await lease.lost.wait()
@@ -321,24 +355,39 @@ class Turn:
 
     async def _finish(self, end: TurnEnd, error: TurnError | None) -> None:
         """Commit the outcome, show it, hand the rest back to the queue (T2)."""
+        try:
+            verdict, ended = await self._commit(end, error, self._reply)
+        except StoreError:
+            raise
+        except Exception:
+            # What the agent said cannot be written down. To say so is better than to run it again.
+            log.exception("turn_not_recordable", turn=self.batch.turn_id)
+            unwritable = TurnError(
+                "not_recordable", "The agent's answer could not be written down."
+            )
+            verdict, ended = await self._commit(TurnEnd.ANSWERED_ERROR, unwritable, Reply())
+        await self._show(ended, verdict)
+
+    async def _commit(
+        self, end: TurnEnd, error: TurnError | None, reply: Reply
+    ) -> tuple[Verdict, EndedTurn]:
         settings = self._services.settings.sessions
-        verdict: Verdict = settle(
+        verdict = settle(
             end,
             first_event=self.begun,
             rows=self.batch.claimed,
             now_ms=self._services.now(),
             max_tries=settings.max_tries,
             retry_delay=settings.retry_delay,
-            error=error,
-            stop_reason=self._reply.result.stop_reason if self._reply.result else None,
+            error=checked_error(error),
+            stop_reason=reply.result.stop_reason if reply.result else None,
             on_interrupted_retry=settings.on_interrupted == "retry",
             start_failures=max(1, self._start_failures),
         )
         request = end_of_turn(
-            self._services, self._session, self.batch, verdict, self._reply, self._first_event_at
+            self._services, self._session, self.batch, verdict, reply, self._first_event_at
         )
-        ended = await until_written(lambda: self._services.store.end_turn(request))
-        await self._show(ended, verdict)
+        return verdict, await until_written(lambda: self._services.store.end_turn(request))
 
     async def _show(self, ended: EndedTurn, verdict: Verdict) -> None:
         again = tuple(
@@ -362,16 +411,3 @@ class Turn:
             self._services.metrics.retries.inc()
         self._hooks.committed(ended, event)
         await self._hooks.over(again, self.batch.overflow if again else ())
-
-
-async def until_written(write: Callable[[], Awaitable[R]]) -> R:
-    """Repeat a write for as long as the disk refuses it. Cancelled only between two attempts."""
-    delay = COMMIT_AGAIN
-    while True:
-        try:
-            with trio.CancelScope(shield=True):
-                return await write()
-        except StoreUnavailable as error:
-            log.error("write_refused", reason=str(error), again_in=delay)
-        await trio.sleep(delay)
-        delay = min(delay * 2, COMMIT_AGAIN_AT_MOST)

@@ -19,6 +19,9 @@ from runtime.metrics import Metrics
 from runtime.ports.front import Watch, WatcherLagged
 from runtime.sessions.events import LiveEvent, SessionEvent
 
+SWEEP_FROM = 1_000
+"""From how many watched sessions on those without watchers are looked for."""
+
 
 class SessionWatch(Watch):
     """A bounded buffer of one session's events. Made by `Watchers.watch`."""
@@ -26,6 +29,7 @@ class SessionWatch(Watch):
     def __init__(self, buffer: int) -> None:
         self._send, self._receive = trio.open_memory_channel[LiveEvent](buffer)
         self._lagged = False
+        self._closed = False
 
     def __aiter__(self) -> SessionWatch:
         return self
@@ -41,6 +45,7 @@ class SessionWatch(Watch):
             raise StopAsyncIteration from None
 
     def close(self) -> None:
+        self._closed = True
         self._send.close()
 
     def put(self, event: LiveEvent) -> bool:
@@ -49,11 +54,16 @@ class SessionWatch(Watch):
             self._send.send_nowait(event)
         except trio.WouldBlock:
             self._lagged = True
-            self._send.close()
+            self.close()
             return False
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             return False
         return True
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is over."""
+        return self._closed
 
     @property
     def lagged(self) -> bool:
@@ -72,6 +82,7 @@ class Watchers:
         self._waiters: defaultdict[str, list[trio.Event]] = defaultdict(list)
         self._number = 0
         self._closed = False
+        self._sweep_at = SWEEP_FROM
 
     @property
     def number(self) -> int:
@@ -85,7 +96,21 @@ class Watchers:
             watch.close()
         else:
             self._watches.setdefault(session_id, weakref.WeakSet()).add(watch)
+            if len(self._watches) >= self._sweep_at:
+                self._sweep()
         return watch
+
+    def _sweep(self) -> None:
+        """Forget sessions whose watchers have all gone; what it costs is shared by as many
+        watches.
+        """
+        for session_id, watches in list(self._watches.items()):
+            for watch in list(watches):
+                if watch.closed:
+                    watches.discard(watch)
+            if not watches:
+                del self._watches[session_id]
+        self._sweep_at = max(SWEEP_FROM, 2 * len(self._watches))
 
     def publish(self, session_id: str, event: SessionEvent) -> None:
         """Show an event to the watchers of its session."""

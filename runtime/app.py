@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from actors.agents import agent_kinds
 from actors.channel import Channels
 from actors.front import ActorFront
-from actors.outbox import Outbox
+from actors.outbox import Finish, Outbox
 from actors.router import Router
 from actors.scheduler import Scheduler
 from actors.services import Services
@@ -190,6 +190,7 @@ async def _tree(
             front.refuse_new()
             grace = services.settings.sessions.shutdown_grace
             await sessions.ask(Drain(grace), timeout=grace + 3 * FAREWELL_LIMIT)
+            await outbox.ask(Finish(), timeout=3 * FAREWELL_LIMIT)
             services.watchers.close()
             await farewell()
         finally:

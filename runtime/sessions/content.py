@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TypeAlias
 
@@ -34,6 +35,14 @@ class ResourceLink(
 
 ContentBlock: TypeAlias = TextBlock | ResourceLink
 Content: TypeAlias = tuple[ContentBlock, ...]
+
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """Text without halves of surrogate pairs, which are no characters and cannot be written."""
+    return _SURROGATES.sub("\ufffd", text)
 
 
 def text_content(text: str) -> Content:

@@ -24,7 +24,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from runtime.sessions.content import TextBlock
+from runtime.sessions.content import TextBlock, storable
 from runtime.sessions.updates import (
     AgentEvent,
     AgentMessageChunk,
@@ -47,7 +47,6 @@ CUT_MARK = "\n\n[The answer is longer than can be kept, and was cut off here.]"
 
 _SPACE = " \t\r\n"
 _NEWLINES = re.compile(r"\n{3,}")
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 _Chunk: TypeAlias = AgentMessageChunk | AgentThoughtChunk | UserMessageChunk
 
@@ -104,11 +103,11 @@ class Reply:
         if isinstance(event, Result):
             return self._end(event)
         if isinstance(event, MessageSnapshot):
-            return self._snapshot(_storable(event.text))
+            return self._snapshot(storable(event.text))
         if not is_turn_event(event):
             return (event,)
         if isinstance(event, AgentMessageChunk) and isinstance(event.content, TextBlock):
-            return self._delta(_storable(event.content.text))
+            return self._delta(storable(event.content.text))
         if not isinstance(event, ToolCallUpdate):
             self._deltas.end_block()
             self._answer.end_block()
@@ -156,7 +155,7 @@ class Reply:
     def _end(self, result: Result) -> tuple[SessionUpdate, ...]:
         shown: tuple[SessionUpdate, ...] = ()
         if result.text is not None and result.error is None:
-            text = _storable(result.text)
+            text = storable(result.text)
             shown = self._delta(text if self._deltas.blank else self._rest(text) or "")
         self._answer.finish()
         self._result = result
@@ -378,8 +377,3 @@ def _chunk(update: SessionUpdate) -> tuple[type[_Chunk], str] | None:
     if isinstance(update, _Chunk) and isinstance(update.content, TextBlock):
         return type(update), update.content.text
     return None
-
-
-def _storable(text: str) -> str:
-    """Text without halves of surrogate pairs, which are no characters and cannot be written."""
-    return _SURROGATES.sub("\ufffd", text)

@@ -81,6 +81,7 @@ class DropReason(StrEnum):
     NO_AGENT_WIRED = "no_agent_wired"
     NO_AGENT_ENGAGED = "no_agent_engaged"
     UNKNOWN_SENDER = "unknown_sender"
+    TOO_LARGE = "too_large"
 
 
 class Sender(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -6,6 +6,7 @@ end            first event  condition              turn         messages   count
 done           any                                 done         done
 done           any          reason ``cancelled``   cancelled    done
 cancelled      any                                 cancelled    done
+withdrawn      any                                 cancelled    dropped
 answered error any                                 failed       failed             yes (b)
 vanished       no           tries < max            vanished     pending    yes     later (a)
 vanished       no           tries used up          failed       failed             yes (a)
@@ -35,7 +36,7 @@ from enum import StrEnum
 
 import msgspec
 
-from runtime.sessions.rows import InboundRow, InboundState, TurnError, TurnState
+from runtime.sessions.rows import DropReason, InboundRow, InboundState, TurnError, TurnState
 
 MAX_START_FAILURES = 5
 """Consecutive failed starts after which a session gives up (P3)."""
@@ -57,6 +58,7 @@ class TurnEnd(StrEnum):
     SILENT = "silent"
     STALLED = "stalled"
     CANCELLED = "cancelled"
+    WITHDRAWN = "withdrawn"
     SHUTDOWN = "shutdown"
 
 
@@ -155,6 +157,9 @@ def settle(
     """
     if end is TurnEnd.CANCELLED or (end is TurnEnd.DONE and stop_reason == "cancelled"):
         return _finished(TurnState.CANCELLED, "cancelled", rows)
+    if end is TurnEnd.WITHDRAWN:
+        dropped = MessageVerdict(InboundState.DROPPED, reason=DropReason.CLEARED.value)
+        return _verdict(TurnState.CANCELLED, rows, dropped, stop_reason="cancelled")
     if end is TurnEnd.DONE:
         return _finished(TurnState.DONE, stop_reason or "end_turn", rows)
     if end is TurnEnd.STALLED and not first_event:

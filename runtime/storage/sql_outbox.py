@@ -168,6 +168,18 @@ def mark_ambiguous(transaction: Transaction) -> int:
     return len(rows)
 
 
+def mark_account_ambiguous(transaction: Transaction, channel: str, account: str) -> int:
+    """The same for one account, whose delivery begins anew."""
+    rows = transaction.rows(
+        "UPDATE outbound SET state = 'pending', ambiguous = 1"
+        " WHERE channel = ? AND account = ? AND state IN ('pending', 'attempting')"
+        " AND state = 'attempting' RETURNING n",
+        channel,
+        account,
+    )
+    return len(rows)
+
+
 def _existing(transaction: Transaction, outbound_id: str) -> OutboundRow:
     row = by_id(transaction, outbound_id)
     if row is None:

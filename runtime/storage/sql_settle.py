@@ -129,7 +129,7 @@ def _settle(transaction: Transaction, turn: TurnRow, policy: InterruptedPolicy) 
         if withdrawn is not None:
             sql_inbound.drop_row(transaction, row, withdrawn)
             dropped.append(row)
-        elif policy.retry and row.tries + 1 < policy.max_tries:
+        elif policy.retry and row.tries < policy.max_tries:
             again = Settlement(row.id, InboundState.PENDING, INTERRUPTED.code, count_try=True)
             sql_turns.requeue(transaction, again)
             requeued.append(row)

@@ -287,6 +287,11 @@ class SqliteStore(Store):
     async def outbox_attempt(self, outbound_id: str) -> OutboundRow | None:
         return await self._writes.write(partial(sql_outbox.attempt, outbound_id=outbound_id))
 
+    async def outbox_recover(self, channel: str, account: str) -> int:
+        return await self._writes.write(
+            partial(sql_outbox.mark_account_ambiguous, channel=channel, account=account)
+        )
+
     async def outbox_delivered(self, outbound_id: str, platform_message_id: str | None) -> None:
         await self._writes.write(
             partial(

@@ -252,6 +252,13 @@ class Store(ABC):
         """``pending → attempting``, committed before the network call (O1); None if not pending."""
 
     @abstractmethod
+    async def outbox_recover(self, channel: str, account: str) -> int:
+        """Attempts of an account that nobody finished become pending and ambiguous; how many (O2).
+
+        Called by a delivery actor that starts, when it has no attempt under way.
+        """
+
+    @abstractmethod
     async def outbox_delivered(self, outbound_id: str, platform_message_id: str | None) -> None:
         """``attempting → delivered``; in any other state nothing changes.
 

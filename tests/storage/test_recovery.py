@@ -90,7 +90,7 @@ async def test_what_was_said_until_then_is_kept(store: SqliteStore) -> None:  # 
 async def test_after_the_last_try_it_is_failed_and_told(store: SqliteStore) -> None:  # T5
     row = (await admit(store, message(text="deadly"))).message
     turn_id = ""
-    for tries in range(1, 6):
+    for tries in range(1, 7):
         actor = await Actor.wake(store, row.session_id)
         assert [each.tries for each in actor.awake.pending] == [tries - 1]
         turn_id = await actor.begin(row)

@@ -1,0 +1,31 @@
+"""Writing although the disk refuses: what must be written is tried again until it is."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import trio
+
+from runtime.log import get_logger
+from runtime.storage.errors import StoreUnavailable
+
+FIRST_PAUSE = 1.0
+LAST_PAUSE = 30.0
+
+R = TypeVar("R")
+
+log = get_logger(__name__)
+
+
+async def until_written(write: Callable[[], Awaitable[R]]) -> R:
+    """Repeat a write for as long as the disk refuses it. Cancelled only between two attempts."""
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            with trio.CancelScope(shield=True):
+                return await write()
+        except StoreUnavailable as error:
+            log.error("write_refused", reason=str(error), again_in=pause)
+        await trio.sleep(pause)
+        pause = min(pause * 2, LAST_PAUSE)

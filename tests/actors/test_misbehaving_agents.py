@@ -1,0 +1,430 @@
+"""Agents that do what they should not: the message still ends once, and says how."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from runtime.embedding import TurnFailed
+from runtime.ports.agent import Agent, AgentContext, AgentGone, AgentHandle, PromptTurn
+from runtime.sessions.content import TextBlock
+from runtime.sessions.rows import InboundState
+from runtime.sessions.updates import AgentEvent, AgentMessageChunk, Result
+from runtime.storage.sqlite import open_memory
+from tests.actors.stage import Call, HandAgent, clock, stage
+
+Play = Callable[[Call], AsyncIterator[AgentEvent]]
+
+
+def chunk(text: str) -> AgentMessageChunk:
+    return AgentMessageChunk(TextBlock(text))
+
+
+async def gone_after_the_result(call: Call) -> AsyncIterator[AgentEvent]:
+    yield chunk("done")
+    yield Result()
+    raise AgentGone("a one-shot agent exits")
+
+
+async def bug_after_the_result(call: Call) -> AsyncIterator[AgentEvent]:
+    yield chunk("done")
+    yield Result()
+    raise ZeroDivisionError("in its clean-up")
+
+
+async def endless_after_the_result(call: Call) -> AsyncIterator[AgentEvent]:
+    yield chunk("done")
+    yield Result()
+    await trio.sleep(50_000)
+
+
+async def talking_after_the_result(call: Call) -> AsyncIterator[AgentEvent]:
+    yield chunk("done")
+    yield Result()
+    yield chunk(" and more")
+
+
+@pytest.mark.parametrize(
+    "play",
+    [
+        gone_after_the_result,
+        bug_after_the_result,
+        endless_after_the_result,
+        talking_after_the_result,
+    ],
+)
+async def test_a_complete_answer_stands(autojump_clock: MockClock, play: Play) -> None:
+    # T2 T3 T5
+    agent = HandAgent(play, hold=False)
+    async with stage(agent=agent) as rt:
+        session = await rt.session("demo")
+        began = trio.current_time()
+        outcome = await (await session.prompt("go")).result()
+        assert (outcome.state, outcome.text) == (InboundState.DONE, "done")
+        assert trio.current_time() - began < 5
+        assert (await (await session.prompt("again")).result()).text == "done"
+        assert len(agent.calls) == 2
+
+
+async def test_a_complete_answer_survives_a_power_cut_right_after_it(
+    autojump_clock: MockClock,
+) -> None:
+    # T5 D7
+    agent = HandAgent(endless_after_the_result, hold=False)
+    async with open_memory(clock) as store:
+        with trio.CancelScope() as power:
+            async with stage(agent=agent, store=store) as rt:
+                turn = await (await rt.session("demo")).prompt("go")
+                async for _ in turn:
+                    await trio.sleep(0.5)
+                    power.cancel()
+                    await trio.sleep_forever()
+        status = await store.message_status(turn.message_id)
+        assert status is not None
+        assert status.message.state is InboundState.DONE
+
+
+async def stops_without_a_word(call: Call) -> AsyncIterator[AgentEvent]:
+    await call.cancelled.wait()
+    if call.text == "never":
+        yield Result()
+
+
+async def vanishes_when_asked(call: Call) -> AsyncIterator[AgentEvent]:
+    await call.cancelled.wait()
+    if call.text == "never":
+        yield Result()
+    raise AgentGone("exits when it is told to stop")
+
+
+async def fails_when_asked(call: Call) -> AsyncIterator[AgentEvent]:
+    await call.cancelled.wait()
+    if call.text == "never":
+        yield Result()
+    raise OSError("broken pipe")
+
+
+async def finishes_when_asked(call: Call) -> AsyncIterator[AgentEvent]:
+    await call.cancelled.wait()
+    yield Result("end_turn", text="too late")
+
+
+ASKED = [stops_without_a_word, vanishes_when_asked, fails_when_asked]
+
+
+@pytest.mark.parametrize("play", [*ASKED, finishes_when_asked])
+async def test_cancelled_is_cancelled_however_the_agent_takes_it(
+    autojump_clock: MockClock, play: Play
+) -> None:
+    # G11 T6
+    agent = HandAgent(play, hold=False)
+    async with stage(agent=agent) as rt:
+        session = await rt.session("demo")
+        turn = await session.prompt("go")
+        await agent.called(1)
+        assert await turn.cancel()
+        assert (await turn.result()).stop_reason == "cancelled"
+        await trio.sleep(500)
+        assert len(agent.calls) == 1
+
+
+@pytest.mark.parametrize("play", [*ASKED, finishes_when_asked])
+async def test_cleared_is_dropped_even_if_an_event_comes_later(
+    autojump_clock: MockClock, play: Play
+) -> None:
+    # H3 S32
+    agent = HandAgent(play, hold=False)
+    async with stage(agent=agent) as rt:
+        session = await rt.session("demo")
+        turn = await session.prompt("go")
+        await agent.called(1)
+        assert await session.clear() == 1
+        outcome = await turn.result()
+        assert (outcome.state, outcome.stop_reason) == (InboundState.DROPPED, "cancelled")
+
+
+async def test_clearing_spares_a_turn_that_has_begun(autojump_clock: MockClock) -> None:
+    # H3
+    async def play(call: Call) -> AsyncIterator[AgentEvent]:
+        yield chunk("I have begun")
+        await call.go.wait()
+        yield Result()
+
+    agent = HandAgent(play, hold=False)
+    async with stage(agent=agent) as rt:
+        session = await rt.session("demo")
+        turn = await session.prompt("go")
+        async for _ in turn:
+            break
+        assert await session.clear() == 0
+        agent.calls[0].go.set()
+        assert (await turn.result()).text == "I have begun"
+
+
+@pytest.mark.parametrize("play", ASKED)
+async def test_past_the_grace_nothing_counts_as_an_answer(
+    autojump_clock: MockClock, play: Play
+) -> None:
+    # S45 T5
+    agent = HandAgent(play, hold=False)
+    async with open_memory(clock) as store:
+        async with stage(agent=agent, store=store) as rt:
+            sent = await (await rt.session("demo")).send("go")
+            await agent.called(1)
+        status = await store.message_status(sent.message_id)
+        assert status is not None
+        assert (status.message.state, status.message.tries) == (InboundState.PENDING, 1)
+
+
+@pytest.mark.parametrize("play", ASKED)
+async def test_a_silent_agent_is_retried_however_it_takes_its_end(
+    autojump_clock: MockClock, play: Play
+) -> None:
+    # T4 T5
+    agent = HandAgent(play, hold=False)
+    async with stage(agent=agent) as rt:
+        turn = await (await rt.session("demo")).prompt("go")
+        with pytest.raises(TurnFailed) as caught:
+            await turn.result()
+        assert caught.value.code == "agent_silent"
+        assert len(agent.calls) == 2
+
+
+async def test_a_cancel_outlives_the_runtime(autojump_clock: MockClock) -> None:
+    # G11 T5
+    async def deaf(call: Call) -> AsyncIterator[AgentEvent]:
+        yield chunk("la la la")
+        await trio.sleep(50_000)
+
+    agent = HandAgent(deaf, hold=False)
+    async with open_memory(clock) as store:
+        with trio.CancelScope() as power:
+            async with stage(agent=agent, store=store) as rt:
+                turn = await (await rt.session("demo")).prompt("go")
+                await agent.called(1)
+                assert await turn.cancel()
+                power.cancel()
+                await trio.sleep_forever()
+        async with stage(agent=agent, store=store) as rt:
+            outcome = await rt.front.outcome(turn.message_id)
+            assert outcome.stop_reason == "cancelled"
+            assert len(agent.calls) == 1
+
+
+BAD: dict[str, Any] = {
+    "text": "hello",
+    "chunk of text": AgentMessageChunk(cast("TextBlock", "hello")),
+    "error of text": Result(error=cast("Any", "bad")),
+    "stop reason": Result(stop_reason=cast("str", object())),
+    "session id": Result(agent_session_id=cast("str", object())),
+    "nothing": None,
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_what_is_no_event_is_an_error_of_the_agent(
+    autojump_clock: MockClock, name: str
+) -> None:
+    # T5 K6
+    async def play(call: Call) -> AsyncIterator[AgentEvent]:
+        yield chunk("it did something")
+        yield BAD[name]
+
+    agent = HandAgent(play, hold=False)
+    async with stage(agent=agent) as rt:
+        session = await rt.session("demo")
+        with pytest.raises(TurnFailed) as caught:
+            await (await session.prompt("go")).result()
+        assert caught.value.code == "agent_raised"
+        assert len(agent.calls) == 1
+        assert [line.role for line in await session.history()] == ["user", "assistant", "system"]
+
+
+async def test_an_error_that_cannot_be_written_is_written_without_it(
+    autojump_clock: MockClock,
+) -> None:
+    # T5
+    async def play(call: Call) -> AsyncIterator[AgentEvent]:
+        yield chunk("half a \ud800 character")
+        raise OSError("no file \udcff" + "x" * 100_000)
+
+    agent = HandAgent(play, hold=False)
+    async with stage(agent=agent) as rt:
+        session = await rt.session("demo")
+        with pytest.raises(TurnFailed, match="no file"):
+            await (await session.prompt("go")).result()
+        assert len(agent.calls) == 1
+
+
+class Rude(AgentHandle):
+    """Its methods raise, all but one."""
+
+    def __init__(self, agent: RudeAgent) -> None:
+        self._agent = agent
+
+    def declared_silence(self) -> float:
+        raise ValueError("a bug")
+
+    async def steer(self, text: str) -> bool:
+        raise ValueError("a bug")
+
+    async def cancel(self) -> None:
+        raise ValueError("a bug")
+
+    async def prompt(self, turn: PromptTurn) -> AsyncIterator[AgentEvent]:
+        self._agent.prompts += 1
+        yield chunk("part")
+        await trio.sleep(3)
+        yield Result()
+
+
+class RudeAgent(Agent):
+    prompts = 0
+
+    @asynccontextmanager
+    async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
+        yield Rude(self)
+        raise ValueError("a bug on the way out")
+
+
+async def test_methods_that_raise_do_not_disturb_the_turn(autojump_clock: MockClock) -> None:
+    # T4 S45
+    agent = RudeAgent()
+    async with open_memory(clock) as store:
+        async with stage(agent=agent, store=store) as rt:
+            sent = await (await rt.session("demo")).send("go")
+            await trio.sleep(1)
+        status = await store.message_status(sent.message_id)
+        assert status is not None
+        assert status.message.state is InboundState.DONE
+        assert agent.prompts == 1
+        async with stage(agent=agent, store=store) as rt:
+            turn = await (await rt.session("demo")).prompt("again")
+            async for _ in turn:
+                break
+            assert await turn.cancel()
+            assert (await turn.result()).stop_reason == "cancelled"
+
+
+class Nothing(Agent):
+    opened = closed = 0
+
+    @asynccontextmanager
+    async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
+        self.opened += 1
+        try:
+            yield cast("AgentHandle", None)
+        finally:
+            self.closed += 1
+
+
+async def test_an_agent_without_a_handle_cannot_be_started(autojump_clock: MockClock) -> None:
+    # P3 T5
+    agent = Nothing()
+    async with stage(agent=agent) as rt:
+        with pytest.raises(TurnFailed, match="AgentHandle"):
+            await (await (await rt.session("demo")).prompt("go")).result()
+        await trio.sleep(10)
+        assert agent.opened == agent.closed == 5
+
+
+class Slow(Agent):
+    """Takes too long to start, and too long to end."""
+
+    def __init__(self, start: float, end: float) -> None:
+        self.start, self.end = start, end
+
+    @asynccontextmanager
+    async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
+        await trio.sleep(self.start)
+        handle = Quick()
+        yield handle
+        await trio.sleep(self.end)
+
+
+class Quick(AgentHandle):
+    async def prompt(self, turn: PromptTurn) -> AsyncIterator[AgentEvent]:
+        yield Result(text="quick")
+
+
+async def test_starting_and_ending_an_agent_have_deadlines(autojump_clock: MockClock) -> None:
+    # P2 P5
+    async with stage(agent=Slow(start=50_000, end=0)) as rt:
+        began = trio.current_time()
+        with pytest.raises(TurnFailed, match="ready within"):
+            await (await (await rt.session("demo")).prompt("go")).result()
+        assert trio.current_time() - began < 5 * 10 + 5 + 10 + 20 + 40 + 10
+    async with stage(agent=Slow(start=0, end=50_000)) as rt:
+        assert (await (await (await rt.session("demo")).prompt("go")).result()).text == "quick"
+        began = trio.current_time()
+    assert trio.current_time() - began < 15
+
+
+class Declares(AgentHandle):
+    def declared_silence(self) -> float:
+        return 7_200.0
+
+    async def prompt(self, turn: PromptTurn) -> AsyncIterator[AgentEvent]:
+        yield chunk("this takes an hour and a half")
+        await trio.sleep(5_400)
+        yield Result()
+
+
+async def test_a_declared_long_tool_extends_the_limit(autojump_clock: MockClock) -> None:
+    # T4
+    class Patient(Agent):
+        @asynccontextmanager
+        async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
+            yield Declares()
+
+    async with stage(agent=Patient()) as rt:
+        turn = await (await rt.session("demo")).prompt("go")
+        assert (await turn.result()).stop_reason == "end_turn"
+
+
+async def test_the_agents_own_session_id_comes_back(autojump_clock: MockClock) -> None:
+    # P4 S18
+    async def play(call: Call) -> AsyncIterator[AgentEvent]:
+        yield Result(text=f"resume {call.context.resume}", agent_session_id="mine-1")
+
+    agent = HandAgent(play, hold=False)
+    async with stage(agent=agent) as rt:
+        session = await rt.session("demo")
+        assert (await (await session.prompt("a")).result()).text == "resume None"
+        await trio.sleep(200)
+        assert (await (await session.prompt("b")).result()).text == "resume mine-1"
+        await session.reset()
+        assert (await (await session.prompt("c")).result()).text == "resume None"
+
+
+async def test_an_agent_that_never_waits_leaves_the_loop_to_others(
+    autojump_clock: MockClock,
+) -> None:
+    # D2
+    ticks = 0
+
+    async def play(call: Call) -> AsyncIterator[AgentEvent]:
+        for number in range(2_000):
+            yield chunk(f"{number} ")
+        yield Result(text=str(ticks))
+
+    async with stage(agent=HandAgent(play, hold=False)) as rt:
+        session = await rt.session("demo")
+        turn = await session.prompt("go")
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                await trio.lowlevel.checkpoint()
+                ticks += 1
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tick)
+            await turn.result()
+            nursery.cancel_scope.cancel()
+        assert ticks > 1_000
