@@ -164,3 +164,8 @@ def says(*texts: str) -> Callable[[Call], AsyncIterator[AgentEvent]]:
         yield Result()
 
     return play
+
+
+def chunk(text: str) -> AgentMessageChunk:
+    """A piece of an answer."""
+    return AgentMessageChunk(TextBlock(text))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
@@ -12,18 +11,14 @@ import trio
 from trio.testing import MockClock
 
 from runtime.embedding import TurnFailed
-from runtime.ports.agent import Agent, AgentContext, AgentGone, AgentHandle, PromptTurn
+from runtime.ports.agent import AgentGone
 from runtime.sessions.content import TextBlock
 from runtime.sessions.rows import InboundState
 from runtime.sessions.updates import AgentEvent, AgentMessageChunk, Result
 from runtime.storage.sqlite import open_memory
-from tests.actors.stage import Call, HandAgent, clock, stage
+from tests.actors.stage import Call, HandAgent, chunk, clock, stage
 
 Play = Callable[[Call], AsyncIterator[AgentEvent]]
-
-
-def chunk(text: str) -> AgentMessageChunk:
-    return AgentMessageChunk(TextBlock(text))
 
 
 async def gone_after_the_result(call: Call) -> AsyncIterator[AgentEvent]:
@@ -262,172 +257,3 @@ async def test_an_error_that_cannot_be_written_is_written_without_it(
         with pytest.raises(TurnFailed, match="no file"):
             await (await session.prompt("go")).result()
         assert len(agent.calls) == 1
-
-
-class Rude(AgentHandle):
-    """Its methods raise, all but one."""
-
-    def __init__(self, agent: RudeAgent) -> None:
-        self._agent = agent
-
-    def declared_silence(self) -> float:
-        raise ValueError("a bug")
-
-    async def steer(self, text: str) -> bool:
-        raise ValueError("a bug")
-
-    async def cancel(self) -> None:
-        raise ValueError("a bug")
-
-    async def prompt(self, turn: PromptTurn) -> AsyncIterator[AgentEvent]:
-        self._agent.prompts += 1
-        yield chunk("part")
-        await trio.sleep(3)
-        yield Result()
-
-
-class RudeAgent(Agent):
-    prompts = 0
-
-    @asynccontextmanager
-    async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
-        yield Rude(self)
-        raise ValueError("a bug on the way out")
-
-
-async def test_methods_that_raise_do_not_disturb_the_turn(autojump_clock: MockClock) -> None:
-    # T4 S45
-    agent = RudeAgent()
-    async with open_memory(clock) as store:
-        async with stage(agent=agent, store=store) as rt:
-            sent = await (await rt.session("demo")).send("go")
-            await trio.sleep(1)
-        status = await store.message_status(sent.message_id)
-        assert status is not None
-        assert status.message.state is InboundState.DONE
-        assert agent.prompts == 1
-        async with stage(agent=agent, store=store) as rt:
-            turn = await (await rt.session("demo")).prompt("again")
-            async for _ in turn:
-                break
-            assert await turn.cancel()
-            assert (await turn.result()).stop_reason == "cancelled"
-
-
-class Nothing(Agent):
-    opened = closed = 0
-
-    @asynccontextmanager
-    async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
-        self.opened += 1
-        try:
-            yield cast("AgentHandle", None)
-        finally:
-            self.closed += 1
-
-
-async def test_an_agent_without_a_handle_cannot_be_started(autojump_clock: MockClock) -> None:
-    # P3 T5
-    agent = Nothing()
-    async with stage(agent=agent) as rt:
-        with pytest.raises(TurnFailed, match="AgentHandle"):
-            await (await (await rt.session("demo")).prompt("go")).result()
-        await trio.sleep(10)
-        assert agent.opened == agent.closed == 5
-
-
-class Slow(Agent):
-    """Takes too long to start, and too long to end."""
-
-    def __init__(self, start: float, end: float) -> None:
-        self.start, self.end = start, end
-
-    @asynccontextmanager
-    async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
-        await trio.sleep(self.start)
-        handle = Quick()
-        yield handle
-        await trio.sleep(self.end)
-
-
-class Quick(AgentHandle):
-    async def prompt(self, turn: PromptTurn) -> AsyncIterator[AgentEvent]:
-        yield Result(text="quick")
-
-
-async def test_starting_and_ending_an_agent_have_deadlines(autojump_clock: MockClock) -> None:
-    # P2 P5
-    async with stage(agent=Slow(start=50_000, end=0)) as rt:
-        began = trio.current_time()
-        with pytest.raises(TurnFailed, match="ready within"):
-            await (await (await rt.session("demo")).prompt("go")).result()
-        assert trio.current_time() - began < 5 * 10 + 5 + 10 + 20 + 40 + 10
-    async with stage(agent=Slow(start=0, end=50_000)) as rt:
-        assert (await (await (await rt.session("demo")).prompt("go")).result()).text == "quick"
-        began = trio.current_time()
-    assert trio.current_time() - began < 15
-
-
-class Declares(AgentHandle):
-    def declared_silence(self) -> float:
-        return 7_200.0
-
-    async def prompt(self, turn: PromptTurn) -> AsyncIterator[AgentEvent]:
-        yield chunk("this takes an hour and a half")
-        await trio.sleep(5_400)
-        yield Result()
-
-
-async def test_a_declared_long_tool_extends_the_limit(autojump_clock: MockClock) -> None:
-    # T4
-    class Patient(Agent):
-        @asynccontextmanager
-        async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
-            yield Declares()
-
-    async with stage(agent=Patient()) as rt:
-        turn = await (await rt.session("demo")).prompt("go")
-        assert (await turn.result()).stop_reason == "end_turn"
-
-
-async def test_the_agents_own_session_id_comes_back(autojump_clock: MockClock) -> None:
-    # P4 S18
-    async def play(call: Call) -> AsyncIterator[AgentEvent]:
-        yield Result(text=f"resume {call.context.resume}", agent_session_id="mine-1")
-
-    agent = HandAgent(play, hold=False)
-    async with stage(agent=agent) as rt:
-        session = await rt.session("demo")
-        assert (await (await session.prompt("a")).result()).text == "resume None"
-        await trio.sleep(200)
-        assert (await (await session.prompt("b")).result()).text == "resume mine-1"
-        await session.reset()
-        assert (await (await session.prompt("c")).result()).text == "resume None"
-
-
-async def test_an_agent_that_never_waits_leaves_the_loop_to_others(
-    autojump_clock: MockClock,
-) -> None:
-    # D2
-    ticks = 0
-
-    async def play(call: Call) -> AsyncIterator[AgentEvent]:
-        for number in range(2_000):
-            yield chunk(f"{number} ")
-        yield Result(text=str(ticks))
-
-    async with stage(agent=HandAgent(play, hold=False)) as rt:
-        session = await rt.session("demo")
-        turn = await session.prompt("go")
-
-        async def tick() -> None:
-            nonlocal ticks
-            while True:
-                await trio.lowlevel.checkpoint()
-                ticks += 1
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(tick)
-            await turn.result()
-            nursery.cancel_scope.cancel()
-        assert ticks > 1_000
