@@ -193,10 +193,12 @@ class ActorFront(Front):
         return Submitted(admitted.message.id, admitted.message.seq, admitted.duplicate)
 
     async def outcome(self, message_id: str) -> Outcome:
-        with self._services.watchers.waiting_for(message_id) as ended:
+        with self._services.watchers.waiting_for(message_id) as waiter:
             status = await self._status(message_id)
             if status.message.state in WAITS:
-                await ended.wait()
+                await waiter.woken.wait()
+                if waiter.outcome is not None:
+                    return waiter.outcome
                 status = await self._status(message_id)
         if status.message.state in WAITS:
             raise Unavailable(
@@ -209,7 +211,7 @@ class ActorFront(Front):
                 entry = await self._services.store.journal_entry(
                     status.message.session_id, answer_id(turn.id)
                 )
-            text = entry.content if entry is not None else None
+            text = entry.content or None if entry is not None else None
         withdrawn = status.message.state in (InboundState.DROPPED, InboundState.EXPIRED)
         return Outcome(
             message_id=message_id,

@@ -60,6 +60,7 @@ from actors.session_messages import (
     SetQueue,
 )
 from actors.turn import Turn, TurnHooks
+from actors.watch import outcome_of
 from runtime.kernel import Actor, ActorRef, ActorStopped, Helper, Request, Restart, StopReason
 from runtime.log import get_logger
 from runtime.sessions.events import (
@@ -256,7 +257,7 @@ class SessionActor(Actor[SessionMessage]):
         self._turn = None
         self._services.watchers.publish(self._id, event)
         if event.message_state is not InboundState.PENDING:
-            self._services.watchers.ended(event.message_ids)
+            self._services.watchers.ended(event.message_ids, outcome_of(event))
         for address in {(row.reply_to.channel, row.reply_to.account) for row in ended.outbound}:
             self._outbox.tell(Due(*address))
         with suppress(ActorStopped):  # when it wakes again, the file is brought in step

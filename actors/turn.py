@@ -401,7 +401,7 @@ class Turn:
             state=verdict.turn_state,
             message_state=verdict.message_state,
             stop_reason=verdict.stop_reason,
-            text=self._reply.text or None,
+            text=None if verdict.error is not None else self._reply.text or None,
             error=verdict.error,
             retry_at=verdict.retry_at,
             journal_seq=ended.session.journal_seq,

@@ -13,11 +13,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+import msgspec
 import trio
 
 from runtime.metrics import Metrics
-from runtime.ports.front import Watch, WatcherLagged
-from runtime.sessions.events import LiveEvent, SessionEvent
+from runtime.ports.front import Outcome, Watch, WatcherLagged
+from runtime.sessions.events import LiveEvent, SessionEvent, TurnEnded
 
 SWEEP_FROM = 1_000
 """From how many watched sessions on those without watchers are looked for."""
@@ -71,6 +72,14 @@ class SessionWatch(Watch):
         return self._lagged
 
 
+class Waiter:
+    """Somebody who waits for the end of a message. ``outcome`` is there when it was told."""
+
+    def __init__(self) -> None:
+        self.woken = trio.Event()
+        self.outcome: Outcome | None = None
+
+
 class Watchers:
     """The live events of all sessions. Everything is synchronous, in the runtime's own Trio
     thread.
@@ -79,7 +88,7 @@ class Watchers:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._watches: dict[str, weakref.WeakSet[SessionWatch]] = {}
-        self._waiters: defaultdict[str, list[trio.Event]] = defaultdict(list)
+        self._waiters: defaultdict[str, list[Waiter]] = defaultdict(list)
         self._number = 0
         self._closed = False
         self._sweep_at = SWEEP_FROM
@@ -128,25 +137,27 @@ class Watchers:
             del self._watches[session_id]
 
     @contextmanager
-    def waiting_for(self, message_id: str) -> Iterator[trio.Event]:
-        """An event that is set when the message has ended; look at its row after you entered."""
-        event = trio.Event()
-        self._waiters[message_id].append(event)
+    def waiting_for(self, message_id: str) -> Iterator[Waiter]:
+        """Wait for the end of a message; look at its row after you entered, it may have ended."""
+        waiter = Waiter()
+        self._waiters[message_id].append(waiter)
         if self._closed:
-            event.set()
+            waiter.woken.set()
         try:
-            yield event
+            yield waiter
         finally:
             waiters = self._waiters[message_id]
-            waiters.remove(event)
+            waiters.remove(waiter)
             if not waiters:
                 del self._waiters[message_id]
 
-    def ended(self, message_ids: Iterable[str]) -> None:
-        """These messages have ended: whoever waits for them looks at their rows."""
+    def ended(self, message_ids: Iterable[str], outcome: Outcome | None = None) -> None:
+        """These messages have ended: whoever waits for them is told how, or looks at their rows."""
         for message_id in message_ids:
-            for event in self._waiters.get(message_id, ()):
-                event.set()
+            for waiter in self._waiters.get(message_id, ()):
+                if outcome is not None:
+                    waiter.outcome = msgspec.structs.replace(outcome, message_id=message_id)
+                waiter.woken.set()
 
     @property
     def closed(self) -> bool:
@@ -161,5 +172,17 @@ class Watchers:
                 watch.close()
         self._watches.clear()
         for waiters in self._waiters.values():
-            for event in waiters:
-                event.set()
+            for waiter in waiters:
+                waiter.woken.set()
+
+
+def outcome_of(event: TurnEnded) -> Outcome:
+    """How a message ended, by the end of its turn; for each of its messages the id is put in."""
+    return Outcome(
+        message_id="",
+        state=event.message_state,
+        stop_reason=event.stop_reason,
+        error=event.error,
+        turn_id=event.turn_id,
+        text=event.text,
+    )
