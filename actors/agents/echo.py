@@ -17,7 +17,6 @@ from msgspec import Meta
 
 from runtime.ports.agent import (
     Agent,
-    AgentCapabilities,
     AgentContext,
     AgentGone,
     AgentHandle,
@@ -64,18 +63,13 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class EchoHandle(AgentHandle):
     """One conversation with the echo."""
 
-    capabilities = AgentCapabilities(steer=True)
-
     def __init__(self, agent: EchoAgent) -> None:
         self._agent = agent
         self._options = agent.options
         self._cancelled = trio.Event()
-        self._steered: list[str] = []
-        self._prompting = False
 
     async def prompt(self, turn: PromptTurn) -> AsyncIterator[AgentEvent]:
         self._cancelled = trio.Event()
-        self._steered.clear()
         failure = self._agent.next_failure()
         if failure == "silent":
             await trio.sleep_forever()
@@ -83,34 +77,22 @@ class EchoHandle(AgentHandle):
             raise AgentGone("the echo agent was told to vanish before its first event")
         if failure == "error":
             raise AgentRefused("the echo agent was told to answer with an error", code="echo_error")
-        self._prompting = True
-        try:
-            if await self._pause(self._options.delay):
+        if await self._pause(self._options.delay):
+            yield Result(stop_reason="cancelled")
+            return
+        for number in range(1, self._options.tools + 1):
+            call = f"{turn.turn_id}-{number}"
+            yield ToolCall(call, title=f"Pretend {number}", kind="other", status="in_progress")
+            yield ToolCallUpdate(call, status="completed")
+        pieces = self._pieces(turn.content)
+        for index, piece in enumerate(pieces):
+            if index and await self._pause(self._options.pace):
                 yield Result(stop_reason="cancelled")
                 return
-            for number in range(1, self._options.tools + 1):
-                call = f"{turn.turn_id}-{number}"
-                yield ToolCall(call, title=f"Pretend {number}", kind="other", status="in_progress")
-                yield ToolCallUpdate(call, status="completed")
-            pieces = self._pieces(turn.content)
-            for index, piece in enumerate(pieces):
-                if index and await self._pause(self._options.pace):
-                    yield Result(stop_reason="cancelled")
-                    return
-                yield AgentMessageChunk(TextBlock(piece))
-                if failure == "after" and index >= len(pieces) // 2:
-                    raise AgentGone("the echo agent was told to vanish in the middle")
-            while self._steered:
-                yield AgentMessageChunk(TextBlock("\n" + self._steered.pop(0)))
-            yield Result(stop_reason="end_turn")
-        finally:
-            self._prompting = False
-
-    async def steer(self, text: str) -> bool:
-        if not self._prompting:
-            return False
-        self._steered.append(text)
-        return True
+            yield AgentMessageChunk(TextBlock(piece))
+            if failure == "after" and index >= len(pieces) // 2:
+                raise AgentGone("the echo agent was told to vanish in the middle")
+        yield Result(stop_reason="end_turn")
 
     async def cancel(self) -> None:
         self._cancelled.set()

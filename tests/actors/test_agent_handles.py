@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from runtime.embedding import TurnFailed
-from runtime.ports.agent import Agent, AgentContext, AgentHandle, PromptTurn
+from runtime.ports.agent import Agent, AgentCapabilities, AgentContext, AgentHandle, PromptTurn
 from runtime.sessions.rows import InboundState
 from runtime.sessions.updates import AgentEvent, Result
 from runtime.storage.sqlite import open_memory
@@ -185,3 +185,45 @@ async def test_an_agent_that_never_waits_leaves_the_loop_to_others(
             await turn.result()
             nursery.cancel_scope.cancel()
         assert ticks > 1_000
+
+
+class Steerable(AgentHandle):
+    """Finishes early when it is told that the runtime stops."""
+
+    capabilities = AgentCapabilities(steer=True)
+
+    def __init__(self) -> None:
+        self.told = trio.Event()
+        self.words = ""
+
+    async def prompt(self, turn: PromptTurn) -> AsyncIterator[AgentEvent]:
+        yield chunk("a long story")
+        await self.told.wait()
+        yield chunk(", cut short")
+        yield Result()
+
+    async def steer(self, text: str) -> bool:
+        self.words = text
+        self.told.set()
+        return True
+
+
+async def test_an_agent_that_can_be_steered_is_told_of_the_end(autojump_clock: MockClock) -> None:
+    # S45
+    handle = Steerable()
+
+    class Story(Agent):
+        @asynccontextmanager
+        async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
+            yield handle
+
+    async with open_memory(clock) as store:
+        async with stage(agent=Story(), store=store) as rt:
+            session = await rt.session("demo")
+            sent = await session.send("tell me")
+            await trio.sleep(1)
+        status = await store.message_status(sent.message_id)
+        assert status is not None
+        assert status.message.state is InboundState.DONE
+        assert (await store.journal(session.id))[-1].content == "a long story, cut short"
+        assert "about to stop" in handle.words
