@@ -259,16 +259,16 @@ class Cell:
         elif self.queue:
             item = self.queue.popleft()
             if self.senders:
-                self.admit_sender()
+                self.admit_senders()
         else:
             return None
         self.handled += 1
         return item
 
-    def admit_sender(self) -> None:
-        """Give the room that has become free to the task that has waited longest."""
+    def admit_senders(self) -> None:
+        """Give the room that has become free to the tasks that have waited longest."""
         senders, queue = self.senders, self.queue
-        if senders and queue is not None and len(queue) < self.capacity:
+        while senders and queue is not None and len(queue) < self.capacity:
             sender, _ = senders.popitem(last=False)
             sender.admit()
             item = sender.item
@@ -389,5 +389,4 @@ class Cell:
                     self.queue.append(item)
                 else:
                     self.turn_away(item)
-            while self.senders and not self.full:
-                self.admit_sender()
+            self.admit_senders()

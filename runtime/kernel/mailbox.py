@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 
 
 class Overflow(enum.Enum):
-    """What a full mailbox does with a `tell` or an `ask`; a `send` always waits for room."""
+    """What a full mailbox does with a `tell` or an `ask`; a `send` always waits for room.
+
+    Tasks that wait get the places that become free in the order in which they came.
+    """
 
     REJECT = "reject"
     """Refuses it: `tell` returns False, `ask` raises `MailboxFull`."""
     DROP_OLDEST = "drop oldest"
-    """Makes room: the oldest waiting message becomes a dead letter."""
+    """Makes room: the oldest waiting message becomes a dead letter.
+
+    The newcomer takes its place at once, before the messages of tasks that wait for one.
+    """
     DROP_NEWEST = "drop newest"
     """The newcomer becomes a dead letter; `tell` returns False, `ask` raises `MailboxFull`."""
     WAIT = "wait"

@@ -2,7 +2,7 @@
 
 from contextvars import ContextVar
 from itertools import pairwise
-from typing import assert_never
+from typing import Any, assert_never
 
 import pytest
 import trio
@@ -11,8 +11,10 @@ from runtime.kernel import (
     Actor,
     ActorRef,
     AskTimeout,
+    Backoff,
     MailboxFull,
     MailboxSpec,
+    Message,
     Overflow,
     System,
     open_system,
@@ -20,9 +22,13 @@ from runtime.kernel import (
 from runtime.kernel.events import Cause, MailboxOverflow
 from runtime.kernel.scheduler import SPARE_WORKERS
 from runtime.kernel.testkit import settle
-from tests.kernel.cast import Echo, Note
+from tests.kernel.cast import Broken, Echo, Note
 
 # K4
+
+
+class Other(Message, frozen=True):
+    """A message that one class of actor handles and the other does not."""
 
 
 class Till(Actor[Note | Echo]):
@@ -124,6 +130,48 @@ async def test_send_waits_for_room_whatever_the_policy(policy: Overflow) -> None
         opened.set()
         await settle(system)
     assert page == ["in hand", "old", "young", "new"]
+
+
+async def test_those_who_wait_for_room_are_served_in_order() -> None:
+    page: list[str] = []
+    opened = trio.Event()
+    async with open_system() as system, trio.open_nursery() as nursery:
+        ref = await full_till(system, Overflow.DROP_OLDEST, page, opened)
+        for text in ("first", "second", "third"):
+            nursery.start_soon(ref.send, Note(text))
+            await settle(system)
+        # It takes the place of the oldest message, and with it that message's turn to wait.
+        assert ref.tell(Note("told"))
+        opened.set()
+        await settle(system)
+    assert page == ["in hand", "young", "told", "first", "second", "third"]
+
+
+async def test_one_who_waits_is_not_held_up_by_a_message_that_nobody_handles(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Before(Actor[Note | Other]):
+        async def on_message(self, message: Note | Other) -> None:
+            raise Broken
+
+    class After(Actor[Note]):
+        async def on_message(self, message: Note) -> None:
+            page.append(message.text)
+
+    page: list[str] = []
+    instances: list[Actor[Any]] = [After(), Before()]
+    async with open_system() as system, trio.open_nursery() as nursery:
+        ref: ActorRef[Any] = system.spawn(
+            instances.pop, name="changing", mailbox=MailboxSpec(1), backoff=Backoff(initial=0.01)
+        )
+        ref.tell(Note("breaks it"))
+        await settle(system)
+        assert ref.tell(Note("first"))
+        for message in (Other(), Note("second")):
+            nursery.start_soon(ref.send, message)
+            await settle(system)
+        await trio.sleep(1)
+        assert page == ["first", "second"]
 
 
 async def test_an_ask_that_is_dropped_fails_at_once() -> None:
