@@ -19,7 +19,7 @@ from runtime.kernel import Actor, ActorRef, Reply, Request
 from runtime.log import get_logger
 from runtime.ports.channel import Inbound
 from runtime.sessions.content import Content, plain_text, storable, text_content
-from runtime.sessions.events import MessageAccepted, MessageDropped
+from runtime.sessions.events import MessageAccepted
 from runtime.sessions.keys import Place, session_key
 from runtime.sessions.rows import (
     DropReason,
@@ -228,10 +228,7 @@ class Router(Actor[Submit | Deliver]):
             return
         services.metrics.accepted.inc()
         session_id = admitted.session.id
-        for row in admitted.dropped:
-            services.metrics.dropped.labels(reason=DropReason.CAP.value).inc()
-            services.watchers.publish(session_id, MessageDropped(row.id, DropReason.CAP))
-        services.watchers.ended(row.id for row in admitted.dropped)
+        services.watchers.dropped(session_id, admitted.dropped, DropReason.CAP)
         for notice in admitted.notices:
             self._outbox.tell(Due(notice.reply_to.channel, notice.reply_to.account))
         if message.state is InboundState.PENDING:
@@ -242,8 +239,7 @@ class Router(Actor[Submit | Deliver]):
             self._sessions.tell(news)
         else:
             reason = DropReason(message.reason or DropReason.EXPIRED)
-            services.metrics.dropped.labels(reason=reason.value).inc()
-            services.watchers.publish(session_id, MessageDropped(message.id, reason))
+            services.watchers.dropped(session_id, (message,), reason)
 
 
 def _fits(row: NewInbound) -> bool:

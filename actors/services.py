@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors.configuration import Configuration
 from actors.watch import Watchers
 from runtime.metrics import Metrics
 from runtime.ports.agent import Agent, AgentContext
@@ -27,13 +28,12 @@ class Services:
     """The parts that are not actors.
 
     Args:
-        default_agent: who answers in a session that names no agent.
         instance: the id of this run of the runtime (D8).
         now: the wall clock in milliseconds since 1970.
         folder_of: where a session's agent may work; None without a data directory.
     """
 
-    settings: Settings
+    configuration: Configuration
     store: Store
     transcripts: Transcripts
     watchers: Watchers
@@ -41,10 +41,23 @@ class Services:
     ids: IdSource
     instance: str
     now: Callable[[], int]
-    agents: Mapping[str, Agent]
-    default_agent: str
     channels: Mapping[tuple[str, str], Channel]
     folder_of: Callable[[str, str], Path | None]
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that hold now."""
+        return self.configuration.settings
+
+    @property
+    def agents(self) -> Mapping[str, Agent]:
+        """The agents that there are now."""
+        return self.configuration.agents
+
+    @property
+    def default_agent(self) -> str:
+        """Who answers in a new session that names no agent."""
+        return self.configuration.default_agent
 
     @property
     def interrupted_policy(self) -> InterruptedPolicy:

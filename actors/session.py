@@ -11,6 +11,7 @@
     Reset          begin anew (S18)                            → SessionRow
     Close          end for good (S43)
     SetQueue       the session's own queue settings            → SessionRow
+    Reconfigure    the settings have changed
     Drain          no new turn; finish within the grace (S45)
     Rest           has it been idle for long enough? (S42)
 
@@ -54,6 +55,7 @@ from actors.session_messages import (
     GraceOver,
     MayStop,
     Recheck,
+    Reconfigure,
     Reset,
     Rest,
     SessionMessage,
@@ -65,7 +67,6 @@ from runtime.kernel import Actor, ActorRef, ActorStopped, Helper, Request, Resta
 from runtime.log import get_logger
 from runtime.sessions.events import (
     EpochStarted,
-    MessageDropped,
     QueueStatus,
     SessionClosed,
     Snapshot,
@@ -195,6 +196,8 @@ class SessionActor(Actor[SessionMessage]):
                 await self._answer(message, self._close())
             case SetQueue():
                 await self._answer(message, self._set_queue(message.overrides))
+            case Reconfigure():
+                await self._configure()
             case Drain():
                 await self._drain(message.grace)
             case GraceOver():
@@ -296,7 +299,7 @@ class SessionActor(Actor[SessionMessage]):
         """All that waits, in the queue and in the store, and a turn that has not begun (H3)."""
         await self._queue.ask(Withdraw(everything=True), timeout=ASK_LIMIT)
         dropped = await self._services.store.drop_pending(DropPending(self._id, DropReason.CLEARED))
-        self._show_dropped(dropped, DropReason.CLEARED)
+        self._services.watchers.dropped(self._id, dropped, DropReason.CLEARED)
         turn = self._turn
         if turn is not None and not turn.begun and turn.request_end(TurnEnd.WITHDRAWN):
             return len(dropped) + len(turn.batch.rows)
@@ -308,7 +311,7 @@ class SessionActor(Actor[SessionMessage]):
         if not ids:
             return 0
         dropped = await self._services.store.drop_pending(DropPending(self._id, reason, ids))
-        self._show_dropped(dropped, reason)
+        self._services.watchers.dropped(self._id, dropped, reason)
         return len(dropped)
 
     async def _withdrawn(self, rows: tuple[InboundRow, ...]) -> tuple[InboundRow, ...]:
@@ -316,14 +319,8 @@ class SessionActor(Actor[SessionMessage]):
         ids = tuple(row.id for row in rows)
         request = DropPending(self._id, DropReason.CANCELLED, ids)
         dropped = await until_written(lambda: self._services.store.drop_pending(request))
-        self._show_dropped(dropped, DropReason.CANCELLED)
+        self._services.watchers.dropped(self._id, dropped, DropReason.CANCELLED)
         return ()
-
-    def _show_dropped(self, rows: tuple[InboundRow, ...], reason: DropReason) -> None:
-        for row in rows:
-            self._services.metrics.dropped.labels(reason=reason.value).inc()
-            self._services.watchers.publish(self._id, MessageDropped(row.id, reason))
-        self._services.watchers.ended(row.id for row in rows)
 
     async def _status(self) -> QueueStatus:
         waiting = await self._queue.ask(Status(), timeout=ASK_LIMIT)
@@ -337,7 +334,7 @@ class SessionActor(Actor[SessionMessage]):
     async def _reset(self) -> SessionRow:
         await self._end_everything()
         # Later on only the newest two epochs are checked: none is left before its file is complete.
-        await self._project(False)
+        await self._project(self._row.epoch)
         self._row, dropped = await self._services.store.new_epoch(self._id)
         await self._forget(dropped, DropReason.RESET)
         self._services.watchers.publish(self._id, EpochStarted(self._row.epoch))
@@ -345,6 +342,7 @@ class SessionActor(Actor[SessionMessage]):
 
     async def _close(self) -> None:
         await self._end_everything()
+        await self._project(self._row.epoch)  # a closed session never wakes to be mended
         self._row, dropped = await self._services.store.close_session(self._id)
         await self._forget(dropped, DropReason.CLOSED)
         self._services.watchers.publish(self._id, SessionClosed())
@@ -364,15 +362,18 @@ class SessionActor(Actor[SessionMessage]):
     async def _forget(self, dropped: tuple[InboundRow, ...], reason: DropReason) -> None:
         ids = tuple(row.id for row in dropped)
         await self._queue.ask(Withdraw(message_ids=ids), timeout=ASK_LIMIT)
-        self._show_dropped(dropped, reason)
+        self._services.watchers.dropped(self._id, dropped, reason)
 
     async def _set_queue(self, overrides: QueueOverrides) -> SessionRow:
         self._row = await self._services.store.patch_session(
             self._id, SessionPatch(queue=overrides)
         )
+        await self._configure()
+        return self._row
+
+    async def _configure(self) -> None:
         policy, cap = self._services.queue_policy(self._row)
         await self._queue.send(Configure(policy, cap))
-        return self._row
 
     # -- rest and stop ------------------------------------------------------------------------
 

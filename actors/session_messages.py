@@ -41,6 +41,10 @@ class SetQueue(Request[SessionRow], frozen=True):
     overrides: QueueOverrides
 
 
+class Reconfigure(Message, frozen=True):
+    """The settings have changed: the queue goes by the new ones."""
+
+
 class Drain(Message, frozen=True):
     """Stop: no new turn, and the running one has ``grace`` seconds (S45)."""
 
@@ -77,6 +81,7 @@ SessionMessage = (
     | Reset
     | Close
     | SetQueue
+    | Reconfigure
     | Drain
     | GraceOver
     | Rest

@@ -5,6 +5,7 @@
     FindLive  the actors of those that are awake              → by session id
     MayStop   (from a session) may it hibernate now?          → bool
     Gone      (watch) a session's actor has ended
+    Reconfigured  the settings have changed
     Drain     stop them all, working ones within a grace      → when all have ended
 
 It is the only one that starts a session's actor and the only way for messages to it, so a session
@@ -23,7 +24,7 @@ from actors.queue import Arrived
 from actors.services import Services
 from actors.session import SessionActor
 from actors.session_messages import Drain as DrainSession
-from actors.session_messages import MayStop, Recheck, SessionMessage
+from actors.session_messages import MayStop, Recheck, Reconfigure, SessionMessage
 from runtime.kernel import (
     Actor,
     ActorRef,
@@ -72,13 +73,17 @@ class Gone(Message, frozen=True):
     reason: StopReason
 
 
+class Reconfigured(Message, frozen=True):
+    """The settings have changed: those that are awake are told."""
+
+
 class Drain(Request[None], frozen=True):
     """Stop all sessions; those that work get ``grace`` seconds."""
 
     grace: float
 
 
-SessionsMessage = Wake | Obtain | FindLive | MayStop | Gone | Drain
+SessionsMessage = Wake | Obtain | FindLive | MayStop | Gone | Reconfigured | Drain
 
 
 class Resting:
@@ -113,6 +118,9 @@ class Sessions(Actor[SessionsMessage]):
                 return self._may_stop(message.session_id)
             case Gone():
                 self._gone(message)
+            case Reconfigured():
+                for live in self._live.values():
+                    self._say(live, Reconfigure())
             case Drain():
                 self._drain(message)
         return None
@@ -137,6 +145,9 @@ class Sessions(Actor[SessionsMessage]):
         news: SessionMessage = Recheck()
         if message.rows or message.dropped:
             news = Arrived(message.rows, message.dropped, message.overflow)
+        self._say(live, news)
+
+    def _say(self, live: ActorRef[SessionMessage], news: SessionMessage) -> None:
         if not live.tell(news):
             self.start(self._send_later, live, news, name="send-later")
 
@@ -203,9 +214,7 @@ class Sessions(Actor[SessionsMessage]):
     def _drain(self, message: Drain) -> None:
         self._drained = self.defer(message)
         for live in self._live.values():
-            stop = DrainSession(message.grace)
-            if not live.tell(stop):
-                self.start(self._send_later, live, stop, name="send-later")
+            self._say(live, DrainSession(message.grace))
         if not self._live:
             self._drained.set(None)
         self.start(self._stop_the_rest, message.grace + SETTLE_LIMIT, name="drain")

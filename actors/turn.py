@@ -83,6 +83,7 @@ class Turn:
         self._context = context
         self.batch = batch
         self._hooks = hooks
+        self._settings = services.settings.sessions  # a running turn keeps those it began with
         self._reply = Reply()
         self._lease: Lease | None = None
         self._asked_to_end: TurnEnd | None = None
@@ -306,7 +307,7 @@ class Turn:
 
     async def _end_when_silent(self, lease: Lease) -> None:
         """No first event, or no event, for too long (T4)."""
-        limits = self._services.settings.sessions
+        limits = self._settings
         while True:
             limit = limits.turn_silence_limit if self.begun else limits.first_event_limit
             deadline = self._last_event + max(limit, self._declared_silence(lease))
@@ -371,7 +372,7 @@ class Turn:
     async def _commit(
         self, end: TurnEnd, error: TurnError | None, reply: Reply
     ) -> tuple[Verdict, EndedTurn]:
-        settings = self._services.settings.sessions
+        settings = self._settings
         verdict = settle(
             end,
             first_event=self.begun,

@@ -18,7 +18,8 @@ import trio
 
 from runtime.metrics import Metrics
 from runtime.ports.front import Outcome, Watch, WatcherLagged
-from runtime.sessions.events import LiveEvent, SessionEvent, TurnEnded
+from runtime.sessions.events import LiveEvent, MessageDropped, SessionEvent, TurnEnded
+from runtime.sessions.rows import DropReason, InboundRow
 
 SWEEP_FROM = 1_000
 """From how many watched sessions on those without watchers are looked for."""
@@ -158,6 +159,13 @@ class Watchers:
                 if outcome is not None:
                     waiter.outcome = msgspec.structs.replace(outcome, message_id=message_id)
                 waiter.woken.set()
+
+    def dropped(self, session_id: str, rows: Iterable[InboundRow], reason: DropReason) -> None:
+        """These messages will never become a turn: counted, shown, and told to whoever waits."""
+        for row in rows:
+            self._metrics.dropped.labels(reason=reason.value).inc()
+            self.publish(session_id, MessageDropped(row.id, reason))
+            self.ended((row.id,))
 
     @property
     def closed(self) -> bool:

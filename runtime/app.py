@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from actors.agents import agent_kinds
 from actors.channel import Channels
+from actors.configuration import Configuration
 from actors.front import ActorFront
 from actors.outbox import Finish, Outbox
 from actors.router import Router
 from actors.scheduler import Scheduler
 from actors.services import Services
-from actors.sessions import Drain, Sessions
+from actors.sessions import Drain, Reconfigured, Sessions
 from actors.upkeep import Upkeep
 from actors.watch import Watchers
 from runtime.embedding import Session
@@ -35,6 +36,7 @@ from runtime.kernel import (
     System,
     open_system,
 )
+from runtime.log import get_logger
 from runtime.metrics import Metrics
 from runtime.ports.agent import Agent
 from runtime.ports.channel import Channel
@@ -55,13 +57,21 @@ BUSY_MAILBOX = MailboxSpec(capacity=100_000)
 USUAL_MAILBOX = MailboxSpec()
 FAREWELL_LIMIT = 10.0
 
+log = get_logger(__name__)
+
 
 class Runtime:
     """A running runtime. Made by `open_runtime`."""
 
     def __init__(
-        self, front: Front, system: System, recovery: Recovery, address: tuple[str, int] | None
+        self,
+        front: Front,
+        system: System,
+        recovery: Recovery,
+        address: tuple[str, int] | None,
+        reconfigure: Callable[[Settings], tuple[str, ...]],
     ) -> None:
+        self._reconfigure = reconfigure
         self.front = front
         self.system = system
         self.recovery = recovery
@@ -71,6 +81,23 @@ class Runtime:
     def agents(self) -> tuple[str, ...]:
         """The names of the agents, the default one first."""
         return self.front.agents
+
+    def reconfigure(self, settings: Settings) -> tuple[str, ...]:
+        """Go by other settings from now on: new turns and new sessions do, running turns keep
+        theirs.
+
+        Agents of the settings are made anew where they changed; agents that you passed stay.
+
+        Args:
+            settings: complete settings, not only what changed.
+
+        Returns:
+            The tables whose changes take effect at the next start only: ``gateway``, ``storage``.
+
+        Raises:
+            SettingsError: they cannot be used; the old ones stay.
+        """
+        return self._reconfigure(settings)
 
     async def session(self, key: str | None = None, *, agent: str | None = None) -> Session:
         """The session of a key, made when it is not there; without a key a new one.
@@ -138,8 +165,16 @@ async def open_runtime(
         recovery = await store.recover(instance, policy)
         metrics = Metrics()
         metrics.recovered.inc(len(recovery.settled))
+        for settled in recovery.settled:
+            log.warning(
+                "turn_recovered",
+                turn=settled.turn_id,
+                session=settled.session_id,
+                again=len(settled.requeued),
+                failed=len(settled.failed),
+            )
         services = Services(
-            settings=settings,
+            configuration=Configuration(settings, made, default_agent),
             store=store,
             transcripts=Transcripts(folder, store) if folder is not None else NoTranscripts(),
             watchers=Watchers(metrics),
@@ -147,18 +182,16 @@ async def open_runtime(
             ids=ids,
             instance=instance,
             now=clock,
-            agents=made,
-            default_agent=default_agent,
             channels={(channel.name, channel.account): channel for channel in channels},
             folder_of=partial(_folder_of, folder),
         )
-        async with _tree(services, port, recovery) as runtime:
+        async with _tree(services, port, recovery, made_here=agents is None) as runtime:
             yield runtime
 
 
 @asynccontextmanager
 async def _tree(
-    services: Services, port: Port | None, recovery: Recovery
+    services: Services, port: Port | None, recovery: Recovery, *, made_here: bool
 ) -> AsyncIterator[Runtime]:
     """The actors, in the order in which they need each other."""
     async with open_system("runtime") as system:
@@ -186,7 +219,8 @@ async def _tree(
         await member("channels", lambda: Channels(services, router))
         address = port.address if port is not None else None
         try:
-            yield Runtime(front, system, recovery, address)
+            reconfigure = partial(_reconfigure, services, sessions, made_here)
+            yield Runtime(front, system, recovery, address, reconfigure)
             front.refuse_new()
             grace = services.settings.sessions.shutdown_grace
             await sessions.ask(Drain(grace), timeout=grace + 3 * FAREWELL_LIMIT)
@@ -219,6 +253,29 @@ def configured_agents(settings: Settings) -> dict[str, Agent]:
     if problems:
         raise SettingsError(problems)
     return made
+
+
+def _reconfigure(
+    services: Services, sessions: ActorRef[Any], made_here: bool, settings: Settings
+) -> tuple[str, ...]:
+    current = services.configuration
+    agents = current.agents
+    if made_here and settings.agents != current.settings.agents:
+        known = current.settings.agents
+        agents = {
+            name: current.agents[name] if known.get(name) == settings.agents[name] else agent
+            for name, agent in configured_agents(settings).items()
+        }
+    default_agent = _default_agent(settings, agents)
+    check(settings, agents)
+    before = current.settings
+    current.settings, current.agents, current.default_agent = settings, agents, default_agent
+    sessions.tell(Reconfigured())
+    return tuple(
+        table
+        for table in ("gateway", "storage")
+        if getattr(before, table) != getattr(settings, table)
+    )
 
 
 def _default_agent(settings: Settings, agents: Mapping[str, Agent]) -> str:

@@ -83,9 +83,9 @@ def session_folder(data_dir: Path, agent_id: str, session_id: str) -> Path:
 
 def make_session_folder(folder: Path) -> None:
     """Make a session's folder with ``inbox`` and ``outbox``, or what is missing of it (S7)."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in ("inbox", "outbox"):
-        (folder / name).mkdir(mode=0o700, exist_ok=True)
+    above = (folder.parent.parent, folder.parent)  # `parents=True` would make them for everybody
+    for each in (*above, folder, folder / "inbox", folder / "outbox"):
+        each.mkdir(mode=0o700, parents=each is above[0], exist_ok=True)
 
 
 # -- one file, synchronously -----------------------------------------------------------------------

@@ -1,4 +1,4 @@
--- Schema 1: sessions (spec/1), queue and turns (spec/2), store and delivery (spec/3).
+-- Schema 1: sessions, queue and turns, store and delivery.
 --
 -- Times are milliseconds since 1970, UTC. Ids are UUIDs of version 7 as text. Columns that hold JSON say so.
 -- Tables keep their rowid: in batches of 64 they take inserts four times faster than WITHOUT ROWID tables.
