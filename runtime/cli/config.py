@@ -26,8 +26,7 @@ def show(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     if as_json:
         print_json(settings_table(loaded.settings))
         return
-    files = ", ".join(map(str, loaded.source_files)) or "no settings file"
-    print(f"# {files}; a comment behind a value says what gave it\n")
+    print(f"# {loaded.summary}; a comment behind a value says what gave it\n")
     print(settings_toml(loaded.settings, loaded.origins), end="")
 
 
@@ -51,7 +50,7 @@ def check(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     if as_json:
         print_json({"valid": True, "files": files, "problems": []})
     else:
-        print(f"ok: {', '.join(files) or 'no settings file, the defaults hold'}")
+        print(f"ok: {loaded.summary}")
 
 
 @config.command()

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from runtime.cli.words import command_line
+
+if TYPE_CHECKING:
+    from runtime.settings import Problem
 
 FAILURE = 1
 USAGE = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+
+DOCTOR = "python -m runtime doctor"
+"""How the engine, which does not know the command line, calls the command that looks for causes."""
 
 
 class CommandError(Exception):
@@ -40,13 +47,27 @@ def ungrouped() -> Iterator[None]:
         raise
 
 
-def explain(error: BaseException) -> CommandError | None:
-    """What to tell a person about an error that is not a defect; None when it is one."""
-    known = [_explain(leaf) for leaf in _leaves(error)]
+def explain(error: BaseException, arguments: Sequence[str] = ()) -> CommandError | None:
+    """What to tell a person about an error that is not a defect; None when it is one.
+
+    Args:
+        error: what was raised.
+        arguments: the command line; a command to type next works on the same data.
+    """
+    doctor = command_line("doctor", *_same_place(arguments))
+    known = [_explain(leaf, doctor) for leaf in _leaves(error)]
     return known[0] if known and all(known) else None
 
 
-def _explain(error: BaseException) -> CommandError | None:
+def _same_place(arguments: Sequence[str]) -> Iterator[str]:
+    """The options of a command line that say which settings and which data are meant."""
+    for place, argument in enumerate(arguments):
+        name, is_one, _ = argument.partition("=")
+        if name in ("--config", "--data-dir"):
+            yield from (argument,) if is_one else arguments[place : place + 2]
+
+
+def _explain(error: BaseException, doctor: str) -> CommandError | None:
     from runtime.gateway.config import GatewayError
     from runtime.settings import SettingsError
     from runtime.storage.errors import StoreError
@@ -56,16 +77,23 @@ def _explain(error: BaseException) -> CommandError | None:
             return error
         case SettingsError():
             lines = "".join(f"\n  {problem}" for problem in error.problems)
-            return CommandError(
-                f"the settings cannot be used:{lines}",
-                f"`{command_line('config', 'schema')}` lists every setting",
-            )
+            hint = settings_hint(error.problems)
+            return CommandError(f"the settings cannot be used:{lines}", hint)
         case StoreError() | GatewayError():
-            return CommandError(str(error))
+            return CommandError(str(error).replace(DOCTOR, doctor))
         case OSError() if error.errno is not None:
             where = f"{error.filename}: " if error.filename else ""
             return CommandError(f"{where}{error.strerror or error}")
     return None
+
+
+def settings_hint(problems: Iterable[Problem]) -> str:
+    """What to do about problems of the settings."""
+    if all(problem.path for problem in problems):
+        return "docs/runtime.example.toml shows every setting with its default"
+    if any(problem.expected.startswith("TOML") for problem in problems):
+        return "put the line right; docs/runtime.example.toml is a file as it should be"
+    return f"put it right, then `{command_line('config', 'check')}` says whether all is well"
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

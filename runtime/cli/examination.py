@@ -6,6 +6,7 @@ A database that nobody works on is opened as a start would open it, so that doct
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -13,6 +14,7 @@ import stat
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -24,17 +26,16 @@ import trio
 from runtime.cli import endpoint as endpoints
 from runtime.cli.connect import connect
 from runtime.cli.endpoint import Endpoint
-from runtime.cli.errors import CommandError, explain
+from runtime.cli.errors import DOCTOR, CommandError, explain, settings_hint
 from runtime.cli.options import load
+from runtime.cli.waiting import open_readers, will_wait
 from runtime.cli.words import command_line, moment, number_of, print_json
 from runtime.sessions.ids import wall_clock_ms
 from runtime.settings import GatewaySettings, Settings, SettingsError, format_size
 from runtime.storage import sql_settle
-from runtime.storage.engine import Limits
 from runtime.storage.errors import StoreError
 from runtime.storage.migrations import bundled
 from runtime.storage.opening import DATABASE
-from runtime.storage.reader import Readers
 from runtime.storage.requests import Recovery
 from runtime.storage.sqlite import open_sqlite
 
@@ -68,12 +69,11 @@ async def examine(config: Path | None, data_dir: Path | None) -> list[Finding]:
     try:
         loaded = load(config, storage__data_dir=data_dir)
     except SettingsError as error:
-        hint = f"put it right; `{command_line('config', 'schema')}` lists every setting"
         return findings + [
-            Finding("settings", "problem", str(problem), hint) for problem in error.problems
+            Finding("settings", "problem", str(problem), settings_hint([problem]))
+            for problem in error.problems
         ]
-    files = ", ".join(map(str, loaded.source_files)) or "no file, the defaults hold"
-    findings.append(Finding("settings", "ok", files))
+    findings.append(Finding("settings", "ok", loaded.summary))
     settings = loaded.settings
     findings += _data_directory(settings.storage.data_dir)
     findings.append(_free_space(settings.storage.data_dir))
@@ -230,24 +230,29 @@ async def _database(settings: Settings, running: bool) -> Any:
         yield Finding("database", "ok", text)
         return
     try:
-        recovery = await _last_recovery(data_dir, running)
+        if not running:
+            # Opened as a start would open it; only then is it known that it can be.
+            async with open_sqlite(data_dir, wall_clock_ms):
+                pass
+        async with open_readers(data_dir) as readers:
+            recovery = await readers.read(sql_settle.last_recovery)
+            waiting = await readers.read(partial(will_wait, sessions=settings.sessions))
     except (StoreError, OSError) as error:
         hint = "nothing was changed; put a backup in its place, or choose another --data-dir"
-        yield Finding("database", "problem", str(explain(error) or error), hint)
+        yield Finding("database", "problem", _without_doctor(str(explain(error) or error)), hint)
         return
     yield Finding("database", "ok", f"schema {version}, the newest that is known is {known}")
     yield _last_start(recovery)
-
-
-async def _last_recovery(data_dir: Path, running: bool) -> Recovery | None:
     if not running:
-        async with open_sqlite(data_dir, wall_clock_ms) as store:
-            return await store.last_recovery()
-    readers = Readers(data_dir / DATABASE, wall_clock_ms, Limits())
-    try:
-        return await readers.read(sql_settle.last_recovery)
-    finally:
-        await readers.aclose()
+        count = number_of(waiting.count, "message")
+        text = f"{count} will run after the next start" if waiting.count else "no message waits"
+        yield Finding("waiting", "ok", text)
+
+
+def _without_doctor(text: str) -> str:
+    """The text of an error without its advice to run what runs just now."""
+    sentences = re.split(r"(?<=\.) ", text)
+    return " ".join(each for each in sentences if DOCTOR not in each)
 
 
 def _last_start(recovery: Recovery | None) -> Finding:
@@ -258,7 +263,7 @@ def _last_start(recovery: Recovery | None) -> Finding:
     failed = sum(len(turn.failed) for turn in recovery.settled)
     text = (
         f"{moment(recovery.at)}: {turns} ({again} run again, {failed} failed), "
-        f"{number_of(recovery.pending_messages, 'message')} waiting"
+        f"{number_of(recovery.pending_messages, 'message')} waited then"
     )
     if not recovery.ambiguous_deliveries:
         return Finding("last start", "ok", text)

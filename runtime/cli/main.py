@@ -17,6 +17,7 @@ from runtime.cli.errors import (
     CommandError,
     explain,
 )
+from runtime.cli.screen import printable
 from runtime.cli.words import program
 
 _DEBUG = "--debug"
@@ -79,7 +80,7 @@ def run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         return _report_usage(error)
     except BaseException as error:
-        return _report_unexpected(error, debug=_DEBUG in arguments)
+        return _report_unexpected(error, arguments)
     return code if isinstance(code, int) else 0
 
 
@@ -93,8 +94,9 @@ def _report_usage(error: click.ClickException) -> int:
     return _report(CommandError(error.format_message().rstrip("."), hint, error.exit_code))
 
 
-def _report_unexpected(error: BaseException, *, debug: bool) -> int:
-    known = explain(error)
+def _report_unexpected(error: BaseException, arguments: Sequence[str]) -> int:
+    known = explain(error, arguments)
+    debug = _DEBUG in arguments
     if debug:
         traceback.print_exception(error)
     if known is not None:
@@ -108,7 +110,7 @@ def _report_unexpected(error: BaseException, *, debug: bool) -> int:
 
 
 def _report(error: CommandError) -> int:
-    print(f"error: {error}", file=sys.stderr)
+    print(printable(f"error: {error}"), file=sys.stderr)
     if error.hint is not None:
-        print(f"hint: {error.hint}", file=sys.stderr)
+        print(printable(f"hint: {error.hint}"), file=sys.stderr)
     return error.code

@@ -11,9 +11,11 @@ from runtime.cli.options import load, settings_options
 
 @click.command()
 @click.option("--host", help="The address to listen on.")
-@click.option("--port", help="The port to listen on; 0 takes a free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), help="The port to listen on; 0 takes a free one."
+)
 @settings_options
-def serve(host: str | None, port: str | None, config: Path | None, data_dir: Path | None) -> int:
+def serve(host: str | None, port: int | None, config: Path | None, data_dir: Path | None) -> int:
     """Run the runtime. Ctrl-C or SIGTERM stops it gracefully, a second one at once."""
     loaded = load(config, gateway__host=host, gateway__port=port, storage__data_dir=data_dir)
     import trio

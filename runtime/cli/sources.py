@@ -11,13 +11,16 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
+import trio
 
 from runtime.cli import endpoint as endpoints
-from runtime.cli.client import Client, ConnectionLost
+from runtime.cli.client import Client, ConnectionLost, NotReachable
 from runtime.cli.connect import connect
 from runtime.cli.errors import CommandError, ungrouped
+from runtime.cli.waiting import open_readers, will_wait
 from runtime.cli.words import command_line
 from runtime.protocol.acp import AttachResult, ListedSession, ListSessionsResult
 from runtime.protocol.extensions import (
@@ -26,12 +29,15 @@ from runtime.protocol.extensions import (
     JournalEvent,
     ListedMark,
     QueueStatusResult,
+    SnapshotEvent,
+    TurnEndedEvent,
     WireEvent,
 )
 from runtime.sessions.ids import wall_clock_ms
 from runtime.sessions.rows import SessionRow
 from runtime.settings import Settings
 from runtime.storage.opening import DATABASE
+from runtime.storage.reader import Readers
 from runtime.storage.sqlite import open_sqlite
 from runtime.storage.store import Store
 
@@ -69,16 +75,12 @@ class Source(ABC):
         return entries[:limit]
 
     @abstractmethod
-    async def queue(self, entry: Entry) -> QueueStatusResult | None:
-        """What waits in a session; None when nothing runs that could say."""
+    async def queue(self, entry: Entry) -> QueueStatusResult:
+        """What waits in a session; without a runtime, what will run after its next start."""
 
     @abstractmethod
-    def events(self, entry: Entry, lines: int, *, follow: bool) -> AsyncIterator[WireEvent]:
-        """The newest lines of a transcript; with ``follow`` then everything that happens.
-
-        Raises:
-            CommandError: there is nothing to follow.
-        """
+    def events(self, entry: Entry, lines: int) -> AsyncIterator[WireEvent]:
+        """The newest lines of a transcript."""
 
     async def find(self, name: str) -> Entry:
         """The session of an id or a key.
@@ -107,26 +109,39 @@ class RunningSource(Source):
         page = await self._client.call("session/list", params, ListSessionsResult)
         return [_listed(session) for session in page.sessions], page.next_cursor
 
-    async def queue(self, entry: Entry) -> QueueStatusResult | None:
+    async def queue(self, entry: Entry) -> QueueStatusResult:
         return await self._client.call(
             "_runtime/queue/status", {"sessionId": entry.id}, QueueStatusResult
         )
 
-    async def events(self, entry: Entry, lines: int, *, follow: bool) -> AsyncIterator[WireEvent]:
+    async def events(self, entry: Entry, lines: int) -> AsyncIterator[WireEvent]:
+        after = max(0, await self.attach(entry) - lines)
+        newest = await self._ask_for_events(entry, after)
+        while after < newest:
+            event = await self._next_event()
+            after = max(after, place(event))
+            yield event
+
+    async def attach(self, entry: Entry) -> int:
+        """Take part in a session, as `follow` needs it. Returns the newest line's number."""
         params = {"sessionId": entry.id, "cwd": "/"}
         attached = await self._client.call("session/resume", params, AttachResult)
-        newest = attached.meta.runtime.journal_seq if attached.meta.runtime is not None else 0
-        answer = await self._client.call(
-            "_runtime/session/events",
-            {"sessionId": entry.id, "after": max(0, newest - lines)},
-            EventsResult,
-        )
-        seen = max(0, newest - lines)
-        while follow or seen < answer.journal_seq:
-            event = await self._next_event()
-            if isinstance(event, JournalEvent):
-                seen = event.seq
-            yield event
+        return attached.meta.runtime.journal_seq if attached.meta.runtime is not None else 0
+
+    async def follow(self, entry: Entry, after: int) -> AsyncIterator[WireEvent]:
+        """The lines after a line of the transcript, and everything that happens from then on.
+
+        Raises:
+            ConnectionLost: the runtime has gone.
+        """
+        await self._ask_for_events(entry, after)
+        while True:
+            yield await self._next_event()
+
+    async def _ask_for_events(self, entry: Entry, after: int) -> int:
+        params = {"sessionId": entry.id, "after": after}
+        answer = await self._client.call("_runtime/session/events", params, EventsResult)
+        return answer.journal_seq
 
     async def _next_event(self) -> WireEvent:
         async for notification in self._client.notifications:
@@ -138,24 +153,39 @@ class RunningSource(Source):
 class StoredSource(Source):
     """The store of a runtime that does not run."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, readers: Readers, settings: Settings) -> None:
         self._store = store
+        self._readers = readers
+        self._settings = settings
 
     async def page(self, cursor: str | None) -> tuple[list[Entry], str | None]:
         page = await self._store.sessions(cursor=cursor, limit=_PAGE)
         return [_stored(row) for row in page.sessions], page.next_cursor
 
-    async def queue(self, entry: Entry) -> QueueStatusResult | None:
-        return None
+    async def queue(self, entry: Entry) -> QueueStatusResult:
+        row = await self._store.session(entry.id)
+        mode = None if row is None else row.queue.mode
+        waiting = await self._readers.read(
+            partial(will_wait, sessions=self._settings.sessions, session_id=entry.id)
+        )
+        mode = mode or self._settings.queue.mode
+        return QueueStatusResult(mode, None, waiting.count, waiting.oldest)
 
-    async def events(self, entry: Entry, lines: int, *, follow: bool) -> AsyncIterator[WireEvent]:
-        if follow:
-            hint = f"start the runtime with `{command_line('serve')}`"
-            raise CommandError("there is nothing to follow: no runtime works here", hint)
+    async def events(self, entry: Entry, lines: int) -> AsyncIterator[WireEvent]:
         if lines == 0:
             return
         for line in await self._store.journal_tail(entry.id, limit=lines):
             yield msgspec.convert(msgspec.structs.asdict(line), JournalEvent)
+
+
+def place(event: WireEvent) -> int:
+    """Up to which line of the transcript an event leads; 0 when it says nothing about that."""
+    match event:
+        case JournalEvent():
+            return event.seq
+        case SnapshotEvent() | TurnEndedEvent():
+            return event.journal_seq
+    return 0
 
 
 @asynccontextmanager
@@ -166,18 +196,37 @@ async def open_source(settings: Settings) -> AsyncIterator[Source]:
         CommandError: there is neither.
         StoreCannotOpen: the store cannot be opened.
     """
-    endpoint = endpoints.find(settings)
     data_dir = settings.storage.data_dir
     with ungrouped():
-        if endpoint is not None:
-            async with connect(endpoint) as client:
-                yield RunningSource(client)
+        if await trio.to_thread.run_sync(endpoints.find, settings) is not None:
+            async with running_source(settings) as source:
+                yield source
         elif (data_dir / DATABASE).exists():
-            async with open_sqlite(data_dir, wall_clock_ms) as store:
-                yield StoredSource(store)
+            async with (
+                open_sqlite(data_dir, wall_clock_ms) as store,
+                open_readers(data_dir) as readers,
+            ):
+                yield StoredSource(store, readers, settings)
         else:
             hint = f"start a runtime with `{command_line('serve')}`, or name another --data-dir"
             raise CommandError(f"no runtime has worked on {data_dir} yet", hint)
+
+
+@asynccontextmanager
+async def running_source(settings: Settings) -> AsyncIterator[RunningSource]:
+    """The running runtime of the data directory.
+
+    Raises:
+        NotReachable: none runs.
+    """
+    endpoint = await trio.to_thread.run_sync(endpoints.find, settings)
+    if endpoint is None:
+        data_dir = settings.storage.data_dir
+        start = command_line("serve", "--data-dir", str(data_dir))
+        raise NotReachable(f"no runtime works on {data_dir}", f"start it with `{start}`")
+    with ungrouped():
+        async with connect(endpoint) as client:
+            yield RunningSource(client)
 
 
 def _listed(listed: ListedSession) -> Entry:

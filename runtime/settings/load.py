@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from runtime.settings.sources import (
     read_overrides,
     unknown_section,
 )
-from runtime.settings.structs import AgentEntry, Section, Settings, default_agents
+from runtime.settings.structs import AgentEntry, GatewaySettings, Section, Settings, default_agents
 from runtime.settings.structure import Given, structure
 
 _NO_OPTIONS = msgspec.defstruct("NoOptions", [], frozen=True)
@@ -47,6 +47,14 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     source_files: tuple[Path, ...]
     origins: Mapping[str, str]
+
+    @property
+    def summary(self) -> str:
+        """The files, variables and flags in force, for people."""
+        files = [str(path) for path in self.source_files]
+        others = sorted(set(self.origins.values()) - set(files))
+        sources = ", ".join((*(files or ["no settings file"]), *others))
+        return sources if files or others else f"{sources}, the defaults hold"
 
 
 def load_settings(
@@ -80,15 +88,42 @@ def load_settings(
         name: structure(struct, tables[name], name, problems) for name, struct in SECTIONS.items()
     }
     values["agents"] = _agents(agents, agent_kinds, problems)
-    sources = {".".join(place): value.source for place, value in given.items() if value.source}
+    sources = {
+        ".".join(place): value.source
+        for place, value in given.items()
+        if value.source and len(place) > 1
+    }
     usable = {name: value for name, value in values.items() if value is not None}
     # Agents with mistakes of their own are still there to be the default one.
     declared = {"agents": {name: AgentEntry(kind="") for name in agents}}
     problems.extend(problems_between(Settings(**(declared | usable)), sources=sources))
+    problems.extend(_unreadable_files(values["gateway"], sources))
     if problems:
         raise SettingsError(problems)
     files = () if path is None else (path,)
     return Loaded(settings=Settings(**usable), source_files=files, origins=sources)
+
+
+def _unreadable_files(
+    gateway: GatewaySettings | None, sources: Mapping[str, str]
+) -> Iterator[Problem]:
+    """Files that are named and cannot be read."""
+    if gateway is None:
+        return
+    for key, path in (
+        ("tls_certificate", gateway.tls_certificate),
+        ("tls_key", gateway.tls_key),
+    ):
+        try:
+            if path is not None:
+                path.open("rb").close()
+        except OSError as error:
+            yield Problem(
+                path=f"gateway.{key}",
+                given=shown(str(path)),
+                expected=f"a file that can be read: {error.strerror or error}",
+                source=sources.get(f"gateway.{key}"),
+            )
 
 
 def _sort(
@@ -98,6 +133,8 @@ def _sort(
     agents: dict[str, dict[str, Given]] = defaultdict(dict)
     for place, value in given.items():
         match place:
+            case (section,) if section in _TABLES and value.value == {}:
+                pass
             case ("agents", name) if value.value == {}:
                 agents[name] = {}
             case ("agents", name, option):

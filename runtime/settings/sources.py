@@ -118,6 +118,8 @@ def _flatten(tree: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:
         if not isinstance(table, dict):
             yield (section,), table
             continue
+        if not table:
+            yield (section,), {}
         for key, value in table.items():
             if section == "agents" and isinstance(value, dict) and value:
                 yield from (((section, key, option), given) for option, given in value.items())

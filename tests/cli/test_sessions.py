@@ -1,13 +1,18 @@
 """``sessions list | show | tail``: a running runtime answers as a stopped one does."""
 
 import json
+import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from runtime.cli.looking import _print_table
+
 from .conftest import PATIENCE, CommandLine, Served, Start, environment
+from .talker import BUSY, chatting, say, wait_for_turn
 
 
 def talk(cli: CommandLine, data_dir: Path, key: str, *lines: str) -> None:
@@ -37,7 +42,12 @@ def test_sessions_are_looked_at(
     for name in ("second", listed[0]["id"]):
         shown = json.loads(cli("sessions", "show", name, "--json", *where).out)
         assert shown["id"] == listed[0]["id"]
-        assert (shown["queue"] is not None) == running
+        assert shown["queue"] == {
+            "mode": "collect",
+            "running": None,
+            "waiting": 0,
+            "oldest": None,
+        }
         assert "key          second\n" in cli("sessions", "show", name, *where).out
 
     lines = cli("sessions", "tail", "second", "-n", "3", *where).out.splitlines()
@@ -91,13 +101,80 @@ def test_following_goes_on(serve: Start, cli: CommandLine, tmp_path: Path) -> No
         shown = [tail.stdout.readline().split()[-2:] for _ in range(2)]
         assert shown == [["user", "before"], ["assistant", "before"]]
         talk(cli, served.data_dir, "main", "after")
-        assert tail.stdout.readline().split() == ["now", "user", "after"]
-        assert tail.stdout.readline().split()[:4] == ["now", "-", "a", "turn"]
-        assert tail.stdout.readline().split() == ["now", "assistant", "after"]
+        spoken = [tail.stdout.readline() for _ in range(3)]
+        assert [line.split()[2:4] for line in spoken] == [
+            ["user", "after"],
+            ["-", "a"],
+            ["assistant", "after"],
+        ]
+        for line in spoken:
+            datetime.fromisoformat(line[:19])
         assert served.stop().code == 0
-        _, err = tail.communicate(timeout=PATIENCE)
-    assert tail.returncode == 1
-    assert err.startswith("error: the runtime is gone\nhint: ")
+        assert tail.stderr is not None
+        assert "trying again" in tail.stderr.readline()
+        serve(served.data_dir)
+        assert tail.stderr.readline() == "Connected again.\n"
+        talk(cli, served.data_dir, "main", "again")
+        assert tail.stdout.readline().split()[2:] == ["user", "again"]
+        tail.send_signal(signal.SIGINT)
+        tail.communicate(timeout=PATIENCE)
+    assert tail.returncode == 130
+
+
+CONTROLS = "a\x1b]0;title\x07b\x1b[2Jc\x9bd\te"
+
+
+# G2, G4
+@pytest.mark.parametrize("running", [True, False])
+def test_what_people_said_does_not_steer_the_terminal(
+    serve: Start, cli: CommandLine, tmp_path: Path, running: bool
+) -> None:
+    served = serve(tmp_path / "data")
+    talk(cli, served.data_dir, "main", CONTROLS)
+    if not running:
+        served.stop()
+    where = ("--data-dir", served.data_dir)
+    for line in cli("sessions", "tail", "main", *where).out.splitlines():
+        assert line.endswith("a]0;titleb[2Jcd\te")
+    raw = cli("sessions", "tail", "main", "--json", *where).out.splitlines()
+    assert [json.loads(line)["content"] for line in raw] == [CONTROLS] * 2
+    said = cli("sessions", "show", "x\x1b[2J", *where)
+    assert "\x1b" not in said.out + said.err
+
+
+def test_names_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    _print_table(("key",), [("a\x1b]0;title\x07\nb",)])
+    assert capsys.readouterr().out == "key\na]0;title b\n"
+
+
+# S42
+def test_a_session_without_an_actor_is_asleep(
+    serve: Start, cli: CommandLine, tmp_path: Path
+) -> None:
+    served = serve(tmp_path / "data", toml="[sessions]\nhibernate_after = '0s'")
+    talk(cli, served.data_dir, "main", "hello")
+    where = ("--data-dir", served.data_dir)
+    while json.loads(cli("sessions", "show", "main", "--json", *where).out)["state"] != "stopped":
+        pass
+    assert "state        asleep\n" in cli("sessions", "show", "main", *where).out
+    assert cli("sessions", "list", *where).out.splitlines()[1].split()[3] == "asleep"
+    served.stop()
+    assert "state        stopped\n" in cli("sessions", "show", "main", *where).out
+
+
+# D3, T5
+def test_what_waits_for_the_next_start_is_shown(
+    serve: Start, cli: CommandLine, tmp_path: Path
+) -> None:
+    served = serve(tmp_path / "data", toml=f"[sessions]\nshutdown_grace = '0s'\n{BUSY}")
+    with chatting(served.data_dir) as chat:
+        say(chat, "hello\n")
+        wait_for_turn(cli, served.data_dir)
+        served.stop(signal.SIGKILL)
+    where = ("--data-dir", served.data_dir)
+    assert ", 1 message waiting since " in cli("sessions", "show", "main", *where).out
+    shown = json.loads(cli("sessions", "show", "main", "--json", *where).out)
+    assert (shown["queue"]["running"], shown["queue"]["waiting"]) == (None, 1)
 
 
 def test_nothing_can_be_followed_when_nothing_runs(
@@ -108,4 +185,4 @@ def test_nothing_can_be_followed_when_nothing_runs(
     served.stop()
     said = cli("sessions", "tail", "main", "-f", "--data-dir", served.data_dir)
     assert said.code == 1
-    assert said.err.startswith("error: there is nothing to follow")
+    assert said.err.startswith("error: no runtime works on ")
