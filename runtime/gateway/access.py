@@ -58,8 +58,8 @@ class Access:
         if self._token is None:
             return True
         expected = self._token.encode()
-        presented = [_bearer(authorization), *map(_from_subprotocol, subprotocols)]
-        return any(hmac.compare_digest(token, expected) for token in presented if token)
+        presented = _presented(authorization, subprotocols)
+        return any(hmac.compare_digest(token, expected) for token in presented)
 
     def origin_is_allowed(self, origin: str | None) -> bool:
         """Whether the page that a request comes from may connect."""
@@ -85,6 +85,16 @@ class Access:
         if any(host == allowed for _, allowed, _ in self._origins):
             return True
         return self._wildcard and _is_address(host)
+
+
+def has_token(authorization: str | None, subprotocols: Iterable[str]) -> bool:
+    """Whether a request carries a token, right or wrong."""
+    return bool(_presented(authorization, subprotocols))
+
+
+def _presented(authorization: str | None, subprotocols: Iterable[str]) -> list[bytes]:
+    candidates = [_bearer(authorization), *map(_from_subprotocol, subprotocols)]
+    return [token for token in candidates if token]
 
 
 def _bearer(authorization: str | None) -> bytes | None:

@@ -28,7 +28,7 @@ from runtime.protocol.extensions import (
     RuntimeMark,
 )
 from runtime.protocol.jsonrpc import Notification, Reply, Request, RpcError
-from runtime.sessions.content import Content
+from runtime.sessions.content import Content, plain_text
 
 MAX_REQUESTS = 1_000
 """Requests of one client that may be unanswered."""
@@ -174,7 +174,9 @@ class Client:
     async def submit(
         self, session_id: str, content: Content, meta: RuntimeMark[PromptMeta] | None
     ) -> Submitted:
-        """Submit a message of this client. Raises FrontError."""
+        """Submit a message of this client. Raises FrontError, and RpcError when it says nothing."""
+        if not plain_text(content).strip():
+            jsonrpc.invalid_params("there is no text in it", "$.prompt")
         asked = meta.runtime if meta is not None else None
         message_id = asked.message_id if asked is not None else None
         attachment = self._attachments.get(session_id)

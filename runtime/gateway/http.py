@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from http import HTTPStatus
 
 import h11
 import msgspec
@@ -198,7 +199,9 @@ class _Conversation:
         ]
         if response.close:
             headers.append(("connection", "close"))
-        events: list[h11.Event] = [h11.Response(status_code=response.status, headers=headers)]
+        reason = HTTPStatus(response.status).phrase.encode("ascii")
+        head = h11.Response(status_code=response.status, headers=headers, reason=reason)
+        events: list[h11.Event] = [head]
         if with_body and response.body:
             events.append(h11.Data(data=response.body))
         events.append(h11.EndOfMessage())

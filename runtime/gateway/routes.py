@@ -17,9 +17,10 @@ import binascii
 
 import msgspec
 
-from runtime.gateway.access import SUBPROTOCOL, Access
+from runtime.gateway.access import SUBPROTOCOL, Access, has_token
 from runtime.gateway.config import is_loopback
 from runtime.gateway.http import HttpRequest, HttpResponse, Upgrade, plain
+from runtime.gateway.refusals import Refusals
 from runtime.gateway.throttle import Throttle
 from runtime.ports.front import Front
 
@@ -36,18 +37,24 @@ class Routes:
         front: whom to ask about readiness and metrics.
         access: who may ask.
         throttle: how often an address may shake hands.
+        refusals: is told who was not let in.
     """
 
-    def __init__(self, front: Front, access: Access, throttle: Throttle) -> None:
+    def __init__(
+        self, front: Front, access: Access, throttle: Throttle, refusals: Refusals
+    ) -> None:
         self._front = front
         self._access = access
         self._throttle = throttle
+        self._refusals = refusals
 
     def __call__(self, request: HttpRequest) -> HttpResponse | Upgrade:
         """The answer to a request."""
         if request.path == "/healthz":
             return _allow(request) or plain(200, "alive")
-        if not self._access.host_is_ours(request.header("host")):
+        host = request.header("host")
+        if not self._access.host_is_ours(host):
+            self._refusals.note("the host name is not served here", request.peer, host)
             return plain(
                 421,
                 "This host name is not served here. Use the configured host, or add "
@@ -60,8 +67,8 @@ class Routes:
         return plain(404, f"Nothing here. There is {ACP_PATH} (WebSocket), {', '.join(_PAGES)}.")
 
     def _page(self, request: HttpRequest) -> HttpResponse:
-        if not is_loopback(request.peer) and not self._has_token(request):
-            return _unauthorized()
+        if not is_loopback(request.peer) and (problem := self._unauthorized(request)):
+            return problem
         if request.path == "/metrics":
             metrics_type = "text/plain; version=0.0.4; charset=utf-8"
             return HttpResponse(200, self._front.metrics(), metrics_type)
@@ -74,18 +81,30 @@ class Routes:
         if problem is not None:
             return problem
         if not self._throttle.allow(request.peer):
+            self._refusals.note("too many handshakes", request.peer)
             text = "Too many connections from this address: wait a second."
             return HttpResponse(429, text.encode() + b"\n", headers=(("retry-after", "1"),))
-        if not self._access.origin_is_allowed(request.header("origin")):
+        origin = request.header("origin")
+        if not self._access.origin_is_allowed(origin):
+            self._refusals.note("the origin is not allowed", request.peer, origin)
             return plain(403, "This page's origin is not in gateway.allowed_origins.")
-        if not self._has_token(request):
-            return _unauthorized()
+        if problem := self._unauthorized(request):
+            return problem
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in _subprotocols(request) else None
         return Upgrade(_websocket_head(request, subprotocol), subprotocol)
 
-    def _has_token(self, request: HttpRequest) -> bool:
-        authorization = request.header("authorization")
-        return self._access.token_is_right(authorization, _subprotocols(request))
+    def _unauthorized(self, request: HttpRequest) -> HttpResponse | None:
+        """What to say to a request without the right token (RFC 6750, section 3)."""
+        presented = request.header("authorization"), _subprotocols(request)
+        if self._access.token_is_right(*presented):
+            return None
+        if has_token(*presented):
+            self._refusals.note("the token is wrong", request.peer)
+            challenge, text = 'Bearer error="invalid_token"', "The token is wrong.\n"
+        else:
+            self._refusals.note("the token is missing", request.peer)
+            challenge, text = "Bearer", "A token is needed: send Authorization: Bearer TOKEN.\n"
+        return HttpResponse(401, text.encode(), headers=(("www-authenticate", challenge),))
 
 
 def _allow(request: HttpRequest, *methods: str) -> HttpResponse | None:
@@ -133,8 +152,3 @@ def _websocket_head(request: HttpRequest, subprotocol: str | None) -> bytes:
 
 def _subprotocols(request: HttpRequest) -> tuple[str, ...]:
     return request.listed("sec-websocket-protocol")
-
-
-def _unauthorized() -> HttpResponse:
-    text = "A token is needed: send Authorization: Bearer TOKEN.\n"
-    return HttpResponse(401, text.encode(), headers=(("www-authenticate", "Bearer"),))

@@ -19,6 +19,7 @@ from runtime.gateway.config import GatewayConfig, check
 from runtime.gateway.connection import Client, Closing, Served
 from runtime.gateway.http import Upgraded, converse
 from runtime.gateway.listening import open_listeners, tls_context
+from runtime.gateway.refusals import Refusals
 from runtime.gateway.routes import ACP_PATH, Routes
 from runtime.gateway.streams import close_gently
 from runtime.gateway.throttle import Throttle
@@ -67,7 +68,7 @@ class Gateway:
         self._address: tuple[str, int] = listeners[0].socket.getsockname()[:2]
         access = Access(config, self.port)
         throttle = Throttle(config.handshakes_per_second, trio.current_time)
-        self._routes = Routes(front, access, throttle)
+        self._routes = Routes(front, access, throttle, Refusals(trio.current_time))
         self._clients: set[Client] = set()
         self._closing: Closing | None = None
         self._accepting = trio.CancelScope()

@@ -223,7 +223,9 @@ class PromptParams(msgspec.Struct, frozen=True, rename="camel"):
     session_id: SessionId
     prompt: Annotated[
         Content,
-        msgspec.Meta(min_length=1, description="Text and resource links; at least one block."),
+        msgspec.Meta(
+            min_length=1, description="Text and resource links; at least one that is not blank."
+        ),
     ]
     meta: RuntimeMark[PromptMeta] | None = msgspec.field(name="_meta", default=None)
 

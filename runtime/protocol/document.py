@@ -50,7 +50,48 @@ asyncio.run(main())
 ```
 
 What the runtime adds is in methods that begin with `_runtime/` and in the member `_meta.runtime`
-of the protocol's own messages. A client that knows none of it loses nothing of the protocol.
+of the protocol's own messages. A client that knows none of it loses nothing of the protocol. The
+Python SDK has a place for each: what goes into `_meta` is a keyword argument, what came in it is
+`field_meta` of an answer and the keyword arguments of `session_update`. `ext_method` puts the
+underscore before a method's name by itself, and takes it off before `ext_notification`:
+
+<!-- no-run -->
+```python
+import asyncio
+
+import acp
+from acp.ws import create_websocket_stream
+
+
+class Follower(acp.Client):
+    async def session_update(self, session_id, update, **meta):
+        print(update.session_update, "of turn", meta["runtime"]["turnId"])
+
+    async def ext_notification(self, method, params):
+        print(method, params["event"]["type"])
+
+
+async def main():
+    stream = await create_websocket_stream("ws://127.0.0.1:8765/acp")
+    connection = acp.connect_to_agent(Follower(), stream)
+    await connection.initialize(protocol_version=acp.PROTOCOL_VERSION)
+    session = await connection.new_session(cwd="/", mcp_servers=[], runtime={"key": "diary"})
+    target = {"sessionId": session.session_id}
+    cursor = session.field_meta["runtime"]["journalSeq"]
+    await connection.ext_method("runtime/session/events", {**target, "after": cursor})
+    answer = await connection.prompt(
+        session_id=session.session_id,
+        prompt=[acp.text_block("hello")],
+        runtime={"messageId": "diary-1"},
+    )
+    print("answered by turn", answer.field_meta["runtime"]["turnId"])
+    status = await connection.ext_method("runtime/queue/status", target)
+    print("still waiting:", status["waiting"])
+    await connection.close()
+
+
+asyncio.run(main())
+```
 
 This page is made from the code by `python -m runtime.protocol.document`.
 
@@ -69,7 +110,10 @@ const socket = new WebSocket("wss://chat.example.com/acp", ["acp", `bearer.${tok
 ```
 
 A page may connect when its origin is in `gateway.allowed_origins`, or is this machine at the
-gateway's own port. The upgrade's answer has the header `Acp-Connection-Id`.
+gateway's own port. The `Host` must be a loopback name, the configured host or the host of an
+allowed origin, and may be any address when every address is listened on; `/healthz` alone answers
+whatever the `Host`, and never wants a token. The upgrade's answer has the header
+`Acp-Connection-Id`.
 
 | refused with | because |
 |---|---|
@@ -89,7 +133,8 @@ The runtime pings; a client that does not answer is let go. It closes with these
 | 1011 | an error inside the gateway | connect again |
 | 1013 | the client did not read what it was sent | connect again, go on from the cursor |
 
-Binary frames are ignored.
+Binary frames are ignored. Who is refused for a token, an origin, a `Host` or too many handshakes is
+in the log, with the address and at most one line a second for each reason.
 
 The same port answers `GET /healthz` (200 as long as the process lives), `GET /readyz` (200 when
 messages can be accepted, else 503, with the problems as JSON) and `GET /metrics` (Prometheus).
@@ -110,6 +155,11 @@ Requests to one session take effect in the order in which they were sent; a prom
 request go when it was accepted. What others say in a session arrives as `user_message_chunk`, with
 the ids of the message and its turn in `_meta.runtime`; a client's own words are not sent back to
 it.
+
+**States.** `session/list` says in `_meta.runtime.state` what each session does at that moment:
+`running` means that a turn runs, `idle` that it is in memory and none does, `stopped` that it is
+asleep on disk. A stopped session is as good as any other: whatever is said to it wakes it. The
+`state` of a `turn_ended` event is another thing: what became of that turn.
 
 **Sending again.** A client that lost its connection does not know whether its message was
 accepted. With a `_meta.runtime.messageId` of its own choice it sends the message once more, by

@@ -96,7 +96,11 @@ class SessionMark(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ListedMark(msgspec.Struct, frozen=True, rename="camel"):
-    """In each session of `session/list`. ``state`` is stopped, idle or running."""
+    """In each session of `session/list`.
+
+    ``state`` is ``running`` (a turn runs), ``idle`` (in memory, none runs) or ``stopped`` (asleep
+    on disk: whatever is said next wakes it). It is of the moment of the answer, and kept nowhere.
+    """
 
     key: str
     agent: str
@@ -139,7 +143,9 @@ class SendParams(msgspec.Struct, frozen=True, rename="camel"):
     session_id: SessionId
     prompt: Annotated[
         Content,
-        msgspec.Meta(min_length=1, description="Text and resource links; at least one block."),
+        msgspec.Meta(
+            min_length=1, description="Text and resource links; at least one that is not blank."
+        ),
     ]
     meta: RuntimeMark[PromptMeta] | None = msgspec.field(name="_meta", default=None)
 
@@ -276,6 +282,8 @@ class TurnUpdateEvent(Event, frozen=True, tag="turn_update"):
 class TurnEndedEvent(Event, frozen=True, tag="turn_ended"):
     """The end of a turn is kept.
 
+    ``state`` is what became of the turn: done, failed, cancelled, interrupted (the runtime died or
+    stopped) or vanished (the agent went away before it said anything).
     ``message_state`` is what became of its messages: done, failed, dropped, or pending when they
     are tried again, at ``retry_at`` (ms since 1970) at the earliest.
     """

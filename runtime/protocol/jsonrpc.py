@@ -15,9 +15,11 @@ an object with a result or an error    `Reply`
 from __future__ import annotations
 
 import re
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar, get_args
 
 import msgspec
+
+from runtime.sessions.content import ContentBlock
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -32,6 +34,8 @@ T = TypeVar("T")
 _NO_PARAMS = msgspec.Raw(b"{}")
 _AT = re.compile(r"(?s)^(?P<what>.*) - at `(?P<path>\$[^`]*)`$")
 _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]*)`$")
+_BLOCK_TYPE = re.compile(r"^\$\.prompt\[\d+\]\.type$")
+_BLOCKS = " and ".join(block.__struct_config__.tag for block in get_args(ContentBlock))
 
 
 class RpcError(Exception):
@@ -214,4 +218,6 @@ def _located(message: str) -> tuple[str, str]:
     missing = _MISSING.match(what)
     if missing:
         return "required, but missing", f"{path}.{missing['field']}"
+    if _BLOCK_TYPE.match(path):
+        return f"{what}: blocks of type {_BLOCKS} are accepted in this version", path
     return what, path

@@ -11,6 +11,7 @@ import trio
 from runtime.gateway import Gateway, GatewayConfig, GatewayError, serve_gateway
 from runtime.gateway.access import Access
 from runtime.gateway.config import check, is_loopback
+from runtime.gateway.refusals import Refusals
 from runtime.gateway.throttle import ADDRESSES, Throttle
 from tests.gateway import raw
 from tests.gateway.raw import status
@@ -74,6 +75,8 @@ async def test_the_token_opens_the_websocket(front: ScriptedFront, nursery: trio
     answer = await shake(gateway)
     assert status(answer) == 401
     assert b"www-authenticate: Bearer" in answer
+    assert b"invalid_token" not in answer
+    assert answer.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
     utf8 = TOKEN.encode().decode("latin-1")
     assert status(await shake(gateway, f"Authorization: Bearer {utf8}")) == 101
     assert status(await shake(gateway, f"Authorization: bearer  {utf8}")) == 101
@@ -82,6 +85,65 @@ async def test_the_token_opens_the_websocket(front: ScriptedFront, nursery: trio
     # A token in the address would end in logs.
     assert status(await shake(gateway, host=f"127.0.0.1:{gateway.port}")) == 401
     await gateway.close()
+
+
+# G8
+async def test_a_wrong_token_is_told_from_a_missing_one(
+    front: ScriptedFront, nursery: trio.Nursery
+) -> None:
+    config = GatewayConfig(port=0, token=TOKEN)
+    gateway: Gateway = await nursery.start(serve_gateway, front, config)
+    for header in ("Authorization: Bearer other", f"Sec-WebSocket-Protocol: {as_subprotocol('x')}"):
+        answer = await raw.exchange(gateway, raw.handshake(gateway, header, "Connection: close"))
+        assert status(answer) == 401
+        assert b'www-authenticate: Bearer error="invalid_token"' in answer
+        assert b"The token is wrong." in answer
+    missing = await raw.exchange(gateway, raw.handshake(gateway, "Connection: close"))
+    assert b"A token is needed" in missing
+    await gateway.close()
+
+
+# G8
+async def test_who_is_refused_is_in_the_log(
+    front: ScriptedFront, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = GatewayConfig(port=0, token=TOKEN, handshakes_per_second=4.0)
+    gateway: Gateway = await nursery.start(serve_gateway, front, config)
+    await shake(gateway, host="evil.example")
+    await shake(gateway, "Origin: http://evil.example")
+    await shake(gateway, "Authorization: Bearer s3cret")
+    await shake(gateway)
+    for _ in range(20):
+        await shake(gateway)
+    await gateway.close()
+    for reason in (
+        "the host name is not served here: 'evil.example'",
+        "the origin is not allowed: 'http://evil.example'",
+        "the token is wrong",
+        "the token is missing",
+        "too many handshakes",
+    ):
+        assert f"refused a client at 127.0.0.1: {reason}" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+# G8
+def test_a_flood_of_refusals_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    refusals = Refusals(lambda: now)
+    for _ in range(1000):
+        refusals.note("the token is wrong", "10.0.0.1")
+    refusals.note("the origin is not allowed", "10.0.0.2", "x" * 1000)
+    now = 1.0
+    refusals.note("the token is wrong", "10.0.0.3")
+    now = 2.0
+    refusals.note("the token is wrong", "10.0.0.3")
+    assert [record.getMessage() for record in caplog.records] == [
+        "refused a client at 10.0.0.1: the token is wrong",
+        f"refused a client at 10.0.0.2: the origin is not allowed: {'x' * 100!r}",
+        "refused a client at 10.0.0.3: the token is wrong (999 more since the last such line)",
+        "refused a client at 10.0.0.3: the token is wrong",
+    ]
 
 
 # G8: browsers cannot set headers

@@ -312,4 +312,20 @@ async def test_other_blocks_are_refused_by_name(
     assert error["code"] == -32602
     assert error["data"]["path"] == "$.prompt[1].type"
     assert str(block["type"]) in error["message"]
+    assert "text and resource_link are accepted" in error["message"]
+    assert front.sessions[session_id].waiting == {}
+
+
+# G3, G7
+@pytest.mark.parametrize("method", ["session/prompt", "_runtime/session/send"])
+@pytest.mark.parametrize("texts", [[""], [" \n\t", "\u3000"]])
+async def test_a_blank_prompt_is_refused(
+    gateway: Gateway, front: ScriptedFront, method: str, texts: list[str]
+) -> None:
+    async with connected(gateway.url) as client:
+        session_id = await client.new_session()
+        prompt = [{"type": "text", "text": text} for text in texts]
+        error = await client.error(method, {"sessionId": session_id, "prompt": prompt})
+    assert error["code"] == -32602
+    assert error["data"]["path"] == "$.prompt"
     assert front.sessions[session_id].waiting == {}

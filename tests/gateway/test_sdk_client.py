@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio  # noqa: TID251 - the SDK's, not ours
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from acp.client.connection import ClientSideConnection
 
 from runtime.app import open_runtime
 from runtime.gateway import Gateway, GatewayConfig, serve_gateway
+from runtime.protocol.document import INTRODUCTION
 from runtime.settings import GatewaySettings, Settings, StorageSettings
 from tests.gateway.scripted import ScriptedFront
-from tests.gateway.sdk import Listener, run_script
+from tests.gateway.sdk import LIMIT, Listener, run_script
 
 TOKEN = "open sesame"
 
@@ -145,6 +147,23 @@ async def test_extensions(url: str) -> None:
         assert {method for method, _ in heard.notifications} == {"runtime/session/event"}
 
     await run_script(url, script)
+
+
+# G4: the examples of docs/protocol.md, as they are printed there
+async def test_documented_examples(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    examples = re.findall(r"^```python\n(.*?)^```$", INTRODUCTION, re.MULTILINE | re.DOTALL)
+    said = []
+    for example in examples:
+        script = compile(example.replace("ws://127.0.0.1:8765/acp", url), "protocol.md", "exec")
+        with trio.fail_after(LIMIT):
+            await trio.to_thread.run_sync(exec, script, {"__name__": "__main__"})
+        said.append(capsys.readouterr().out)
+    conversation, extensions = said
+    assert conversation.strip() == "hello"
+    assert "agent_message_chunk of turn " in extensions
+    assert "runtime/session/event turn_ended\n" in extensions
+    assert "answered by turn " in extensions
+    assert "still waiting: 0\n" in extensions
 
 
 # G7
