@@ -63,7 +63,9 @@ class CallFailed(CommandError):
     """
 
     def __init__(self, rpc_code: int, message: str, data: Any = None) -> None:
-        super().__init__(message.rstrip("."))
+        where = data.get("path") if isinstance(data, dict) else None
+        # For programs it names the member of the request; a person has not written that.
+        super().__init__(message.removeprefix(f"{where}: ").rstrip("."))
         self.rpc_code = rpc_code
         self.data = data
 

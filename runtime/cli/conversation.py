@@ -1,14 +1,14 @@
 """A conversation that survives restarts: what was sent and not answered is sent again.
 
 Every message has an id of ours, so that one that is sent again is accepted once (G4). What became
-of it is the answer to its ``session/prompt``; the session's updates are shown as they come (G3).
+of it is the answer to its ``session/prompt``. What is shown comes from the session's one ordered
+stream of events, which goes on where it broke off (G5, G12).
 """
 
 from __future__ import annotations
 
 import random
 import uuid
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
@@ -29,16 +29,15 @@ from runtime.cli.connect import connect
 from runtime.cli.endpoint import Endpoint
 from runtime.cli.errors import CommandError
 from runtime.cli.screen import Screen
-from runtime.cli.words import number_of
+from runtime.cli.words import number_of, shortened
 from runtime.protocol.acp import NewSessionResult, PromptResult
 from runtime.protocol.extensions import (
     UNAVAILABLE,
-    QueueStatusResult,
-    RuntimeMark,
+    EventParams,
+    EventsResult,
+    SendResult,
     SessionMark,
-    UpdateMark,
 )
-from runtime.sessions.updates import SessionUpdate
 
 ResultT = TypeVar("ResultT")
 
@@ -49,8 +48,6 @@ LONGEST_PAUSE = 5.0
 REFUSED_PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds before a message is offered again that the runtime cannot take just now."""
 
-_REMEMBERED_MESSAGES = 1_000
-
 
 class Message:
     """What the person said, until it is known what became of it."""
@@ -58,14 +55,9 @@ class Message:
     def __init__(self, text: str) -> None:
         self.id = f"cli-{uuid.uuid4()}"
         self.text = text
+        self.named = False
         self.done = trio.Event()
         self.outcome: Literal["waiting", "answered", "cancelled", "failed"] = "waiting"
-
-
-class _Updated(msgspec.Struct, frozen=True, rename="camel"):
-    session_id: str
-    update: SessionUpdate
-    meta: RuntimeMark[UpdateMark] = msgspec.field(name="_meta", default=RuntimeMark())
 
 
 class Conversation:
@@ -77,6 +69,8 @@ class Conversation:
         agent: who answers in it, when it is made.
         screen: where it is shown.
         patience: seconds for which a lost runtime is looked for, `FOREVER` for no limit.
+        greet: is told what the session is before anything of it is shown.
+        recall: how many lines of its past are shown in short.
     """
 
     def __init__(
@@ -86,15 +80,17 @@ class Conversation:
         agent: str | None,
         screen: Screen,
         patience: float = FOREVER,
+        greet: Callable[[SessionMark], None] | None = None,
+        recall: int = 0,
     ) -> None:
         self._locate = locate
         self._key = key
         self._agent = agent
         self._screen = screen
         self._patience = patience
-        self._answers = Answers(screen)
+        self._greet = greet
+        self._answers = Answers(screen, recall)
         self._unanswered: dict[str, Message] = {}
-        self._own: deque[str] = deque(maxlen=_REMEMBERED_MESSAGES)
         self._session_id = ""
         self._client: Client | None = None
         self._asking: trio.Nursery | None = None
@@ -124,9 +120,9 @@ class Conversation:
                 async with connect(await self._find(), self._take) as client:
                     mark = await self._attach(client)
                     if met:
-                        await self._join_turn(client)
                         self._screen.note("Connected again.")
-                    else:
+                    await self._follow(client)
+                    if not met:
                         task_status.started(mark)
                     met, pause = True, FIRST_PAUSE
                     await self._talk(client)
@@ -153,18 +149,30 @@ class Conversation:
             {"cwd": "/", "mcpServers": [], "_meta": {"runtime": wanted}},
             NewSessionResult,
         )
-        if self._session_id not in ("", session.session_id):
-            self._screen.note("The session was closed; this is a new one.")
-        self._session_id = session.session_id
-        if session.meta.runtime is None:
+        mark = session.meta.runtime
+        if mark is None:
             raise CommandError(f"{client.endpoint.url} is not this runtime: it says no session key")
-        return session.meta.runtime
+        if self._session_id != session.session_id:
+            if self._session_id:
+                self._screen.note("The session was closed; this is a new one.")
+            elif self._greet is not None:
+                self._greet(mark)
+            self._answers.begin(mark)
+            self._session_id = session.session_id
+        return mark
 
-    async def _join_turn(self, client: Client) -> None:
-        params = {"sessionId": self._session_id}
-        status = await client.call("_runtime/queue/status", params, QueueStatusResult)
-        if status.running is not None:
-            self._answers.joined(status.running)
+    async def _follow(self, client: Client) -> None:
+        """Go on with the stream of events from where it broke off."""
+        for message in list(self._unanswered.values()):
+            # Their ids in the runtime tell in the transcript which words are this person's.
+            try:
+                sent = await client.call("_runtime/session/send", self._prompt(message), SendResult)
+            except CallFailed:
+                continue  # its prompt is told the same, and deals with it
+            self._answers.sent(message.id, sent.message_id)
+            message.named = True
+        params = {"sessionId": self._session_id, "after": self._answers.after}
+        await client.call("_runtime/session/events", params, EventsResult)
 
     async def _talk(self, client: Client) -> None:
         """Ask again what is not answered, then go on until the connection is gone."""
@@ -186,14 +194,14 @@ class Conversation:
                 self._show_state()
 
     async def _take(self, notification: Notification) -> None:
-        if notification.method != "session/update":
+        if notification.method != "_runtime/session/event":
             return
         try:
-            updated = msgspec.json.decode(notification.params, type=_Updated)
+            happened = msgspec.json.decode(notification.params, type=EventParams)
         except msgspec.ValidationError:
-            return  # an update of a later version of the protocol
-        if updated.session_id == self._session_id:
-            self._answers.update(updated.update, updated.meta.runtime or UpdateMark(), self._own)
+            return  # an event of a later version of the protocol
+        if happened.session_id == self._session_id:
+            self._answers.take(happened.event)
 
     # -- messages -----------------------------------------------------------------------------
 
@@ -201,7 +209,6 @@ class Conversation:
         """Send a message; now, or as soon as the runtime is there again. Does not wait for it."""
         message = Message(text)
         self._unanswered[message.id] = message
-        self._own.append(message.id)
         self._show_state()
         if self._asking is not None and self._client is not None:
             await self._asking.start(self._ask, self._client, message)
@@ -214,6 +221,8 @@ class Conversation:
 
         When the connection is lost it is left unanswered, and is asked again on the next one.
         """
+        if not message.named:
+            self._answers.sending(message.id, message.text)
         try:
             answer = await client.begin("session/prompt", self._prompt(message), PromptResult)
         except ConnectionLost:
@@ -228,6 +237,7 @@ class Conversation:
             except CallFailed as error:
                 if error.rpc_code != UNAVAILABLE or pause is None:
                     self._settle(message, "failed")
+                    self._answers.sent(message.id, None)
                     self._answers.failed(error)
                     return
             else:
@@ -242,8 +252,13 @@ class Conversation:
 
     def _take_result(self, message: Message, result: PromptResult) -> None:
         self._settle(message, "cancelled" if result.stop_reason == "cancelled" else "answered")
-        if result.meta.runtime is not None:
-            self._answers.answered(result.meta.runtime, result.stop_reason)
+        mark = result.meta.runtime
+        self._answers.sent(message.id, None if mark is None else mark.message_id)
+        if mark is None:
+            return
+        if mark.turn_id is None and result.stop_reason == "cancelled":
+            self._screen.aside(f"Withdrawn, the agent never got it: {shortened(message.text)}")
+        self._answers.answered(mark, result.stop_reason)
 
     def _prompt(self, message: Message) -> dict[str, Any]:
         return {

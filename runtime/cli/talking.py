@@ -28,6 +28,9 @@ from runtime.settings import Loaded, parse_queue_mode
 PATIENCE = 60.0
 """Seconds for which a script waits for a runtime that was lost."""
 
+RECALLED = 4
+"""Lines of a conversation that are shown in short to a person who comes back to it."""
+
 SECOND_PRESS = 2.0
 """Seconds within which a second Ctrl-C means to leave."""
 
@@ -35,7 +38,7 @@ _HELP = """\
 /new         begin a new conversation; the old one stays readable
 /queue       what runs and what waits; /queue collect|followup|interrupt sets the mode
 /clear       withdraw what waits
-/cancel      cancel the running turn (Ctrl-C)
+/cancel      cancel the running turn, withdraw what you said and waits (Ctrl-C)
 /quit        leave (Ctrl-D); what was sent is answered nevertheless
 //text       say a text that begins with a slash"""
 
@@ -176,12 +179,18 @@ async def _at_terminal(locate: Callable[[], Endpoint], key: str, agent: str | No
     ):
         async with trio.open_nursery() as nursery:
             terminal = Terminal(key, lambda: presses.press())
-            conversation = Conversation(locate, key, agent, terminal)
+            conversation = Conversation(
+                locate,
+                key,
+                agent,
+                terminal,
+                greet=lambda mark: terminal.note(_greeting(mark)),
+                recall=RECALLED,
+            )
             presses = _Presses(conversation, terminal, nursery)
             nursery.start_soon(presses.heed, signals)
             commands = Commands(conversation, terminal)
-            mark: SessionMark = await nursery.start(conversation.run)
-            terminal.note(_greeting(mark))
+            await nursery.start(conversation.run)
             while (line := await terminal.read_line()) is not None:
                 if not await _take_line(line, conversation, commands):
                     break
@@ -247,4 +256,9 @@ def _text(line: str) -> str:
 def _greeting(mark: SessionMark) -> str:
     known = number_of(mark.journal_seq, "line")
     past = f", {known} so far" if mark.journal_seq else ""
-    return f"Session {mark.key}, agent {mark.agent}{past}. /help for help, Ctrl-D leaves."
+    greeting = f"Session {mark.key}, agent {mark.agent}{past}. /help for help, Ctrl-D leaves."
+    if mark.journal_seq > RECALLED:
+        greeting += (
+            f"\nThe last ones follow; `{command_line('sessions', 'tail', mark.key)}` has more."
+        )
+    return greeting

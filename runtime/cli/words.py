@@ -49,6 +49,12 @@ def number_of(count: int, singular: str, plural: str | None = None) -> str:
     return f"{count} {singular if count == 1 else plural or f'{singular}s'}"
 
 
+def shortened(text: str, length: int = 200) -> str:
+    """A text as one line of at most so many characters."""
+    line = " ".join(text[: 2 * length].split())
+    return line if len(line) <= length and len(text) <= 2 * length else f"{line[: length - 1]}…"
+
+
 def on_terminal() -> bool:
     """Whether a person sits at both ends: keyboard and screen."""
     return os.isatty(0) and os.isatty(1)

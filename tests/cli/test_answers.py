@@ -5,9 +5,20 @@ import pytest
 from runtime.cli.answers import Answers
 from runtime.cli.errors import CommandError
 from runtime.cli.screen import PipeScreen, Screen, printable
-from runtime.protocol.extensions import PromptMark, UpdateMark
+from runtime.protocol.extensions import (
+    JournalEvent,
+    MessageAcceptedEvent,
+    PromptMark,
+    SessionMark,
+    SnapshotEvent,
+    TurnEndedEvent,
+    TurnSnapshot,
+    TurnStartedEvent,
+    TurnUpdateEvent,
+)
 from runtime.sessions.content import TextBlock
-from runtime.sessions.updates import AgentMessageChunk, ToolCall, UserMessageChunk
+from runtime.sessions.rows import TurnError
+from runtime.sessions.updates import AgentMessageChunk, SessionUpdate, ToolCall
 
 
 class Paper(Screen):
@@ -39,20 +50,51 @@ class Paper(Screen):
         return [line for line in self.lines if line]
 
 
+def chunk(text: str) -> AgentMessageChunk:
+    return AgentMessageChunk(TextBlock(text))
+
+
 class Scene:
-    """Answers on paper."""
+    """A session on paper; messages whose id begins with ``my`` are this person's."""
 
-    def __init__(self) -> None:
+    def __init__(self, recall: int = 0) -> None:
         self.paper = Paper()
-        self.answers = Answers(self.paper)
+        self.answers = Answers(self.paper, recall)
 
-    def hear(self, turn_id: str, text: str) -> None:
-        chunk = AgentMessageChunk(TextBlock(text))
-        self.answers.update(chunk, UpdateMark(turn_id=turn_id), ())
+    def accept(self, message_id: str, text: str) -> None:
+        if message_id.startswith("my"):
+            self.answers.sending(f"client-{message_id}", text)
+        self.answers.take(MessageAcceptedEvent(message_id, 1, (TextBlock(text),)))
 
-    def answered(self, turn_id: str, text: str | None = None, stop: str = "end_turn") -> None:
-        mark = PromptMark("m", 1, duplicate=text is not None, turn_id=turn_id, text=text)
-        self.answers.answered(mark, stop)
+    def start(self, turn_id: str, *message_ids: str, prompt: str = "merged") -> None:
+        self.answers.take(TurnStartedEvent(turn_id, 1, message_ids, (TextBlock(prompt),)))
+
+    def hear(self, turn_id: str, *updates: str | SessionUpdate) -> None:
+        for update in updates:
+            told = chunk(update) if isinstance(update, str) else update
+            self.answers.take(TurnUpdateEvent(turn_id, told))
+
+    def end(
+        self,
+        turn_id: str,
+        text: str | None,
+        *,
+        seq: int = 0,
+        state: str = "done",
+        stop: str = "end_turn",
+        error: TurnError | None = None,
+    ) -> None:
+        event = TurnEndedEvent(turn_id, 1, (), "done", state, stop, text, error, journal_seq=seq)
+        self.answers.take(event)
+
+    def line(self, seq: int, role: str, text: str, turn_id: str = "t", name: str = "") -> None:
+        line = JournalEvent(seq, 0, name or f"line-{seq}", role, text, 1, turn_id)
+        self.answers.take(line)
+
+    def running(self, turn_id: str, message_id: str, *updates: str | SessionUpdate) -> None:
+        told = tuple(chunk(each) if isinstance(each, str) else each for each in updates)
+        turn = TurnSnapshot(turn_id, 1, (message_id,), (TextBlock("the question"),), told)
+        self.answers.take(SnapshotEvent(1, 0, turn))
 
 
 @pytest.fixture
@@ -62,94 +104,139 @@ def scene() -> Scene:
 
 # G3
 def test_pieces_make_an_answer(scene: Scene) -> None:
-    scene.hear("t1", "good ")
-    scene.hear("t1", "morning")
-    scene.answered("t1")
+    scene.accept("my1", "hello")
+    scene.start("t1", "my1")
+    scene.hear("t1", "good ", "morning")
+    scene.end("t1", "good morning", seq=2)
+    scene.accept("my2", "go")
+    scene.start("t2", "my2")
     scene.hear("t2", "bye")
-    scene.answered("t2", stop="max_tokens")
+    scene.end("t2", "bye", seq=4, stop="max_tokens")
     assert scene.paper.shown == ["good morning.", "bye.", "(The agent stopped early: max_tokens.)"]
+    assert scene.answers.after == 4
 
 
 # Q2, G11
 def test_merged_messages_have_one_answer(scene: Scene) -> None:
-    scene.hear("t1", "both")
-    scene.answered("t1")
-    scene.answered("t1", text="both")
+    scene.accept("my1", "one")
+    scene.accept("my2", "two")
+    scene.start("t1", "my1", "my2")
+    scene.end("t1", "both")
+    for _ in range(2):
+        scene.answers.answered(PromptMark("m", 1, turn_id="t1", text="both"), "end_turn")
     assert scene.paper.shown == ["both."]
 
 
-# G5
-def test_what_a_broken_connection_swallowed_comes_at_the_end(scene: Scene) -> None:
-    scene.hear("t1", "one two ")
+# G5, G12
+def test_a_turn_goes_on_after_a_lost_connection(scene: Scene) -> None:
+    scene.accept("my1", "count")
+    scene.start("t1", "my1")
+    scene.hear("t1", ToolCall("c1", "Counting"), "one ", "two ")
     scene.answers.connection_lost()
-    scene.hear("t1", "four ")
-    scene.answered("t1", text="one two three four")
-    assert scene.paper.shown == ["one two three four."]
+    scene.running("t1", "my1", ToolCall("c1", "Counting"), "one two three ")
+    scene.hear("t1", "four")
+    scene.end("t1", "one two three four")
+    assert scene.paper.shown == ["(· Counting)", "one two three four."]
 
 
-# G5
-def test_a_turn_that_was_joined_late_is_shown_whole(scene: Scene) -> None:
+# G5, G12, T5
+def test_answers_missed_come_whole_and_in_order(scene: Scene) -> None:
+    scene.accept("my1", "first")
+    scene.start("t1", "my1")
+    scene.hear("t1", "A1 bra")
     scene.answers.connection_lost()
-    scene.answers.joined("t1")
-    scene.hear("t1", "middle and end")
-    scene.answered("t1", text="beginning, middle and end")
-    scene.hear("t2", "next")
-    scene.answered("t2")
-    assert scene.paper.shown == ["beginning, middle and end.", "next."]
+    scene.answers.sent("client-my2", "my2")
+    scene.line(1, "user", "first", "t2", "my1")
+    scene.line(2, "assistant", "A1 bravo", "t2")
+    scene.line(3, "user", "theirs", "t3")
+    scene.line(4, "assistant", "to them", "t3")
+    scene.running("t4", "my2", "sec")
+    scene.hear("t4", "ond")
+    scene.end("t4", "second", seq=6)
+    scene.answers.answered(PromptMark("my1", 1, True, "t2", "A1 bravo"), "end_turn")
+    assert scene.paper.shown == [
+        *("A1 bra…", "A1 bravo.", "(Somebody else: theirs)", "to them…", "second."),
+    ]
 
 
-# T5
-def test_a_turn_that_is_run_again_begins_again(scene: Scene) -> None:
-    scene.hear("t1", "one tw")
+# G5, G12
+def test_lines_that_were_shown_live_are_not_shown_again(scene: Scene) -> None:
+    scene.accept("theirs", "hi")
+    scene.start("t1", "theirs")
+    scene.hear("t1", "one ")
     scene.answers.connection_lost()
-    scene.hear("t2", "one two")
-    scene.answered("t2", text="one two")
-    assert scene.paper.shown == ["one tw…", "one two."]
+    scene.line(1, "user", "hi", "t1", "theirs")
+    scene.line(2, "assistant", "one two", "t1")
+    scene.end("t1", "one two", seq=2)
+    assert scene.paper.shown == ["(Somebody else: hi)", "one two…"]
 
 
-def test_an_answer_that_came_while_away_is_shown(scene: Scene) -> None:
-    scene.answers.connection_lost()
-    scene.answered("t1", text="done meanwhile")
+def test_an_answer_that_the_stream_does_not_have_is_shown(scene: Scene) -> None:
+    scene.answers.answered(PromptMark("m", 1, True, "t1", "done meanwhile"), "end_turn")
     assert scene.paper.shown == ["done meanwhile."]
 
 
 def test_an_answer_other_than_its_pieces_is_shown_as_well(scene: Scene) -> None:
     scene.hear("t1", "draft")
-    scene.answered("t1", text="final")
-    assert scene.paper.lines[0] == "draft\nfinal."
+    scene.end("t1", "final")
+    assert scene.paper.lines[0] == "draft\nfinal…"
 
 
 # G5
 def test_others_talk_as_well(scene: Scene) -> None:
-    theirs = UserMessageChunk(TextBlock("and me?"))
-    scene.hear("t1", "to them")
-    scene.answers.update(theirs, UpdateMark(turn_id="t2", message_id="theirs"), ("mine",))
-    scene.answers.update(theirs, UpdateMark(turn_id="t2", message_id="mine"), ("mine",))
-    scene.hear("t2", "to you")
-    scene.answered("t3")
-    assert scene.paper.shown == ["to them…", "(Somebody else: and me?)", "to you…"]
+    scene.accept("theirs", "and me?")
+    scene.accept("my1", "and me?")
+    scene.start("t1", "my1")
+    scene.end("t1", "to you")
+    scene.start("t2", "theirs")
+    scene.end("t2", "to them")
+    scene.start("t3", "before I came", prompt="early")
+    assert scene.paper.shown == [
+        *("to you.", "(Somebody else: and me?)", "to them…", "(Somebody else: early)"),
+    ]
 
 
-def test_tools_and_notices_are_notes(scene: Scene) -> None:
-    notice = AgentMessageChunk(TextBlock("one message was dropped"))
-    scene.answers.update(ToolCall("c1", "Reading"), UpdateMark(turn_id="t1"), ())
-    scene.answers.update(notice, UpdateMark(turn_id="t1", notice=True), ())
-    assert scene.paper.shown == ["(· Reading)", "(one message was dropped)"]
+# T5
+def test_a_turn_that_is_tried_again_begins_again(scene: Scene) -> None:
+    scene.hear("t1", "half")
+    scene.end("t1", None, state="pending")
+    scene.start("t2", "my1")
+    scene.hear("t2", "whole")
+    scene.end("t2", "whole")
+    assert scene.paper.shown[-1] == "whole…"
+    assert scene.paper.shown[0] == "half…"
+
+
+def test_the_past_is_recalled_in_short() -> None:
+    scene = Scene(recall=2)
+    scene.answers.begin(SessionMark("main", "echo", 1, "r", 9, 0))
+    assert scene.answers.after == 7
+    scene.line(8, "user", "hello")
+    scene.line(9, "assistant", "good\n" * 200)
+    scene.line(10, "assistant", "new")
+    first, second, third = scene.paper.shown
+    assert (first, third) == ("(user: hello)", "new…")
+    assert second.startswith("(agent: good good ")
+    assert second.endswith("…)")
 
 
 def test_a_failure_of_merged_messages_is_said_once(scene: Scene) -> None:
-    for _ in range(2):
-        scene.hear("t1", "half")
-        scene.answers.failed(CommandError("the agent is gone"))
-    scene.answered("t2", text="again")
-    scene.answers.failed(CommandError("the agent is gone"))
+    for turn_id in ("t1", "t2"):
+        scene.hear(turn_id, "half")
+        scene.end(turn_id, None, state="failed", error=TurnError("gone", "the agent is gone"))
+        for _ in range(2):
+            scene.answers.failed(CommandError("the agent is gone"))
     failure = "(error: the agent is gone)"
-    assert scene.paper.shown == ["half.", failure, "again.", failure]
+    assert scene.paper.shown == ["half…", failure, "half…", failure]
 
 
+# G11
 def test_a_cancelled_turn_keeps_what_it_said(scene: Scene) -> None:
+    scene.accept("my1", "go")
+    scene.start("t1", "my1")
     scene.hear("t1", "half")
-    scene.answered("t1", stop="cancelled")
+    scene.end("t1", None, stop="cancelled", state="dropped")
+    scene.answers.answered(PromptMark("my1", 1, turn_id="t1"), "cancelled")
     assert scene.paper.shown == ["half.", "(Cancelled.)"]
 
 

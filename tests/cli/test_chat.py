@@ -55,6 +55,7 @@ def test_an_agent_that_is_not_there(served: Served, cli: CommandLine) -> None:
     assert said.code == 1
     assert said.err.startswith("error: ")
     assert "nobody" in said.err
+    assert "$." not in said.err
 
 
 def test_a_failed_turn_is_an_error(serve: Start, cli: CommandLine, tmp_path: Path) -> None:
@@ -215,6 +216,35 @@ def test_a_person_at_a_terminal(serve: Start, tmp_path: Path) -> None:
     terminal.wait_for("a turn runs, 1 message waiting")
     terminal.press("\x03")
     terminal.wait_for("Cancelling; Ctrl-C again leaves.")
+    terminal.wait_for("Withdrawn, the agent never got it: meanwhile")
     terminal.wait_for("Cancelled.")
     terminal.press("half a thought\x03\x04")
     assert terminal.wait_for_end() == 0
+
+
+# G5, G12, T5
+def test_a_restart_in_mid_answer_at_a_terminal(serve: Start, tmp_path: Path) -> None:
+    toml = "[agents.echo]\nkind = 'echo'\npace = '50ms'"
+    first = serve(tmp_path / "data", toml=toml)
+    asking, watching = Terminal(first.data_dir), Terminal(first.data_dir)
+    for terminal in (asking, watching):
+        terminal.wait_for("Session main, agent echo")
+    asking.press("a1 a2 a3 a4 a5 a6 a7 a8 a9\r")
+    asking.wait_for("> a1")
+    asking.wait_for("a1 a2 a3")
+    asking.press("b1 b2 b3\r")
+    asking.wait_for("1 message waiting")
+    first.stop(signal.SIGKILL)
+    for terminal in (asking, watching):
+        terminal.wait_for("The connection is lost")
+    serve(tmp_path / "data", toml=toml)
+    watching.wait_for("Connected again.")
+    asking.wait_for("Connected again.")
+    asking.wait_for("a1 a2 a3 a4 a5 a6 a7 a8 a9\r\n")
+    asking.wait_for("b1 b2 b3\r\n")
+    watching.wait_for("a1 a2 a3 a4 a5 a6 a7 a8 a9\r\n")
+    watching.wait_for("Somebody else: b1 b2 b3")
+    watching.wait_for("b1 b2 b3\r\n")
+    for terminal in (asking, watching):
+        terminal.press("\x04")
+        assert terminal.wait_for_end() == 0

@@ -21,9 +21,8 @@ MARK = {"key": "main", "agent": "echo", "epoch": 1, "run": "r", "journalSeq": 0,
 ANSWERS: dict[str, Any] = {
     "initialize": {"result": {}},
     "session/new": {"result": {"sessionId": "s1", "configOptions": [], "_meta": {"runtime": MARK}}},
-    "_runtime/queue/status": {
-        "result": {"mode": "collect", "running": None, "waiting": 0, "oldest": None}
-    },
+    "_runtime/session/send": {"result": {"messageId": "row", "sequence": 1, "duplicate": True}},
+    "_runtime/session/events": {"result": {"run": "r", "journalSeq": 0, "live": 0}},
 }
 UNANSWERED: dict[str, Any] = {}
 REFUSED = {"error": {"code": UNAVAILABLE, "message": "The disk is full."}}
