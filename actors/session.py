@@ -232,12 +232,14 @@ class SessionActor(Actor[SessionMessage]):
         services = self._services
 
         async def first_event() -> None:
-            await self._queue.send(FirstEvent(batch.turn_id))
+            with suppress(ActorStopped):
+                await self._queue.send(FirstEvent(batch.turn_id))
 
         async def over(again: tuple[InboundRow, ...], overflow: tuple[InboundRow, ...]) -> None:
             self._turn = None
             self._active_at = trio.current_time()
-            await self._queue.send(Ended(batch.turn_id, again, overflow))
+            with suppress(ActorStopped):  # the queue ends with this session; the rows are settled
+                await self._queue.send(Ended(batch.turn_id, again, overflow))
             if self._stopping:
                 self.stop()
 
