@@ -37,10 +37,11 @@ def check(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Check the settings and report every problem. Exits with 1 if there is one."""
     import msgspec
 
-    from runtime.settings import SettingsError
+    from runtime.settings import SettingsError, check_files
 
     try:
         loaded = load(config, storage__data_dir=data_dir)
+        check_files(loaded)
     except SettingsError as error:
         if not as_json:
             raise

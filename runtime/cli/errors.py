@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -87,8 +87,12 @@ def _explain(error: BaseException, doctor: str) -> CommandError | None:
     return None
 
 
-def settings_hint(problems: Iterable[Problem]) -> str:
+def settings_hint(problems: Sequence[Problem]) -> str:
     """What to do about problems of the settings."""
+    if any("file that can be read" in problem.expected for problem in problems):
+        return (
+            "put the file there, or name another; the user that runs this must be able to read it"
+        )
     if all(problem.path for problem in problems):
         return "docs/runtime.example.toml shows every setting with its default"
     if any(problem.expected.startswith("TOML") for problem in problems):

@@ -31,7 +31,7 @@ from runtime.cli.options import load
 from runtime.cli.waiting import open_readers, will_wait
 from runtime.cli.words import command_line, moment, number_of, print_json
 from runtime.sessions.ids import wall_clock_ms
-from runtime.settings import GatewaySettings, Settings, SettingsError, format_size
+from runtime.settings import GatewaySettings, Settings, SettingsError, check_files, format_size
 from runtime.storage import sql_settle
 from runtime.storage.errors import StoreError
 from runtime.storage.migrations import bundled
@@ -68,6 +68,7 @@ async def examine(config: Path | None, data_dir: Path | None) -> list[Finding]:
     findings = [_sqlite()]
     try:
         loaded = load(config, storage__data_dir=data_dir)
+        check_files(loaded)
     except SettingsError as error:
         return findings + [
             Finding("settings", "problem", str(problem), settings_hint([problem]))

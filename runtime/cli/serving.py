@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import trio
+from structlog.stdlib import BoundLogger
 
 from runtime import __version__
 from runtime.app import Runtime, open_runtime
 from runtime.cli.endpoint import Endpoint, published, websocket_url
 from runtime.cli.errors import INTERRUPTED, ungrouped
 from runtime.cli.words import command_line, number_of
+from runtime.log import get_logger
 from runtime.settings import Settings
 from runtime.settings.structs import default_data_dir
 
@@ -30,18 +32,20 @@ async def run(settings: Settings) -> int:
         The exit code.
     """
     stop, code = trio.Event(), INTERRUPTED
+    log = get_logger(__name__)
     # From here on no signal interrupts anything: the runtime is stopped, not torn down.
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals, ungrouped():
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_heed, signals, stop, nursery.cancel_scope)
+            nursery.start_soon(_heed, signals, stop, nursery.cancel_scope, log)
             async with open_runtime(settings, serve=True) as runtime:
-                await _serve(runtime, settings, stop)
+                await _serve(runtime, settings, stop, log)
             code = 0
             nursery.cancel_scope.cancel()
+    log.info("stopped", at_once=code != 0)
     return code
 
 
-async def _serve(runtime: Runtime, settings: Settings, stop: trio.Event) -> None:
+async def _serve(runtime: Runtime, settings: Settings, stop: trio.Event, log: BoundLogger) -> None:
     host, port = runtime.address or (settings.gateway.host, settings.gateway.port)
     url = websocket_url(host, port, tls=settings.gateway.tls_certificate is not None)
     endpoint = Endpoint(url, settings.gateway.token, os.getpid())
@@ -50,14 +54,40 @@ async def _serve(runtime: Runtime, settings: Settings, stop: trio.Event) -> None
     gc.freeze()
     async with published(settings.storage.data_dir, endpoint):
         _say(*_greeting(runtime, settings, url))
+        _log_start(runtime, settings, url, log)
         await stop.wait()
     _say("Stopping: running turns may finish; Ctrl-C again stops at once.")
 
 
+def _log_start(runtime: Runtime, settings: Settings, url: str, log: BoundLogger) -> None:
+    log.info(
+        "started",
+        url=url,
+        data_dir=str(settings.storage.data_dir),
+        agents=list(runtime.agents),
+        pid=os.getpid(),
+        version=__version__,
+    )
+    recovery = runtime.recovery
+    if _recovered(runtime):
+        log.info(
+            "recovered",
+            turns=len(recovery.settled),
+            requeued=sum(len(turn.requeued) for turn in recovery.settled),
+            failed=sum(len(turn.failed) for turn in recovery.settled),
+            waiting=recovery.pending_messages,
+            ambiguous_deliveries=recovery.ambiguous_deliveries,
+        )
+
+
 async def _heed(
-    signals: AsyncIterator[int], stop: trio.Event, everything: trio.CancelScope
+    signals: AsyncIterator[int],
+    stop: trio.Event,
+    everything: trio.CancelScope,
+    log: BoundLogger,
 ) -> None:
-    async for _ in signals:
+    async for number in signals:
+        log.info("stopping", signal=signal.Signals(number).name, at_once=stop.is_set())
         if everything.cancel_called:
             os._exit(INTERRUPTED)
         if stop.is_set():

@@ -20,7 +20,7 @@ from runtime.settings.forms import (
     parse_queue_mode,
     parse_size,
 )
-from runtime.settings.load import Loaded, load_settings
+from runtime.settings.load import Loaded, check_files, load_settings
 from runtime.settings.problems import Problem, SettingsError
 from runtime.settings.structs import (
     AgentEntry,
@@ -57,6 +57,7 @@ __all__ = [
     "SettingsError",
     "StorageSettings",
     "check",
+    "check_files",
     "format_duration",
     "format_size",
     "is_loopback",

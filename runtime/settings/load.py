@@ -19,7 +19,7 @@ from runtime.settings.sources import (
     read_overrides,
     unknown_section,
 )
-from runtime.settings.structs import AgentEntry, GatewaySettings, Section, Settings, default_agents
+from runtime.settings.structs import AgentEntry, Section, Settings, default_agents
 from runtime.settings.structure import Given, structure
 
 _NO_OPTIONS = msgspec.defstruct("NoOptions", [], frozen=True)
@@ -97,19 +97,26 @@ def load_settings(
     # Agents with mistakes of their own are still there to be the default one.
     declared = {"agents": {name: AgentEntry(kind="") for name in agents}}
     problems.extend(problems_between(Settings(**(declared | usable)), sources=sources))
-    problems.extend(_unreadable_files(values["gateway"], sources))
     if problems:
         raise SettingsError(problems)
     files = () if path is None else (path,)
     return Loaded(settings=Settings(**usable), source_files=files, origins=sources)
 
 
-def _unreadable_files(
-    gateway: GatewaySettings | None, sources: Mapping[str, str]
-) -> Iterator[Problem]:
-    """Files that are named and cannot be read."""
-    if gateway is None:
-        return
+def check_files(loaded: Loaded) -> None:
+    """Check that the files that settings name can be read.
+
+    Loading does not look at them: most commands can do without.
+
+    Raises:
+        SettingsError: with every one that cannot.
+    """
+    if problems := list(_unreadable_files(loaded)):
+        raise SettingsError(problems)
+
+
+def _unreadable_files(loaded: Loaded) -> Iterator[Problem]:
+    gateway = loaded.settings.gateway
     for key, path in (
         ("tls_certificate", gateway.tls_certificate),
         ("tls_key", gateway.tls_key),
@@ -122,7 +129,7 @@ def _unreadable_files(
                 path=f"gateway.{key}",
                 given=shown(str(path)),
                 expected=f"a file that can be read: {error.strerror or error}",
-                source=sources.get(f"gateway.{key}"),
+                source=loaded.origins.get(f"gateway.{key}"),
             )
 
 

@@ -4,6 +4,8 @@ import json
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from runtime import __version__
 
 from .conftest import CommandLine
@@ -34,11 +36,55 @@ def test_check_reports_every_problem(cli: CommandLine, tmp_path: Path) -> None:
     assert said.out == ""
     assert said.err.startswith("error: the settings cannot be used:\n  queue.cap ")
     assert "did you mean mode?" in said.err
+    assert "\nhint: docs/runtime.example.toml shows every setting" in said.err
     said = cli("config", "check", "--json", "--config", path)
     assert said.code == 1
     report = json.loads(said.out)
     assert not report["valid"]
     assert [problem["path"] for problem in report["problems"]] == ["queue.cap", "queue.mod"]
+
+
+def test_every_source_is_named(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIME_QUEUE__CAP", "7")
+    said = cli("config", "show", "--data-dir", "here")
+    sources = "no settings file, --data-dir, RUNTIME_QUEUE__CAP"
+    assert said.out.startswith(f"# {sources}; ")
+    assert cli("config", "check", "--data-dir", "here").out == f"ok: {sources}\n"
+
+
+@pytest.mark.parametrize(
+    "toml, message, hint",
+    [
+        ("[nosuch]", "nosuch (runtime.toml): an unknown table was given", "runtime.example.toml"),
+        ("[queu]", "did you mean queue?", "runtime.example.toml"),
+        (
+            "[gateway]\ntls_certificate = 'nope.pem'",
+            "gateway.tls_certificate (runtime.toml): ",
+            "put the file there",
+        ),
+        ("[gateway\n", "runtime.toml: expected TOML", "put the line right"),
+    ],
+)
+def test_mistakes_are_found(
+    cli: CommandLine, tmp_path: Path, toml: str, message: str, hint: str
+) -> None:
+    (tmp_path / "runtime.toml").write_text(toml)
+    said = cli("config", "check")
+    assert said.code == 1
+    assert message in said.err
+    assert hint in said.err.partition("\nhint: ")[2]
+    assert "schema" not in said.err
+
+
+def test_an_empty_table_that_there_is_changes_nothing(cli: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "runtime.toml").write_text("[agents]\n[queue]\n")
+    assert cli("config", "check").out == "ok: runtime.toml\n"
+
+
+def test_a_missing_file_is_not_a_question_of_keys(cli: CommandLine) -> None:
+    said = cli("config", "check", "--config", "nope.toml")
+    assert "there is none of that name" in said.err
+    assert "config check` says" in said.err
 
 
 def test_schema_is_json(cli: CommandLine) -> None:

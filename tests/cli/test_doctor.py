@@ -64,7 +64,9 @@ def test_what_the_last_start_recovered_is_said(
         say(chat, "hello\n")
         wait_for_turn(cli, first.data_dir)
         first.stop(signal.SIGKILL)
-    assert "was killed" in findings(cli, first.data_dir)["runtime"]["text"]
+    found = findings(cli, first.data_dir)
+    assert "was killed" in found["runtime"]["text"]
+    assert found["waiting"]["text"] == "1 message will run after the next start"
     serve(tmp_path / "data").stop()
     found = findings(cli, first.data_dir)
     assert found["runtime"]["text"] == "none runs on this data directory"

@@ -51,8 +51,8 @@ def test_the_module_is_the_program(tmp_path: Path) -> None:
 def test_without_a_command_it_serves(cli: CommandLine) -> None:
     for arguments in (["--port", "http"], ["--debug", "--port", "http"]):
         said = cli(*arguments)
-        assert said.code == 1
-        assert 'gateway.port (--port): "http" was given' in said.err
+        assert said.code == 2
+        assert "Invalid value for '--port'" in said.err
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """``serve``: a greeting, an endpoint file, a graceful end, a clear message when it cannot start."""
 
+import json
 import signal
 import socket
 import stat
@@ -38,7 +39,16 @@ def test_it_stops_gracefully(serve: Start, tmp_path: Path) -> None:
     said = served.stop(signal.SIGTERM)
     assert said.code == 0
     assert "Stopping" in said.out
-    assert said.err == ""
+    log = [json.loads(line) for line in said.err.splitlines()]
+    assert [(line["level"], line["message"]) for line in log] == [
+        ("info", "started"),
+        ("info", "stopping"),
+        ("info", "stopped"),
+    ]
+    assert log[0]["url"] in said.out
+    assert log[0]["data_dir"] == str(served.data_dir)
+    assert (log[0]["agents"], log[0]["pid"]) == (["echo"], served.process.pid)
+    assert log[1]["signal"] == "SIGTERM"
     assert not path.exists()
 
 
@@ -69,6 +79,27 @@ def test_the_endpoint_file_of_a_dead_process_is_replaced(
     assert cli("sessions", "list", "--data-dir", data_dir).code == 0
     served = serve(data_dir)
     assert find(settings) == served.endpoint
+
+
+# D8
+def test_what_was_recovered_is_logged(serve: Start, cli: CommandLine, tmp_path: Path) -> None:
+    served = serve(tmp_path / "data", toml=BUSY)
+    with chatting(served.data_dir) as chat:
+        say(chat, "hello\n")
+        wait_for_turn(cli, served.data_dir)
+        served.stop(signal.SIGKILL)
+    log = map(json.loads, serve(served.data_dir).stop().err.splitlines())
+    (recovered,) = [line for line in log if line["message"] == "recovered"]
+    assert (recovered["turns"], recovered["requeued"], recovered["waiting"]) == (1, 1, 1)
+
+
+# S23
+def test_a_damaged_database_is_looked_into_where_it_is(cli: CommandLine, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    foreign_database(data_dir)
+    said = cli("serve", "--port", "0", "--data-dir", data_dir)
+    assert f"-m runtime doctor --data-dir {data_dir}`" in said.err
+    assert "doctor" not in cli("doctor", "--data-dir", data_dir).out
 
 
 # D3

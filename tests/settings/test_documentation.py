@@ -43,6 +43,8 @@ def test_the_example_shows_every_key_with_its_default(tmp_path: Path) -> None:
         for key in keys:
             if key.default not in (None, msgspec.NODEFAULT):
                 assert getattr(getattr(settings, name), key.name) == key.default, key.name
+    options = msgspec.structs.fields(kinds["echo"])
+    assert list(given["agents"]["echo"]) == ["kind", *(option.name for option in options)]
     assert settings.agents == {"echo": AgentEntry("echo", kinds["echo"]())}
 
 
@@ -64,3 +66,14 @@ def test_the_guide_lists_every_key_with_its_default() -> None:
             default = written(key.type, key.default)
             expected = "none" if default is None else f"`{json.dumps(default)}`"
             assert shown == expected, f"{name}.{key.name}"
+
+
+def test_the_guide_lists_the_options_of_the_echo_with_their_defaults() -> None:
+    _, _, table = GUIDE.read_text(encoding="utf-8").partition(
+        "\n| option of `echo` | default | |\n|---|---|---|\n"
+    )
+    rows = ROW.findall(table.partition("\n\n")[0] + "\n")
+    options = msgspec.structs.fields(agent_kinds()["echo"].options)
+    assert rows == [
+        (option.name, f"`{json.dumps(written(option.type, option.default))}`") for option in options
+    ]
