@@ -143,7 +143,10 @@ class Answers:
             self._screen.note(line.content)
         elif line.turn_id not in self._finished:
             self._whole(line.turn_id or "", line.content)
-            self._finish(line.turn_id or "")
+            if (line.data or {}).get("interrupted"):
+                self._interrupt(None)  # it is no answer: its messages are tried again, or failed
+            else:
+                self._finish(line.turn_id or "")
 
     def _catch_up(self, turn_id: str, updates: Iterable[SessionUpdate]) -> None:
         """Show of a running turn what was not shown."""

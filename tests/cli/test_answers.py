@@ -159,6 +159,19 @@ def test_answers_missed_come_whole_and_in_order(scene: Scene) -> None:
     ]
 
 
+# T5
+def test_what_an_interrupted_turn_had_said_is_no_answer(scene: Scene) -> None:
+    scene.accept("my1", "first")
+    scene.start("t1", "my1")
+    scene.hear("t1", "A1 bravo ", "charlie")
+    scene.answers.connection_lost()
+    half = {"interrupted": True}
+    scene.answers.take(JournalEvent(2, 0, "l", "assistant", "A1 bravo", 1, "t1", half))
+    scene.running("t2", "my1", "A1 ")
+    scene.end("t2", "A1 bravo charlie")
+    assert scene.paper.shown == ["A1 bravo charlie…", "A1 bravo charlie."]
+
+
 # G5, G12
 def test_lines_that_were_shown_live_are_not_shown_again(scene: Scene) -> None:
     scene.accept("theirs", "hi")
