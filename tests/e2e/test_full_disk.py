@@ -91,7 +91,7 @@ async def test_a_disk_that_becomes_full_and_free_again(tmp_path: Path) -> None:
                     assert answer["stopReason"] == "end_turn"
                     assert answer["_meta"]["runtime"].get("duplicate", False) == (name in accepted)
             assert await process.stop() == 0
-            assert "Traceback" not in house.log
+            assert "Traceback" not in house.log, house.log
         finally:
             process.end()
             await process.ended()

@@ -21,7 +21,7 @@ BURST = 40
 
 async def stopped(process: RuntimeProcess, house: House) -> None:
     assert await process.ended() == 0
-    assert "Traceback" not in house.log
+    assert "Traceback" not in house.log, house.log
     assert not (house.data_dir / "endpoint.json").exists()
 
 
@@ -138,7 +138,7 @@ async def test_while_it_starts(house: House, moment: Callable[[Path], bool]) -> 
     code = await process.stop()
     # Before the interpreter has read our code, the signal ends the process as it ends any other.
     assert code == 0 or (moment is at_once and code == -signal.SIGTERM)
-    assert "Traceback" not in house.log
+    assert "Traceback" not in house.log, house.log
     assert not published(house.data_dir)
     process = await house.serve()
     assert await process.stop() == 0
