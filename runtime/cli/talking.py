@@ -258,7 +258,5 @@ def _greeting(mark: SessionMark) -> str:
     past = f", {known} so far" if mark.journal_seq else ""
     greeting = f"Session {mark.key}, agent {mark.agent}{past}. /help for help, Ctrl-D leaves."
     if mark.journal_seq > RECALLED:
-        greeting += (
-            f"\nThe last ones follow; `{command_line('sessions', 'tail', mark.key)}` has more."
-        )
+        greeting += f"\nThe last lines follow in short; `sessions tail {mark.key}` has more."
     return greeting

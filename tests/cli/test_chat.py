@@ -224,14 +224,15 @@ def test_a_person_at_a_terminal(serve: Start, tmp_path: Path) -> None:
 
 # G5, G12, T5
 def test_a_restart_in_mid_answer_at_a_terminal(serve: Start, tmp_path: Path) -> None:
-    toml = "[agents.echo]\nkind = 'echo'\npace = '50ms'"
+    toml = "[agents.echo]\nkind = 'echo'\npace = '100ms'"
     first = serve(tmp_path / "data", toml=toml)
     asking, watching = Terminal(first.data_dir), Terminal(first.data_dir)
     for terminal in (asking, watching):
         terminal.wait_for("Session main, agent echo")
-    asking.press("a1 a2 a3 a4 a5 a6 a7 a8 a9\r")
+    long = " ".join(f"a{number}" for number in range(1, 21))
+    asking.press(f"{long}\r")
     asking.wait_for("> a1")
-    asking.wait_for("a1 a2 a3")
+    watching.wait_for("Somebody else: a1")
     asking.press("b1 b2 b3\r")
     asking.wait_for("1 message waiting")
     first.stop(signal.SIGKILL)
@@ -240,9 +241,9 @@ def test_a_restart_in_mid_answer_at_a_terminal(serve: Start, tmp_path: Path) -> 
     serve(tmp_path / "data", toml=toml)
     watching.wait_for("Connected again.")
     asking.wait_for("Connected again.")
-    asking.wait_for("a1 a2 a3 a4 a5 a6 a7 a8 a9\r\n")
+    asking.wait_for(f"{long}\r\n")
     asking.wait_for("b1 b2 b3\r\n")
-    watching.wait_for("a1 a2 a3 a4 a5 a6 a7 a8 a9\r\n")
+    watching.wait_for(f"{long}\r\n")
     watching.wait_for("Somebody else: b1 b2 b3")
     watching.wait_for("b1 b2 b3\r\n")
     for terminal in (asking, watching):
