@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -17,11 +18,12 @@ from runtime.cli.options import load, settings_options
 @settings_options
 def serve(host: str | None, port: int | None, config: Path | None, data_dir: Path | None) -> int:
     """Run the runtime. Ctrl-C or SIGTERM stops it gracefully, a second one at once."""
-    loaded = load(config, gateway__host=host, gateway__port=port, storage__data_dir=data_dir)
+    read = partial(load, config, gateway__host=host, gateway__port=port, storage__data_dir=data_dir)
+    loaded = read()
     import trio
 
     from runtime.cli.serving import run
     from runtime.log import configure
 
     configure(loaded.settings.log)
-    return trio.run(run, loaded.settings)
+    return trio.run(run, loaded, read)

@@ -6,7 +6,7 @@ import contextlib
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import trio
@@ -16,17 +16,22 @@ from runtime import __version__
 from runtime.app import Runtime, open_runtime
 from runtime.cli.endpoint import Endpoint, published, websocket_url
 from runtime.cli.errors import INTERRUPTED, ungrouped
+from runtime.cli.reloading import follow
 from runtime.cli.words import command_line, number_of
 from runtime.log import get_logger
-from runtime.settings import Settings
+from runtime.settings import Loaded, Settings
 from runtime.settings.structs import default_data_dir
 
 
-async def run(settings: Settings) -> int:
+async def run(loaded: Loaded, read: Callable[[], Loaded]) -> int:
     """Run the runtime until the first SIGINT or SIGTERM, then stop it gracefully.
 
     The second signal gives up waiting for what still runs; all that was accepted is on disk. The
     third ends the process.
+
+    Args:
+        loaded: the settings to start with.
+        read: reads them again when they changed.
 
     Returns:
         The exit code.
@@ -37,12 +42,27 @@ async def run(settings: Settings) -> int:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals, ungrouped():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_heed, signals, stop, nursery.cancel_scope, log)
-            async with open_runtime(settings, serve=True) as runtime:
-                await _serve(runtime, settings, stop, log)
+            async with (
+                open_runtime(loaded.settings, serve=True) as runtime,
+                _following(runtime, loaded, read, log),
+            ):
+                await _serve(runtime, loaded.settings, stop, log)
             code = 0
             nursery.cancel_scope.cancel()
     log.info("stopped", at_once=code != 0)
     return code
+
+
+@contextlib.asynccontextmanager
+async def _following(
+    runtime: Runtime, loaded: Loaded, read: Callable[[], Loaded], log: BoundLogger
+) -> AsyncIterator[None]:
+    """Changed settings are applied for as long as the block."""
+    with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow, runtime, loaded, read, hangups, log)
+            yield
+            nursery.cancel_scope.cancel()
 
 
 async def _serve(runtime: Runtime, settings: Settings, stop: trio.Event, log: BoundLogger) -> None:
