@@ -25,6 +25,7 @@ from runtime.protocol.extensions import (
     WireEvent,
 )
 from runtime.sessions.content import Content, plain_text
+from runtime.sessions.events import retry_notice
 from runtime.sessions.updates import AgentMessageChunk, SessionUpdate, ToolCall
 
 _REMEMBERED_TURNS = 64
@@ -178,6 +179,8 @@ class Answers:
             return
         if event.message_state == "pending":
             self._interrupt(None)
+            if event.state == "vanished":
+                self._screen.note(retry_notice(event.error, event.retry_at))
             return
         if event.text is not None and event.error is None:
             self._whole(event.turn_id, event.text)

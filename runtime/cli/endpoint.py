@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from runtime.settings import GatewaySettings, Settings
+from runtime.storage.lock import LOCK, is_held
 
 FILE_NAME = "endpoint.json"
 
@@ -101,9 +102,14 @@ def read(data_dir: Path) -> Endpoint | None:
 
 
 def find(settings: Settings) -> Endpoint | None:
-    """The runtime that works on the configured data directory, if one does."""
+    """The runtime that works on the configured data directory, if one does.
+
+    The lock of the directory decides; a process id may have gone to another process since.
+    """
     endpoint = read(settings.storage.data_dir)
-    return endpoint if endpoint is not None and endpoint.alive else None
+    if endpoint is None or not endpoint.alive:
+        return None
+    return endpoint if is_held(settings.storage.data_dir / LOCK) else None
 
 
 def expected(gateway: GatewaySettings) -> Endpoint:

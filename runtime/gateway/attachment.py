@@ -247,6 +247,8 @@ class Attachment:
             case TurnUpdate(turn_id=turn_id, update=update):
                 mark = UpdateMark(turn_id=turn_id, number=live.number)
                 self._outgoing.post_update(translate.update(self._id, update, mark))
+            case TurnEnded(message_state=InboundState.PENDING) as ended:
+                self._outgoing.post_update(translate.retry_due(self._id, ended, live.number))
             case MessageAccepted() as accepted:
                 self._voices.accepted(accepted)
             case TurnStarted(turn_id=turn_id) as started:

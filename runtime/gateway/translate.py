@@ -22,7 +22,7 @@ from runtime.sessions import events
 from runtime.sessions.content import Content, TextBlock
 from runtime.sessions.events import LiveEvent, RunningTurn, SessionEvent, Snapshot
 from runtime.sessions.rows import JournalEntry
-from runtime.sessions.updates import AgentMessageChunk, UserMessageChunk
+from runtime.sessions.updates import AgentMessageChunk, AgentThoughtChunk, UserMessageChunk
 
 _WIRE: dict[type[SessionEvent], type[WireEvent]] = {
     events.MessageAccepted: extensions.MessageAcceptedEvent,
@@ -71,6 +71,13 @@ def running_updates(session_id: str, running: RunningTurn) -> Iterator[UpdatePar
     """What a turn in mid-flight has said so far."""
     mark = UpdateMark(turn_id=running.started.turn_id)
     return (update(session_id, content, mark) for content in running.updates)
+
+
+def retry_due(session_id: str, ended: events.TurnEnded, number: int) -> UpdateParams:
+    """That a turn is tried again (T5 a): a thought, since it is no part of any answer."""
+    mark = UpdateMark(turn_id=ended.turn_id, number=number, notice=True)
+    text = events.retry_notice(ended.error, ended.retry_at)
+    return update(session_id, AgentThoughtChunk(TextBlock(text)), mark)
 
 
 def live_event(session_id: str, live: LiveEvent) -> EventParams:

@@ -68,7 +68,8 @@ FROM_CLIENT: tuple[Method, ...] = (
         "the session's queue mode says; merged prompts all get the stop reason of their turn. With "
         "`_meta.runtime.messageId` a repeated prompt is accepted once and waits for the same turn. "
         "A turn that failed is answered with error -32603, whose `data` has a `code` and a "
-        "`message`.",
+        "`message`. When the agent went away before it had begun, a thought marked as a `notice` "
+        "says when it is tried again.",
     ),
     Method(
         "session/cancel",

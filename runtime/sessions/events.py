@@ -4,6 +4,7 @@ light.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 import msgspec
@@ -62,6 +63,20 @@ class TurnEnded(msgspec.Struct, frozen=True, tag="turn_ended"):
     error: TurnError | None = None
     retry_at: int | None = None
     journal_seq: int = 0
+
+
+def retry_notice(error: TurnError | None, retry_at: int | None) -> str:
+    """What people are told when a turn came to nothing and will be tried again (T5 a).
+
+    Args:
+        error: why, when that is known.
+        retry_at: when at the earliest, in ms since 1970; None for at once.
+    """
+    why = error.message if error is not None else "The turn was cut off."
+    if retry_at is None:
+        return f"{why} It is tried again now."
+    moment = datetime.fromtimestamp(retry_at / 1000, UTC)
+    return f"{why} It is tried again at {moment:%H:%M:%S} UTC."
 
 
 class EpochStarted(msgspec.Struct, frozen=True, tag="epoch_started"):

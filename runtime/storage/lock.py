@@ -9,6 +9,9 @@ from pathlib import Path
 
 from runtime.storage.errors import InstanceLocked
 
+LOCK = "lock"
+"""The name of the file in a data directory."""
+
 _PID_BYTES = 32
 
 
@@ -88,3 +91,18 @@ class InstanceLock:
     def _write_pid(self) -> None:
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock. Looks by trying a shared lock, for an instant."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -20,13 +20,12 @@ from runtime.storage.errors import (
     UnreadableDatabase,
 )
 from runtime.storage.failures import STORAGE_FAILURES, unavailable
-from runtime.storage.lock import InstanceLock
+from runtime.storage.lock import LOCK, InstanceLock
 from runtime.storage.migrations import Migration, migrate, schema_version
 from runtime.storage.reader import BUSY_TIMEOUT_MS, stable_plans
 from runtime.storage.sizes import Sizes, file_size, measure
 
 DATABASE = "runtime.db"
-LOCK = "lock"
 
 APPLICATION_ID = int.from_bytes(b"Grnr", "big")
 """Says in the header of a database that it is ours."""

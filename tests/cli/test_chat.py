@@ -184,13 +184,13 @@ class Terminal:
     def press(self, keys: str) -> None:
         os.write(self.controller, keys.encode())
 
-    def wait_for(self, text: str) -> None:
-        """Read until the text was shown since the last time."""
-        while text not in self.shown:
+    def wait_for(self, *texts: str) -> None:
+        """Read until the texts were shown since the last time, in whatever order."""
+        while missing := [text for text in texts if text not in self.shown]:
             readable, _, _ = select.select([self.controller], [], [], PATIENCE)
-            assert readable, f"{text!r} was not shown, only {self.shown!r}"
+            assert readable, f"{missing!r} was not shown, only {self.shown!r}"
             self.shown += os.read(self.controller, 65_536).decode(errors="replace")
-        self.shown = self.shown.partition(text)[2]
+        self.shown = self.shown[max(self.shown.index(text) + len(text) for text in texts) :]
 
     def wait_for_end(self) -> int:
         """Read until nothing is shown any more. Returns the exit code."""
@@ -215,9 +215,11 @@ def test_a_person_at_a_terminal(serve: Start, tmp_path: Path) -> None:
     terminal.press("meanwhile\r")
     terminal.wait_for("a turn runs, 1 message waiting")
     terminal.press("\x03")
-    terminal.wait_for("Cancelling; Ctrl-C again leaves.")
-    terminal.wait_for("Withdrawn, the agent never got it: meanwhile")
-    terminal.wait_for("Cancelled.")
+    terminal.wait_for(
+        "Cancelling; Ctrl-C again leaves.",
+        "Withdrawn, the agent never got it: meanwhile",
+        "Cancelled.",
+    )
     terminal.press("half a thought\x03\x04")
     assert terminal.wait_for_end() == 0
 

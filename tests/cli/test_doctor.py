@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from runtime.cli.endpoint import FILE_NAME, Endpoint
+from runtime.storage.lock import LOCK, InstanceLock
 from runtime.storage.opening import APPLICATION_ID, DATABASE
 
 from .conftest import CommandLine, Start
@@ -78,9 +79,24 @@ def test_a_runtime_that_does_not_answer(cli: CommandLine, tmp_path: Path) -> Non
     data_dir.mkdir(mode=0o700)
     endpoint = Endpoint("ws://127.0.0.1:9/acp", None, os.getpid())
     (data_dir / FILE_NAME).write_bytes(msgspec.json.encode(endpoint))
+    lock = InstanceLock.take(data_dir / LOCK)
     found = findings(cli, data_dir)
+    lock.release()
     assert found["runtime"]["state"] == "problem"
     assert "does not answer" in found["runtime"]["text"]
+
+
+# D3
+def test_a_file_left_behind_whose_process_id_is_somebody_elses(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    data_dir = tmp_path / "data"
+    data_dir.mkdir(mode=0o700)
+    endpoint = Endpoint("ws://127.0.0.1:9/acp", None, os.getpid())
+    (data_dir / FILE_NAME).write_bytes(msgspec.json.encode(endpoint))
+    assert findings(cli, data_dir)["runtime"]["state"] == "ok"
+    (data_dir / LOCK).touch()
+    assert findings(cli, data_dir)["runtime"]["state"] == "ok"
 
 
 def test_a_taken_port(cli: CommandLine, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from trio_websocket import ConnectionClosed
 
 from actors.agents.echo import EchoAgent, Options
 from runtime.app import open_runtime
-from runtime.settings import GatewaySettings, Settings, StorageSettings
+from runtime.settings import GatewaySettings, SessionSettings, Settings, StorageSettings
 from tests.gateway.client import AcpClient, connected, said
 
 WORDS = "one two three four five six seven eight nine ten"
@@ -170,3 +170,23 @@ async def test_what_waits_at_a_stop_is_answered_after_the_start(tmp_path: Path) 
         result = await client.call("session/prompt", said(session_id, "later", messageId="m-2"))
         assert result["stopReason"] == "end_turn"
         assert result["_meta"]["runtime"]["duplicate"] is True
+
+
+# T5
+async def test_clients_are_told_that_a_retry_is_due(tmp_path: Path) -> None:
+    settings = Settings(
+        gateway=GatewaySettings(port=0),
+        storage=StorageSettings(data_dir=tmp_path),
+        sessions=SessionSettings(retry_delay=0.05),
+    )
+    agents = {"echo": EchoAgent(Options(fail="before", fail_times=1))}
+    async with open_runtime(settings, agents=agents, serve=True) as runtime:
+        assert runtime.address is not None
+        host, port = runtime.address
+        async with connected(f"ws://{host}:{port}/acp") as client:
+            session_id = await client.new_session()
+            result = await client.call("session/prompt", said(session_id, "hello"))
+            assert result["stopReason"] == "end_turn"
+            (notice,) = client.updates("agent_thought_chunk")
+            assert "tried again" in str(notice)
+            assert client.text() == "hello"
