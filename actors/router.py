@@ -199,8 +199,7 @@ class Router(Actor[Submit | Deliver]):
                 agent_id=agent_id,
                 key=session_key(agent_id, place),
                 chat_type="group" if inbound.is_group else "direct",
-                display_name=(inbound.chat_name or inbound.sender.name or "")[:LONGEST_NAME]
-                or None,
+                display_name=_shortened(inbound.chat_name or inbound.sender.name),
                 origin=reply_to,
                 thread_id=inbound.thread,
             ),

@@ -43,7 +43,7 @@ from runtime.ports.channel import Channel
 from runtime.ports.front import Front
 from runtime.sessions.ids import IdSource, wall_clock_ms
 from runtime.settings import Problem, Settings, SettingsError, check
-from runtime.storage.requests import InterruptedPolicy, Recovery
+from runtime.storage.requests import Recovery
 from runtime.storage.sqlite import open_sqlite
 from runtime.storage.store import Store
 from runtime.storage.transcript import NoTranscripts, Transcripts, session_folder
@@ -157,22 +157,7 @@ async def open_runtime(
         if store is None:
             folder = settings.storage.data_dir
             store = await stack.enter_async_context(open_sqlite(folder, clock))
-        policy = InterruptedPolicy(
-            settings.sessions.on_interrupted == "retry", settings.sessions.max_tries
-        )
-        ids = IdSource(clock)
-        instance = ids.new()
-        recovery = await store.recover(instance, policy)
-        metrics = Metrics()
-        metrics.recovered.inc(len(recovery.settled))
-        for settled in recovery.settled:
-            log.warning(
-                "turn_recovered",
-                turn=settled.turn_id,
-                session=settled.session_id,
-                again=len(settled.requeued),
-                failed=len(settled.failed),
-            )
+        ids, metrics = IdSource(clock), Metrics()
         services = Services(
             configuration=Configuration(settings, made, default_agent),
             store=store,
@@ -180,13 +165,29 @@ async def open_runtime(
             watchers=Watchers(metrics),
             metrics=metrics,
             ids=ids,
-            instance=instance,
+            instance=ids.new(),
             now=clock,
             channels={(channel.name, channel.account): channel for channel in channels},
             folder_of=partial(_folder_of, folder),
         )
+        recovery = await _recover(services)
         async with _tree(services, port, recovery, made_here=agents is None) as runtime:
             yield runtime
+
+
+async def _recover(services: Services) -> Recovery:
+    """Settle what earlier runs left, and say so by turn (D8)."""
+    recovery = await services.store.recover(services.instance, services.interrupted_policy)
+    services.metrics.recovered.inc(len(recovery.settled))
+    for settled in recovery.settled:
+        log.warning(
+            "turn_recovered",
+            turn=settled.turn_id,
+            session=settled.session_id,
+            again=len(settled.requeued),
+            failed=len(settled.failed),
+        )
+    return recovery
 
 
 @asynccontextmanager

@@ -13,11 +13,11 @@ from trio.testing import MockClock
 from actors.channels.scripted import Behaviour, ScriptedChannel
 from runtime.ports.channel import Inbound
 from runtime.ports.front import Unavailable
-from runtime.sessions.content import TextBlock
-from runtime.sessions.rows import InboundState, Sender
+from runtime.sessions.content import TextBlock, text_content
+from runtime.sessions.rows import InboundState, Sender, SessionSpec
 from runtime.sessions.updates import AgentEvent, AgentMessageChunk
 from runtime.storage.errors import StoreUnavailable
-from runtime.storage.requests import InterruptedPolicy
+from runtime.storage.requests import BeginTurn, InterruptedPolicy, NewInbound, Owner
 from runtime.storage.sqlite import SqliteStore, open_memory
 from tests.actors.stage import Call, HandAgent, clock, settings, stage
 
@@ -235,6 +235,18 @@ async def test_a_message_that_cannot_be_stored_holds_up_nobody(
         assert (b'dropped_total{reason="too_large"} 1.0' in metrics) == (len(text) > 1_000)
 
 
+async def test_a_very_long_name_holds_up_nobody(autojump_clock: MockClock) -> None:
+    # S22 D5
+    network = ScriptedChannel()
+    async with stage(agent=HandAgent(hold=False), channels=[network], settings=QUICK) as rt:
+        sender = Sender("ann", "Ann " * 50_000)
+        await network.put(Inbound(chat="a", message_id="1", sender=sender, text="hi"))
+        await network.sent(1)
+        (info,) = (await rt.front.list_sessions()).sessions
+        assert info.row.display_name is not None
+        assert len(info.row.display_name) == 200
+
+
 async def test_a_stop_lets_a_send_under_way_arrive(autojump_clock: MockClock) -> None:
     # O1 S45
     network = ScriptedChannel()
@@ -273,3 +285,22 @@ async def test_a_senseless_retry_after_is_kept_within_reason(
     async with stage(agent=HandAgent(hold=False), channels=[network], settings=QUICK):
         await network.say("one")
         await network.sent(1, timeout=90_000)
+
+
+async def test_what_a_start_recovers_is_logged_by_turn(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    # D8
+    agent = HandAgent(hold=False)
+    async with open_memory(clock) as store:
+        spec = SessionSpec("agent", "demo")
+        (admitted,) = await store.admit([NewInbound("m", spec, text_content("hello"))])
+        session_id, owner = admitted.session.id, Owner("killed", "actor")
+        awake = await store.wake(session_id, owner, InterruptedPolicy())
+        claim = BeginTurn("turn-1", session_id, 1, awake.session.fence, owner, ("m",))
+        await store.begin_turn(claim)
+        async with stage(agent=agent, store=store) as rt:
+            assert [each.turn_id for each in rt.recovery.settled] == ["turn-1"]
+            assert (await rt.front.outcome("m")).state is InboundState.DONE
+        lines = [record for record in caplog.records if record.msg == "turn_recovered"]
+        assert [vars(line)["turn"] for line in lines] == ["turn-1"]
