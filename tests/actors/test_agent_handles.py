@@ -81,7 +81,7 @@ class Nothing(Agent):
 
 
 async def test_an_agent_without_a_handle_cannot_be_started(autojump_clock: MockClock) -> None:
-    # P3 T5
+    # T5
     agent = Nothing()
     async with stage(agent=agent) as rt:
         with pytest.raises(TurnFailed, match="AgentHandle"):
@@ -110,7 +110,7 @@ class Quick(AgentHandle):
 
 
 async def test_starting_and_ending_an_agent_have_deadlines(autojump_clock: MockClock) -> None:
-    # P2 P5
+    # T5
     async with stage(agent=Slow(start=50_000, end=0)) as rt:
         began = trio.current_time()
         with pytest.raises(TurnFailed, match="ready within"):
@@ -145,7 +145,7 @@ async def test_a_declared_long_tool_extends_the_limit(autojump_clock: MockClock)
 
 
 async def test_the_agents_own_session_id_comes_back(autojump_clock: MockClock) -> None:
-    # P4 S18
+    # S18
     async def play(call: Call) -> AsyncIterator[AgentEvent]:
         yield Result(text=f"resume {call.context.resume}", agent_session_id="mine-1")
 

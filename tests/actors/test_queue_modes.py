@@ -48,7 +48,7 @@ async def test_one_waiting_message_is_passed_as_it_is(autojump_clock: MockClock)
 
 
 async def test_different_chats_are_not_merged(autojump_clock: MockClock) -> None:
-    # Q2 S9 S34
+    # Q2 S34
     agent = HandAgent()
     network = ScriptedChannel()
     async with stage(agent=agent, channels=[network]):

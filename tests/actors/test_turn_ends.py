@@ -122,7 +122,7 @@ async def test_an_exception_of_an_agent_is_its_answer(autojump_clock: MockClock)
 async def test_an_agent_that_cannot_be_started_gives_up_in_words(
     autojump_clock: MockClock,
 ) -> None:
-    # T5 P3
+    # T5
     agent = EchoAgent(Options(fail="start"))
     async with stage(agent=agent) as rt:
         session = await rt.session("demo")
