@@ -8,14 +8,17 @@ rest has defaults. See ``docs/agents.md``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from runtime.processes import Processes
 from runtime.sessions.content import Content
-from runtime.sessions.updates import AgentEvent
+from runtime.sessions.permissions import PermissionPolicy
+from runtime.sessions.updates import AgentEvent, Announcement
 
 
 class AgentCapabilities(msgspec.Struct, frozen=True):
@@ -26,6 +29,23 @@ class AgentCapabilities(msgspec.Struct, frozen=True):
     audio: bool = False
     resume: bool = False
     permissions: bool = False
+
+
+class Offers(msgspec.Struct, frozen=True):
+    """What an agent lets its sessions choose from, as the JSON of the protocol.
+
+    Args:
+        config_options: its settings with their current values. Modes of the older form are one of
+            them, with category ``mode``.
+        commands: what may be typed with a slash before it.
+    """
+
+    config_options: tuple[dict[str, Any], ...] = ()
+    commands: tuple[dict[str, Any], ...] = ()
+
+
+def _announce_to_nobody(announcement: Announcement) -> None:
+    """For an agent that is opened outside of a session."""
 
 
 class AgentContext(msgspec.Struct, frozen=True):
@@ -39,6 +59,12 @@ class AgentContext(msgspec.Struct, frozen=True):
         folder: where the agent may work; not there until somebody makes it. None without a data
             directory.
         resume: the agent's own id of the conversation, from an earlier `Result` or handle.
+        workspace: a folder of the person's where the agent is to work instead (G10).
+        mcp_servers: what the client wants passed on to the agent, as the protocol's JSON (G10).
+        choices: what was chosen of the agent's `Offers` in this session, by id.
+        announce: to be called with what the agent says outside of a turn; does not block.
+        log: a file for what the agent's process writes to standard error; None for nowhere.
+        processes: where processes are started; None when there are none.
     """
 
     session_id: str
@@ -47,6 +73,12 @@ class AgentContext(msgspec.Struct, frozen=True):
     epoch: int
     folder: Path | None = None
     resume: str | None = None
+    workspace: Path | None = None
+    mcp_servers: tuple[dict[str, Any], ...] = ()
+    choices: Mapping[str, str | bool] = {}
+    announce: Callable[[Announcement], None] = _announce_to_nobody
+    log: Path | None = None
+    processes: Processes | None = None
 
 
 class PromptTurn(msgspec.Struct, frozen=True):
@@ -80,6 +112,13 @@ class AgentHandle(ABC):
     """An open agent: one conversation."""
 
     capabilities: AgentCapabilities = AgentCapabilities()
+    permission_policy: PermissionPolicy = "ask"
+    """Who answers when the agent asks for permission: people, or the runtime by itself."""
+
+    @property
+    def offers(self) -> Offers:
+        """What can be chosen now."""
+        return Offers()
 
     @property
     def agent_session_id(self) -> str | None:
@@ -108,6 +147,23 @@ class AgentHandle(ABC):
         """Hand a message to the running turn. True only when the agent has confirmed it (Q3)."""
         return False
 
+    async def answer_permission(self, request_id: str, option_id: str | None) -> bool:
+        """Answer a `PermissionRequest` of the running turn; None: nobody chose.
+
+        Returns:
+            Whether the question was still open. Then `PermissionSettled` is among the next events.
+        """
+        return False
+
+    async def choose(self, option_id: str, value: str | bool) -> None:
+        """Set one of the agent's settings; `offers` has the new value afterwards.
+
+        Raises:
+            AgentRefused: there is no such setting or value.
+            AgentGone: the agent vanished.
+        """
+        raise AgentRefused(f"the agent has no setting {option_id!r}", code="no_such_option")
+
     async def cancel(self) -> None:  # noqa: B027 - an agent without a way to be asked is just cancelled
         """Ask the agent to end the running turn; `prompt` then yields a `Result` soon,
         ``cancelled``.
@@ -117,7 +173,26 @@ class AgentHandle(ABC):
 
 
 class Agent(ABC):
-    """An agent as configured: makes a handle for each session that wakes."""
+    """An agent as configured: makes a handle for each session that wakes.
+
+    An agent that starts a process for each session sets ``uses_process``: then at most
+    ``sessions.max_agent_processes`` are open, sessions wait for one in order, and those that were
+    idle for longest are closed for them (P6).
+    """
+
+    uses_process: bool = False
+
+    @property
+    def idle_limit(self) -> float | None:
+        """Seconds after which an open agent that nobody prompts is closed and its session
+        hibernates; None for ``sessions.hibernate_after`` (S42).
+        """
+        return None
+
+    @property
+    def offers(self) -> Offers:
+        """What its sessions can choose from, as far as it is known before one is open."""
+        return Offers()
 
     @abstractmethod
     def open(self, context: AgentContext) -> AbstractAsyncContextManager[AgentHandle]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from runtime.ports.agent import Offers
 from runtime.sessions.content import Content
 from runtime.sessions.events import LiveEvent, QueueStatus, Snapshot
 from runtime.sessions.rows import (
@@ -18,6 +19,7 @@ from runtime.sessions.rows import (
     QueueOverrides,
     SessionRow,
     TurnError,
+    Workplace,
 )
 
 
@@ -49,6 +51,16 @@ class BadRequest(FrontError):
 
 class Unavailable(FrontError):
     """The runtime cannot take this now (disk full, stopping); nothing was accepted."""
+
+
+class SessionBlocked(Unavailable):
+    """The session's agent could not be started too often: its messages are kept and run after
+    `Front.reconnect` (P3).
+    """
+
+
+class Refused(FrontError):
+    """The agent refused what was asked of it, in its own words."""
 
 
 class WatcherLagged(FrontError):
@@ -143,11 +155,54 @@ class Front(ABC):
     # -- sessions -----------------------------------------------------------------------------
 
     @abstractmethod
-    async def open_session(self, *, key: str | None = None, agent: str | None = None) -> SessionRow:
+    async def open_session(
+        self,
+        *,
+        key: str | None = None,
+        agent: str | None = None,
+        workplace: Workplace | None = None,
+    ) -> SessionRow:
         """The session of a key, made when it is not there; without a key a new one (S6, G2).
+
+        Args:
+            key: a name of the client's choice.
+            agent: who answers; the default agent without.
+            workplace: where the agent is to work, from now on; None leaves it as it was.
 
         Raises:
             NoSuchAgent, BadRequest.
+        """
+
+    @abstractmethod
+    async def set_workplace(self, session_id: str, workplace: Workplace) -> SessionRow:
+        """Where the agent is to work, from its next start on (G10)."""
+
+    @abstractmethod
+    async def offers(self, session_id: str) -> Offers:
+        """What the session's agent lets one choose from; as of its last start when it sleeps."""
+
+    @abstractmethod
+    async def choose(self, session_id: str, option_id: str, value: str | bool) -> Offers:
+        """Choose one of the agent's settings, now and after each start of it (G2).
+
+        The agent is started when it sleeps. Raises Refused, BadRequest, SessionBlocked.
+        """
+
+    @abstractmethod
+    async def reconnect(self, session_id: str) -> None:
+        """Unblock a session and start its agent anew; a running turn keeps the one it has (P3)."""
+
+    @abstractmethod
+    async def answer_permission(
+        self, session_id: str, request_id: str, option_id: str | None
+    ) -> bool:
+        """Answer an open question of the agent; None: nobody chose.
+
+        Returns:
+            Whether it was still open: the first answer counts.
+
+        Raises:
+            BadRequest: the question has no such option.
         """
 
     @abstractmethod
@@ -202,6 +257,9 @@ class Front(ABC):
 
         Survives restarts of the session's actor, since the row is the truth. May be cancelled at
         any time; the message is not touched by that.
+
+        Raises:
+            SessionBlocked: the message is kept, but nothing runs it before `reconnect`.
         """
 
     @abstractmethod

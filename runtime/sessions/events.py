@@ -11,7 +11,7 @@ import msgspec
 
 from runtime.sessions.content import Content
 from runtime.sessions.rows import DropReason, InboundState, TurnError, TurnState
-from runtime.sessions.updates import SessionUpdate
+from runtime.sessions.updates import PermissionRequest, SessionUpdate
 
 
 class MessageAccepted(msgspec.Struct, frozen=True, tag="message_accepted"):
@@ -89,12 +89,54 @@ class SessionClosed(msgspec.Struct, frozen=True, tag="session_closed"):
     """The session was closed."""
 
 
+class PermissionAsked(msgspec.Struct, frozen=True, tag="permission_asked"):
+    """The agent asks for permission and waits; whoever watches may answer, the first one counts."""
+
+    turn_id: str
+    request: PermissionRequest
+
+
+class PermissionAnswered(msgspec.Struct, frozen=True, tag="permission_answered"):
+    """A question is closed: answered, withdrawn by the agent, or out of time (``option_id``
+    None).
+    """
+
+    turn_id: str
+    request_id: str
+    option_id: str | None = None
+
+
+class AgentAnnounced(msgspec.Struct, frozen=True, tag="agent_announced"):
+    """The agent says something that is not of a turn: its commands, modes and settings."""
+
+    update: SessionUpdate
+
+
+class Notice(msgspec.Struct, frozen=True, tag="notice"):
+    """The runtime says something to everyone in the session; it is no part of an answer.
+
+    Args:
+        code: stable, for programs: ``agent_blocked``, ``agent_start_failed``, ``agent_forgot``,
+            ``command``.
+        text: for people.
+        message_id: the message that it answers, when it answers one.
+    """
+
+    code: str
+    text: str
+    message_id: str | None = None
+
+
 SessionEvent: TypeAlias = (
     MessageAccepted
     | MessageDropped
     | TurnStarted
     | TurnUpdate
     | TurnEnded
+    | PermissionAsked
+    | PermissionAnswered
+    | AgentAnnounced
+    | Notice
     | EpochStarted
     | SessionClosed
 )
@@ -108,10 +150,11 @@ class LiveEvent(msgspec.Struct, frozen=True):
 
 
 class RunningTurn(msgspec.Struct, frozen=True):
-    """A turn in mid-flight, for somebody who comes late."""
+    """A turn in mid-flight, for somebody who comes late. ``questions`` are those still open."""
 
     started: TurnStarted
     updates: tuple[SessionUpdate, ...]
+    questions: tuple[PermissionRequest, ...] = ()
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -123,9 +166,19 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class QueueStatus(msgspec.Struct, frozen=True):
-    """What waits in a session. ``oldest``: since when the oldest waits, in ms since 1970."""
+    """What waits in a session.
+
+    Args:
+        mode: the queue mode that holds.
+        running: the id of the turn that runs; None also while the agent is still being started.
+        waiting: how many messages wait.
+        oldest: since when the oldest waits, in ms since 1970.
+        blocked: why the session's agent is not started any more, in words (P3); None when it is
+            not blocked.
+    """
 
     mode: str
     running: str | None
     waiting: int
     oldest: int | None = None
+    blocked: str | None = None

@@ -144,6 +144,30 @@ class QueueOverrides(msgspec.Struct, frozen=True, omit_defaults=True):
     drop: str | None = None
 
 
+class Workplace(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a session's agent works, as a client asked for it (G10).
+
+    Args:
+        folder: instead of the session's own folder; None for that one.
+        mcp_servers: servers for the agent to connect to, as the protocol's JSON.
+    """
+
+    folder: str | None = None
+    mcp_servers: tuple[dict[str, Any], ...] = ()
+
+
+class Overrides(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What holds for one session only, beside its queue.
+
+    Args:
+        choices: values of the agent's own settings, by id.
+        workplace: where the agent works.
+    """
+
+    choices: dict[str, str | bool] = {}
+    workplace: Workplace = Workplace()
+
+
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tokens that a turn used, or a session has used."""
 
@@ -173,6 +197,7 @@ class SessionRow(msgspec.Struct, frozen=True):
     origin: ReplyAddress | None = None
     last_route: ReplyAddress | None = None
     queue: QueueOverrides = QueueOverrides()
+    overrides: Overrides = Overrides()
     usage: Usage = Usage()
     generation: int = 0
     journal_seq: int = 0

@@ -96,6 +96,70 @@ class CurrentMode(Update, frozen=True, tag="current_mode_update"):
     current_mode_id: str
 
 
+class ConfigOptions(Update, frozen=True, tag="config_option_update"):
+    """An announcement, not of a turn (T6): what can be set in the session, with current values."""
+
+    config_options: list[Any]
+
+
+class SessionInfo(Update, frozen=True, tag="session_info_update"):
+    """An announcement, not of a turn (T6)."""
+
+    title: str | None = None
+    updated_at: str | None = None
+
+
+class ContextUsage(Update, frozen=True, tag="usage_update"):
+    """An announcement, not of a turn (T6): how full the agent's context is, in tokens."""
+
+    used: int
+    size: int
+    cost: Any = None
+
+
+class PermissionOption(msgspec.Struct, frozen=True, rename="camel"):
+    """One possible answer to a request for permission.
+
+    Args:
+        option_id: what the agent is told.
+        name: what people read.
+        kind: ``allow_once``, ``allow_always``, ``reject_once`` or ``reject_always``.
+    """
+
+    option_id: str
+    name: str
+    kind: str
+
+
+class PermissionRequest(msgspec.Struct, frozen=True, rename="camel", tag="permission_request"):
+    """The agent asks before it goes on. It waits until `AgentHandle.answer_permission`, or until it
+    says by `PermissionSettled` that the question is void.
+    """
+
+    request_id: str
+    tool_call: ToolCallUpdate
+    options: tuple[PermissionOption, ...]
+
+
+class PermissionSettled(msgspec.Struct, frozen=True, rename="camel", tag="permission_settled"):
+    """A question is not open any more; ``option_id`` is None when nobody chose."""
+
+    request_id: str
+    option_id: str | None = None
+
+
+class AgentNotice(msgspec.Struct, frozen=True, tag="agent_notice"):
+    """Something about the agent that people in the chat are to know, in words (P4).
+
+    Args:
+        code: stable, for programs.
+        text: for people.
+    """
+
+    code: str
+    text: str
+
+
 class MessageSnapshot(msgspec.Struct, frozen=True, tag="message_snapshot"):
     """The whole text of a message once more; agents that stream deltas send it too (R1)."""
 
@@ -130,10 +194,19 @@ SessionUpdate: TypeAlias = (
     | ToolCallUpdate
     | AvailableCommands
     | CurrentMode
+    | ConfigOptions
+    | SessionInfo
+    | ContextUsage
 )
-AgentEvent: TypeAlias = SessionUpdate | MessageSnapshot | Result
+AgentEvent: TypeAlias = (
+    SessionUpdate | MessageSnapshot | PermissionRequest | PermissionSettled | Result
+)
+Announcement: TypeAlias = (
+    AvailableCommands | CurrentMode | ConfigOptions | SessionInfo | ContextUsage | AgentNotice
+)
+"""What an agent may say outside of a turn."""
 
-ANNOUNCEMENTS = (AvailableCommands, CurrentMode)
+ANNOUNCEMENTS = (AvailableCommands, CurrentMode, ConfigOptions, SessionInfo, ContextUsage)
 
 
 def is_turn_event(event: AgentEvent) -> bool:

@@ -62,6 +62,8 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
         max_frame_bytes: the largest message from a client.
         tls_certificate: a PEM file with the certificate chain; serves TLS when set.
         tls_key: a PEM file with the key, when it is not in ``tls_certificate``.
+        workspace_roots: folders in which a client may let an agent work (G10).
+        client_mcp_servers: whether the MCP servers that a client names are passed on (G10).
         max_connections: clients at once.
         handshakes_per_second: new connections from one address.
         handshake_timeout: seconds for a client to say what it wants.
@@ -74,6 +76,8 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
     max_frame_bytes: Annotated[int, Meta(extra={"form": size_form(1_024)})] = 32 * 1_024**2
     tls_certificate: OptionalPath = None
     tls_key: OptionalPath = None
+    workspace_roots: tuple[PathField, ...] = ()
+    client_mcp_servers: bool = False
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
     handshakes_per_second: Annotated[float, Meta(gt=0, le=1_000_000)] = 50.0
     handshake_timeout: PositiveSeconds = 10.0
@@ -125,6 +129,9 @@ class SessionSettings(Section, frozen=True, kw_only=True):
         max_tries: how often a message is tried before it has failed (T5 a).
         retry_delay: before the second try; it doubles with each further one.
         max_message_age: an older message is not run any more (Q6); None: however old.
+        permission_limit: how long a person may take to answer when an agent asks for permission;
+            then nobody has chosen.
+        max_agent_processes: how many agents may run as processes at a time (P6).
     """
 
     hibernate_after: Seconds = 60.0
@@ -135,6 +142,8 @@ class SessionSettings(Section, frozen=True, kw_only=True):
     max_tries: Annotated[int, Meta(ge=1, le=1_000)] = 5
     retry_delay: Seconds = 5.0
     max_message_age: SecondsOrOff = None
+    permission_limit: PositiveSeconds = 600.0
+    max_agent_processes: Annotated[int, Meta(ge=1, le=100_000)] = 32
 
 
 class MediaSettings(Section, frozen=True, kw_only=True):
