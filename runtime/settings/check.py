@@ -8,14 +8,19 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
+from runtime.sessions.principals import LOCAL, TOKEN_HOLDER
 from runtime.settings.problems import Problem, SettingsError, closest, listed, shown
 from runtime.settings.structs import (
     AgentEntry,
     GatewaySettings,
+    PrincipalSettings,
     QueueSettings,
     RoutingSettings,
     Settings,
 )
+
+PRINCIPAL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", re.ASCII)
+"""What a principal may be called: it is in the log and in the records of messages."""
 
 AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
 """What an agent may be called: it is part of session keys and of folder names."""
@@ -85,6 +90,12 @@ def _of_gateway(gateway: GatewaySettings) -> Iterator[Problem]:
             given=shown(gateway.tls_key),
             expected="gateway.tls_certificate beside it, or neither",
         )
+    if gateway.principals and gateway.token is None:
+        yield Problem(
+            path="gateway.principals",
+            expected="gateway.token beside it: the owner's, which commands on this machine use",
+        )
+    yield from _of_principals(gateway.principals, gateway.token)
     for place, origin in enumerate(gateway.allowed_origins):
         if not _ORIGIN.fullmatch(origin):
             yield Problem(
@@ -92,6 +103,25 @@ def _of_gateway(gateway: GatewaySettings) -> Iterator[Problem]:
                 given=shown(origin),
                 expected='an origin such as "https://chat.example.com" or "http://localhost:3000", '
                 "without a path",
+            )
+
+
+def _of_principals(
+    principals: Mapping[str, PrincipalSettings], token: str | None
+) -> Iterator[Problem]:
+    holders = {token: "gateway.token"}
+    for name, principal in principals.items():
+        if not PRINCIPAL_NAME.fullmatch(name) or name in (LOCAL.name, TOKEN_HOLDER.name):
+            yield Problem(
+                path=f"gateway.principals.{name}",
+                expected="a name of up to 64 letters, digits, dots, dashes, underscores and @, "
+                f"other than {LOCAL.name} and {TOKEN_HOLDER.name}",
+            )
+        holder = holders.setdefault(principal.token, f"gateway.principals.{name}")
+        if holder != f"gateway.principals.{name}":
+            yield Problem(
+                path=f"gateway.principals.{name}.token",
+                expected=f"another token than that of {holder}",
             )
 
 

@@ -282,6 +282,9 @@ OptionalPath: TypeAlias = Annotated[Path | None, Meta(extra={"form": PATH})]
 Secret: TypeAlias = Annotated[str | None, Meta(extra={"secret": True, "form": SECRET})]
 """A text that is never shown, or None when it is left out."""
 
+RequiredSecret: TypeAlias = Annotated[str, Meta(extra={"secret": True, "form": SECRET})]
+"""A text that is never shown, and must be given."""
+
 
 def form_of(field_type: object) -> Form | None:
     """The form that a field's type carries."""

@@ -12,6 +12,7 @@ import msgspec
 from runtime.settings.check import problems_between
 from runtime.settings.problems import Problem, SettingsError, closest, listed, shown
 from runtime.settings.sources import (
+    NAMED_TABLES,
     Place,
     find_file,
     read_environment,
@@ -135,8 +136,8 @@ def _unreadable_files(loaded: Loaded) -> Iterator[Problem]:
 
 def _sort(
     given: Mapping[Place, Given], problems: list[Problem]
-) -> tuple[dict[str, dict[str, Given]], dict[str, dict[str, Given]]]:
-    tables: dict[str, dict[str, Given]] = defaultdict(dict)
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Given]]]:
+    tables: dict[str, dict[str, Any]] = defaultdict(dict)
     agents: dict[str, dict[str, Given]] = defaultdict(dict)
     for place, value in given.items():
         match place:
@@ -148,11 +149,23 @@ def _sort(
                 agents[name][option] = value
             case (section, key) if section in SECTIONS:
                 tables[section][key] = value
+            case (section, key, name) if (section, key) in NAMED_TABLES:
+                _named(tables[section], key)[name] = value
+            case (section, key, name, option) if (section, key) in NAMED_TABLES:
+                _named(_named(tables[section], key), name)[option] = value
             case (section, *_) if section not in _TABLES:
                 problems.append(unknown_section(section, value, _TABLES))
             case _:
                 problems.append(_misplaced(place, value))
     return tables, agents
+
+
+def _named(table: dict[str, Any], name: str) -> dict[str, Any]:
+    """The table of a name; what was no table gives way to one."""
+    if not isinstance(table.get(name), dict):
+        table[name] = {}
+    found: dict[str, Any] = table[name]
+    return found
 
 
 def _misplaced(place: Place, given: Given) -> Problem:

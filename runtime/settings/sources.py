@@ -17,6 +17,9 @@ PREFIX = "RUNTIME_"
 Place: TypeAlias = tuple[str, ...]
 """Tables and key of a setting: ``("gateway", "port")``, ``("agents", "mine", "kind")``."""
 
+NAMED_TABLES = frozenset({("gateway", "principals")})
+"""Keys whose value is a table of tables, each with a name of the person's choice."""
+
 _LARGEST_FILE = 1024 * 1024
 
 
@@ -121,10 +124,21 @@ def _flatten(tree: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:
         if not table:
             yield (section,), {}
         for key, value in table.items():
-            if section == "agents" and isinstance(value, dict) and value:
-                yield from (((section, key, option), given) for option, given in value.items())
+            if (section, key) in NAMED_TABLES and isinstance(value, dict) and value:
+                for name, entry in value.items():
+                    yield from _entries((section, key, name), entry)
+            elif section == "agents":
+                yield from _entries((section, key), value)
             else:
                 yield (section, key), value
+
+
+def _entries(place: Place, value: Any) -> Iterator[tuple[Place, Any]]:
+    """The members of a table, so that variables can replace or add single ones."""
+    if isinstance(value, dict) and value:
+        yield from (((*place, key), given) for key, given in value.items())
+    else:
+        yield place, value
 
 
 def _plain(value: object) -> object:

@@ -13,12 +13,14 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from runtime.sessions.principals import Role
 from runtime.settings.forms import (
     QUEUE_MODE,
     OptionalPath,
     PathField,
     PositiveSeconds,
     QueueMode,
+    RequiredSecret,
     Seconds,
     SecondsOrOff,
     Secret,
@@ -29,7 +31,7 @@ from runtime.settings.forms import (
 DropPolicy: TypeAlias = Literal["summarize", "old", "new"]
 InterruptedPolicy: TypeAlias = Literal["retry", "notify"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
-LogFormat: TypeAlias = Literal["auto", "json", "console"]
+LogFormat: TypeAlias = Literal["auto", "text", "json"]
 
 DEFAULT_AGENT = "echo"
 
@@ -51,13 +53,25 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
         return f"{type(self).__name__}({values})"
 
 
+class PrincipalSettings(Section, frozen=True, kw_only=True):
+    """Somebody who may connect with a token of their own (G8, S36).
+
+    Args:
+        token: what they present; no two principals share one.
+        role: what they may do: ``member``, ``admin`` or ``owner``.
+    """
+
+    token: RequiredSecret
+    role: Role = Role.MEMBER
+
+
 class GatewaySettings(Section, frozen=True, kw_only=True):
     """The port for clients (G7, G8).
 
     Args:
         host: the address to listen on; other than loopback only with a token.
         port: 0 takes any free one.
-        token: what a client has to present; None asks for nothing.
+        token: what the owner's clients have to present; None asks nobody for anything.
         allowed_origins: web pages that may connect, besides those served by the runtime itself.
         max_frame_bytes: the largest message from a client.
         tls_certificate: a PEM file with the certificate chain; serves TLS when set.
@@ -65,8 +79,10 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
         workspace_roots: folders in which a client may let an agent work (G10).
         client_mcp_servers: whether the MCP servers that a client names are passed on (G10).
         max_connections: clients at once.
+        max_connections_per_address: clients at once from one address other than loopback.
         handshakes_per_second: new connections from one address.
         handshake_timeout: seconds for a client to say what it wants.
+        principals: who else may connect, by name; only beside ``token``, which stays the owner's.
     """
 
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
@@ -79,8 +95,10 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
     workspace_roots: tuple[PathField, ...] = ()
     client_mcp_servers: bool = False
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
+    max_connections_per_address: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
     handshakes_per_second: Annotated[float, Meta(gt=0, le=1_000_000)] = 50.0
     handshake_timeout: PositiveSeconds = 10.0
+    principals: dict[str, PrincipalSettings] = {}
 
 
 def default_data_dir() -> Path:
@@ -199,7 +217,7 @@ class LogSettings(Section, frozen=True, kw_only=True):
 
     Args:
         level: the least that is worth a line.
-        format: ``console`` for people, ``json`` for programs; ``auto``: console on a terminal.
+        format: ``text`` for people, ``json`` for programs; ``auto``: text on a terminal.
     """
 
     level: LogLevel = "info"

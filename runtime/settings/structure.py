@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 import msgspec
 from cattrs import AttributeValidationNote, ClassValidationError, Converter
@@ -91,6 +91,7 @@ def _converter() -> Converter:
         made.register_structure_hook(builtin, _read)
     made.register_structure_hook_func(lambda kind: not _is_struct(kind), _read)
     made.register_structure_hook_func(_is_struct, partial(_structure_fields, made))
+    made.register_structure_hook_func(is_table_of_structs, partial(_structure_table, made))
     return made
 
 
@@ -120,12 +121,28 @@ def _structure_fields(converter: Converter, given: Any, struct: type[SectionT]) 
     raise ClassValidationError(f"while structuring {struct.__name__}", refused, struct)
 
 
-def _members(given: Any, struct: type[msgspec.Struct]) -> dict[str, Given]:
+def _structure_table(converter: Converter, given: Any, kind: Any) -> dict[str, Any]:
+    """Structs by name, all of them tried before any is complained of."""
+    _, struct = get_args(kind)
+    made: dict[str, Any] = {}
+    refused: list[Exception] = []
+    for name, value in _members(given, kind).items():
+        try:
+            made[name] = converter.structure(value, struct)
+        except (_Refused, ClassValidationError) as error:
+            refused.append(_noted(error, name, struct))
+    if refused:
+        raise ClassValidationError("while structuring a table", refused, struct)
+    return made
+
+
+def _members(given: Any, kind: object) -> dict[str, Given]:
     """The members of a table, each with the source of the table."""
     if isinstance(given, dict):
         return given
     if not isinstance(given.value, Mapping):
-        raise _Refused(describe(struct), given=shown(given.value), source=given.source)
+        shown_value = None if _has_secrets(kind) else shown(given.value)
+        raise _Refused(describe(kind), given=shown_value, source=given.source)
     return {
         name: msgspec.structs.replace(given, value=value) for name, value in given.value.items()
     }
@@ -208,6 +225,19 @@ def _unknown(name: str, given: Given, known: Mapping[str, Any]) -> _Refused:
 
 def _is_struct(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def is_table_of_structs(kind: object) -> bool:
+    """Whether values of a type are structs by name."""
+    return get_origin(kind) is dict and _is_struct(get_args(kind)[1])
+
+
+def _has_secrets(kind: object) -> bool:
+    """Whether a table may hold what must not be shown: it may have been given in its place."""
+    struct = get_args(kind)[1] if is_table_of_structs(kind) else kind
+    return _is_struct(struct) and any(
+        is_secret(field.type) for field in msgspec.structs.fields(cast("Any", struct))
+    )
 
 
 def _is_list(field_type: object) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from runtime.settings.forms import form_of, is_secret
 from runtime.settings.load import SECTIONS
 from runtime.settings.structs import Settings
-from runtime.settings.structure import describe
+from runtime.settings.structure import describe, is_table_of_structs
 
 
 def settings_toml(settings: Settings, origins: Mapping[str, str] | None = None) -> str:
@@ -73,11 +73,15 @@ def written(field_type: object, value: object) -> object:
 
 
 def _values(struct: msgspec.Struct) -> dict[str, object]:
-    return {
-        field.encode_name: "***" if is_secret(field.type) and value is not None else value
-        for field in msgspec.structs.fields(struct)
-        for value in (written(field.type, getattr(struct, field.name)),)
-    }
+    values: dict[str, object] = {}
+    for field in msgspec.structs.fields(struct):
+        value = getattr(struct, field.name)
+        if is_table_of_structs(field.type):
+            values[field.encode_name] = {name: _values(entry) for name, entry in value.items()}
+        else:
+            secret = is_secret(field.type) and value is not None
+            values[field.encode_name] = "***" if secret else written(field.type, value)
+    return values
 
 
 def _table(name: str, section: msgspec.Struct, origins: Mapping[str, str]) -> str:
@@ -87,6 +91,9 @@ def _table(name: str, section: msgspec.Struct, origins: Mapping[str, str]) -> st
 def _lines(struct: msgspec.Struct, path: str, origins: Mapping[str, str]) -> Iterator[str]:
     for field in msgspec.structs.fields(struct):
         name, given = field.encode_name, getattr(struct, field.name)
+        if is_table_of_structs(field.type):
+            yield from _table_comments(name, given)
+            continue
         value = written(field.type, given)
         if is_secret(field.type):
             yield f"# {name} is {'not set' if given is None else 'set, and not shown'}"
@@ -96,6 +103,14 @@ def _lines(struct: msgspec.Struct, path: str, origins: Mapping[str, str]) -> Ite
             origin = origins.get(f"{path}.{name}")
             comment = "" if origin is None else f"  # {origin}"
             yield f"{_key(name)} = {_value(value)}{comment}"
+
+
+def _table_comments(name: str, entries: Mapping[str, msgspec.Struct]) -> Iterator[str]:
+    """Tables that cannot be written whole, since each has a secret."""
+    if not entries:
+        yield f"# {name} is not set"
+    for key, entry in entries.items():
+        yield f"# {name}.{_key(key)} is {_value(_values(entry))}"
 
 
 def _key(name: str) -> str:
@@ -136,6 +151,9 @@ def _field_schema(field: msgspec.structs.FieldInfo, definitions: dict[str, Any])
     form = form_of(field.type)
     if form is not None:
         schema = dict(form.schema)
+    elif is_table_of_structs(field.type):
+        entry = _struct_schema(get_args(field.type)[1], definitions)
+        schema = {"type": "object", "additionalProperties": entry}
     else:
         schema = msgspec.json.schema(
             field.type, schema_hook=lambda _: {"type": "string"}, ref_template="#/$defs/{name}"
