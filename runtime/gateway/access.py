@@ -1,4 +1,4 @@
-"""Who may talk to the gateway: the token, the ``Origin`` and the ``Host`` of a request (G8).
+"""Who may talk to the gateway: the token, the ``Origin`` and the ``Host`` of a request (G8, S36).
 
 Three questions, each against another danger:
 
@@ -25,6 +25,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from runtime.gateway.config import GatewayConfig, is_loopback
+from runtime.sessions.principals import LOCAL, TOKEN_HOLDER, Principal
 
 SUBPROTOCOL = "acp"
 TOKEN_PREFIX = "bearer."  # noqa: S105 - the name of a subprotocol, not a secret
@@ -41,7 +42,7 @@ class Access:
     """
 
     def __init__(self, config: GatewayConfig, port: int) -> None:
-        self._token = config.token
+        self._holders = _holders(config)
         self._port = port
         self._host = config.host.lower()
         self._wildcard = _is_unspecified(config.host)
@@ -49,17 +50,25 @@ class Access:
             origin for text in config.allowed_origins if (origin := _origin(text))
         )
 
-    def token_is_right(self, authorization: str | None, subprotocols: Iterable[str] = ()) -> bool:
-        """Whether a request carries the token, or none is needed.
+    def principal(
+        self, authorization: str | None, subprotocols: Iterable[str] = ()
+    ) -> Principal | None:
+        """Who sends a request, by the token that it carries; None when it carries no right one.
 
         Browsers cannot set headers on a WebSocket; they offer two subprotocols instead, ``acp`` and
         ``bearer.`` followed by the token in URL-safe base64 without padding.
         """
-        if self._token is None:
-            return True
-        expected = self._token.encode()
+        if not self._holders:
+            return LOCAL
         presented = _presented(authorization, subprotocols)
-        return any(hmac.compare_digest(token, expected) for token in presented)
+        # All are compared, whichever is right: the time that it takes says nothing.
+        found = [
+            principal
+            for token, principal in self._holders
+            for each in presented
+            if hmac.compare_digest(each, token)
+        ]
+        return found[0] if found else None
 
     def origin_is_allowed(self, origin: str | None) -> bool:
         """Whether the page that a request comes from may connect."""
@@ -90,6 +99,16 @@ class Access:
 def has_token(authorization: str | None, subprotocols: Iterable[str]) -> bool:
     """Whether a request carries a token, right or wrong."""
     return bool(_presented(authorization, subprotocols))
+
+
+def _holders(config: GatewayConfig) -> tuple[tuple[bytes, Principal], ...]:
+    """Each token with whom it stands for."""
+    own = () if config.token is None else ((config.token.encode(), TOKEN_HOLDER),)
+    others = (
+        (settings.token.encode(), Principal(name, settings.role))
+        for name, settings in config.principals.items()
+    )
+    return (*own, *others)
 
 
 def _presented(authorization: str | None, subprotocols: Iterable[str]) -> list[bytes]:

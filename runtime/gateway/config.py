@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
 import msgspec
+
+from runtime.settings import PrincipalSettings
 
 
 class GatewayError(Exception):
@@ -25,8 +28,11 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
         tls_certificate: a PEM file with the certificate chain; serves TLS when set.
         tls_key: a PEM file with the key, when it is not in ``tls_certificate``.
         max_connections: sockets open at one time.
+        max_connections_per_address: those of one address other than loopback.
         handshakes_per_second: WebSocket handshakes accepted from one address, on average.
         handshake_timeout: seconds within which a client must have sent its request.
+        principals: who else may connect, by name; with any, or with ``token``, nobody gets in
+            without a token.
     """
 
     host: str = "127.0.0.1"
@@ -37,8 +43,10 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     max_connections: int = 1000
+    max_connections_per_address: int = 100
     handshakes_per_second: float = 50.0
     handshake_timeout: float = 10.0
+    principals: Mapping[str, PrincipalSettings] = {}
 
 
 def is_loopback(host: str) -> bool:

@@ -22,6 +22,7 @@ from runtime.gateway.outgoing import Outgoing, SlowReader
 from runtime.ports.front import Front, FrontError, Submitted
 from runtime.protocol import jsonrpc
 from runtime.protocol.extensions import (
+    FORBIDDEN,
     TOO_MANY_REQUESTS,
     UNAVAILABLE,
     PromptMeta,
@@ -29,6 +30,7 @@ from runtime.protocol.extensions import (
 )
 from runtime.protocol.jsonrpc import Notification, Reply, Request, RpcError
 from runtime.sessions.content import Content, plain_text
+from runtime.sessions.principals import Principal, Role
 
 MAX_REQUESTS = 1_000
 """Requests of one client that may be unanswered."""
@@ -81,10 +83,11 @@ Handler: TypeAlias = Callable[[Any, Call], Awaitable[Any]]
 
 
 class Served(msgspec.Struct, frozen=True):
-    """A method that is served: how its parameters are read, and who answers it."""
+    """A method that is served: how its parameters are read, who answers it, who may call it."""
 
     decoder: msgspec.json.Decoder[Any]
     handler: Handler
+    role: Role = Role.MEMBER
 
 
 class Client:
@@ -96,6 +99,7 @@ class Client:
         websocket: the connection, after its handshake.
         connection_id: names the connection, for people and for `Front.cancel`.
         run: names this start of the gateway.
+        principal: who the client is.
     """
 
     def __init__(
@@ -105,8 +109,10 @@ class Client:
         websocket: WebSocketConnection,
         connection_id: str,
         run: str,
+        principal: Principal,
     ) -> None:
         self.front = front
+        self.principal = principal
         self.connection_id = connection_id
         self.run_id = run
         self._methods = methods
@@ -252,6 +258,7 @@ class Client:
         if first is self._initialized:
             what = "The first request on a connection is initialize, and it is sent once."
             raise RpcError(jsonrpc.INVALID_REQUEST, what)
+        self._check_role(served.role)
         params = jsonrpc.decode_params(message.params, served.decoder)
         if self._closing is not None:
             raise RpcError(UNAVAILABLE, self._closing.reason, {"code": "unavailable"})
@@ -263,6 +270,12 @@ class Client:
         session_id = getattr(params, "session_id", None)
         place = self._lanes.join(session_id) if session_id is not None else None
         self._nursery.start_soon(self._serve, message, served, params, place)
+
+    def _check_role(self, needed: Role) -> None:
+        role = self.principal.role
+        if not role.may(needed):
+            data = {"code": "forbidden", "role": role, "needed": needed}
+            raise RpcError(FORBIDDEN, f"This needs the role {needed}; yours is {role}.", data)
 
     async def _serve(
         self, message: Request | Notification, served: Served, params: Any, place: Place | None

@@ -10,6 +10,8 @@ import h11
 import msgspec
 import trio
 
+from runtime.sessions.principals import Principal
+
 MAX_HEAD = 16 * 1024
 MAX_BODY = 64 * 1024
 KEEP_ALIVE = 30.0
@@ -61,6 +63,7 @@ class Upgrade(msgspec.Struct, frozen=True):
 
     head: bytes
     subprotocol: str | None
+    principal: Principal
 
 
 class Upgraded(msgspec.Struct, frozen=True):

@@ -41,6 +41,8 @@ async def initialize(params: acp.InitializeParams, call: Call) -> acp.Initialize
     mark = ServerMark(
         run=call.client.run_id,
         connection_id=call.client.connection_id,
+        principal=call.client.principal.name,
+        role=call.client.principal.role,
         agents=call.client.front.agents,
         methods=_EXTENSIONS,
     )

@@ -23,6 +23,7 @@ from runtime.gateway.http import HttpRequest, HttpResponse, Upgrade, plain
 from runtime.gateway.refusals import Refusals
 from runtime.gateway.throttle import Throttle
 from runtime.ports.front import Front
+from runtime.sessions.principals import Principal
 
 ACP_PATH = "/acp"
 
@@ -67,8 +68,8 @@ class Routes:
         return plain(404, f"Nothing here. There is {ACP_PATH} (WebSocket), {', '.join(_PAGES)}.")
 
     def _page(self, request: HttpRequest) -> HttpResponse:
-        if not is_loopback(request.peer) and (problem := self._unauthorized(request)):
-            return problem
+        if not is_loopback(request.peer) and self._principal(request) is None:
+            return self._unauthorized(request)
         if request.path == "/metrics":
             metrics_type = "text/plain; version=0.0.4; charset=utf-8"
             return HttpResponse(200, self._front.metrics(), metrics_type)
@@ -88,17 +89,18 @@ class Routes:
         if not self._access.origin_is_allowed(origin):
             self._refusals.note("the origin is not allowed", request.peer, origin)
             return plain(403, "This page's origin is not in gateway.allowed_origins.")
-        if problem := self._unauthorized(request):
-            return problem
+        principal = self._principal(request)
+        if principal is None:
+            return self._unauthorized(request)
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in _subprotocols(request) else None
-        return Upgrade(_websocket_head(request, subprotocol), subprotocol)
+        return Upgrade(_websocket_head(request, subprotocol), subprotocol, principal)
 
-    def _unauthorized(self, request: HttpRequest) -> HttpResponse | None:
+    def _principal(self, request: HttpRequest) -> Principal | None:
+        return self._access.principal(request.header("authorization"), _subprotocols(request))
+
+    def _unauthorized(self, request: HttpRequest) -> HttpResponse:
         """What to say to a request without the right token (RFC 6750, section 3)."""
-        presented = request.header("authorization"), _subprotocols(request)
-        if self._access.token_is_right(*presented):
-            return None
-        if has_token(*presented):
+        if has_token(request.header("authorization"), _subprotocols(request)):
             self._refusals.note("the token is wrong", request.peer)
             challenge, text = 'Bearer error="invalid_token"', "The token is wrong.\n"
         else:

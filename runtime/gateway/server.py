@@ -26,6 +26,7 @@ from runtime.gateway.throttle import Throttle
 from runtime.gateway.websocket import serve_websocket
 from runtime.ports.front import Front
 from runtime.protocol.catalogue import FROM_CLIENT
+from runtime.sessions.principals import Principal
 
 CLOSE_DEADLINE = 5.0
 """Seconds for all clients to go when the gateway closes."""
@@ -185,16 +186,18 @@ class Gateway:
         await serve_websocket(
             transport,
             upgraded,
-            partial(self._serve_client, connection_id),
+            partial(self._serve_client, connection_id, upgraded.upgrade.principal),
             connection_id=connection_id,
             max_message=self._config.max_frame_bytes,
             timeout=self._config.handshake_timeout,
         )
 
-    async def _serve_client(self, connection_id: str, websocket: WebSocketConnection) -> Closing:
+    async def _serve_client(
+        self, connection_id: str, principal: Principal, websocket: WebSocketConnection
+    ) -> Closing:
         if self._closing is not None:
             return self._closing
-        client = Client(self._front, self._methods, websocket, connection_id, self._run)
+        client = Client(self._front, self._methods, websocket, connection_id, self._run, principal)
         self._clients.add(client)
         try:
             return await client.serve()
@@ -234,7 +237,7 @@ def served_methods() -> Mapping[str, Served]:
     """What is served: the handlers of all methods of the catalogue."""
     handlers = {**methods.HANDLERS, **extra_methods.HANDLERS}
     return {
-        method.name: Served(msgspec.json.Decoder(method.params), handlers[method.name])
+        method.name: Served(msgspec.json.Decoder(method.params), handlers[method.name], method.role)
         for method in FROM_CLIENT
     }
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from runtime.protocol import acp, extensions
+from runtime.sessions.principals import Role
 
 
 class Method(msgspec.Struct, frozen=True):
@@ -17,12 +18,14 @@ class Method(msgspec.Struct, frozen=True):
         params: the struct of its parameters.
         result: the struct of its answer; None for a notification.
         summary: what it does, for people, in Markdown.
+        role: who may call it (S36).
     """
 
     name: str
     params: Any
     result: Any
     summary: str
+    role: Role = Role.MEMBER
 
 
 FROM_CLIENT: tuple[Method, ...] = (
@@ -90,6 +93,7 @@ FROM_CLIENT: tuple[Method, ...] = (
         acp.SessionParams,
         acp.Empty,
         "Cancels what runs, withdraws what waits and closes the session.",
+        Role.ADMIN,
     ),
     Method(
         "_runtime/session/send",
@@ -112,6 +116,7 @@ FROM_CLIENT: tuple[Method, ...] = (
         acp.SessionParams,
         extensions.ResetResult,
         "Begins the conversation anew: withdraws what waits, cancels what runs, raises the epoch.",
+        Role.ADMIN,
     ),
     Method(
         "_runtime/queue/status",
@@ -124,12 +129,14 @@ FROM_CLIENT: tuple[Method, ...] = (
         acp.SessionParams,
         extensions.QueueClearResult,
         "Withdraws everything that waits in a session.",
+        Role.ADMIN,
     ),
     Method(
         "_runtime/runtime/tree",
         acp.Empty,
         extensions.TreeResult,
         "The tree of actors, for people who look into a running system.",
+        Role.ADMIN,
     ),
 )
 

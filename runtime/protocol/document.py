@@ -14,6 +14,7 @@ import msgspec
 
 from runtime.protocol import acp, extensions, jsonrpc
 from runtime.protocol.catalogue import FROM_CLIENT, FROM_RUNTIME, Method
+from runtime.sessions.principals import Role
 
 INTRODUCTION = """\
 # The protocol
@@ -109,6 +110,12 @@ const token = btoa("TOKEN").replaceAll("+", "-").replaceAll("/", "_").replace(/=
 const socket = new WebSocket("wss://chat.example.com/acp", ["acp", `bearer.${token}`]);
 ```
 
+Who presents `gateway.token` is the owner, and so is everybody while no token is set. Further names,
+each with a token and a role, are in `[gateway.principals]`. A `member` may call every method that
+does not say otherwise; `admin` and `owner` may do what those before them may, and more. The answer
+to `initialize` says in `_meta.runtime` who the client is taken for. A method that its role does not
+allow is answered with an error, and nothing else happens: no session is touched, no agent wakes.
+
 A page may connect when its origin is in `gateway.allowed_origins`, or is this machine at the
 gateway's own port. The `Host` must be a loopback name, the configured host or the host of an
 allowed origin, and may be any address when every address is listened on; `/healthz` alone answers
@@ -122,7 +129,7 @@ whatever the `Host`, and never wants a token. The upgrade's answer has the heade
 | 421 | the `Host` is none that is served here |
 | 426 | this is no WebSocket handshake of version 13 |
 | 429 | too many handshakes from one address |
-| 503 | too many connections |
+| 503 | too many connections, in all or from one address |
 
 The runtime pings; a client that does not answer is let go. It closes with these codes:
 
@@ -133,8 +140,8 @@ The runtime pings; a client that does not answer is let go. It closes with these
 | 1011 | an error inside the gateway | connect again |
 | 1013 | the client did not read what it was sent | connect again, go on from the cursor |
 
-Binary frames are ignored. Who is refused for a token, an origin, a `Host` or too many handshakes is
-in the log, with the address and at most one line a second for each reason.
+Binary frames are ignored. Who is refused for a token, an origin, a `Host`, too many handshakes or
+too many connections is in the log, with the address and at most one line a second for each reason.
 
 The same port answers `GET /healthz` (200 as long as the process lives), `GET /readyz` (200 when
 messages can be accepted, else 503, with the problems as JSON) and `GET /metrics` (Prometheus).
@@ -189,6 +196,7 @@ ERRORS: tuple[tuple[int, str], ...] = (
         "the runtime stops or cannot write; with `data.accepted` a prompt is kept all the same",
     ),
     (extensions.TOO_MANY_REQUESTS, "too many unanswered requests, or followed sessions"),
+    (extensions.FORBIDDEN, "the client's role is not enough; `data.needed` names the one that is"),
 )
 
 _MARK = "RuntimeMark_"
@@ -229,6 +237,8 @@ def _errors() -> str:
 
 def _method(method: Method) -> str:
     parts = [f"### `{method.name}`\n", f"{method.summary}\n"]
+    if method.role is not Role.MEMBER:
+        parts.append(f"Needs the role `{method.role}`.\n")
     parts.append(_table("Parameters", method.params.__name__))
     if method.result is not None:
         parts.append(_table("Answer", method.result.__name__))

@@ -12,12 +12,14 @@ from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 import msgspec
 
 from runtime.sessions.content import Content
+from runtime.sessions.principals import Role
 from runtime.sessions.rows import TurnError
 from runtime.sessions.updates import SessionUpdate
 
 QUEUE_FULL = -32010
 UNAVAILABLE = -32011
 TOO_MANY_REQUESTS = -32012
+FORBIDDEN = -32013
 
 MarkT = TypeVar("MarkT")
 
@@ -70,10 +72,15 @@ class PromptMeta(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ServerMark(msgspec.Struct, frozen=True, rename="camel"):
-    """In the answer to `initialize`."""
+    """In the answer to `initialize`.
+
+    ``principal`` is who the client is taken for, by what it presented.
+    """
 
     run: Run
     connection_id: str
+    principal: str
+    role: Role
     agents: tuple[str, ...]
     methods: tuple[str, ...]
 
