@@ -3,13 +3,13 @@
 import gc
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import assert_never
 
 import trio
 import trio.testing
 
 from bench.harness import Question
+from bench.processes import resident
 from runtime.kernel import Actor, ActorRef, MailboxSpec, Message, Request, System, open_system
 
 BATCH = 64
@@ -265,14 +265,6 @@ def spawn_stop_by_hand(scale: float) -> float:
 
 
 # Waiting for messages
-
-
-def resident() -> int:
-    """Bytes of memory that this process has."""
-    for line in Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines():
-        if line.startswith("Rss:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("this system does not tell what a process's memory is")
 
 
 async def growth(make: Callable[[int], object], count: int) -> float:
