@@ -34,8 +34,11 @@ T = TypeVar("T")
 _NO_PARAMS = msgspec.Raw(b"{}")
 _AT = re.compile(r"(?s)^(?P<what>.*) - at `(?P<path>\$[^`]*)`$")
 _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]*)`$")
-_BLOCK_TYPE = re.compile(r"^\$\.prompt\[\d+\]\.type$")
-_BLOCKS = " and ".join(block.__struct_config__.tag for block in get_args(ContentBlock))
+_BLOCK_TYPE = re.compile(r"^(?P<block>\$\.prompt\[\d+\])\.type$")
+_BLOCK_TEXT = re.compile(r"^(?P<block>\$\.prompt\[\d+\])\.resource\.text$")
+_BLOCKS = ", ".join(block.__struct_config__.tag for block in get_args(ContentBlock))
+_MEDIA = ("'image'", "'audio'")
+_NO_MEDIA = "images, audio and binary resources need the media store, which this version has not"
 
 
 class RpcError(Exception):
@@ -74,9 +77,14 @@ class Notification(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """The answer to a request of ours."""
+    """The answer to a request of ours: ``result``, or None when it is an error of this ``code``.
+
+    ``code`` is None also for an error without one.
+    """
 
     id: Id
+    result: msgspec.Raw | None = None
+    code: int | None = None
 
 
 Incoming: TypeAlias = Request | Notification | Reply
@@ -108,7 +116,19 @@ class _Call(msgspec.Struct, frozen=True):
     params: Any
 
 
+class _Question(msgspec.Struct, frozen=True):
+    jsonrpc: str
+    id: Id
+    method: str
+    params: Any
+
+
+class _Error(msgspec.Struct, frozen=True):
+    code: int
+
+
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_error = msgspec.json.Decoder(_Error)
 _anything = msgspec.json.Decoder(msgspec.Raw)
 _id: msgspec.json.Decoder[Id] = msgspec.json.Decoder(int | str | None)
 _text = msgspec.json.Decoder(str)
@@ -133,7 +153,7 @@ def parse(frame: str) -> Incoming:
     if _member(members, "jsonrpc") != "2.0":
         raise RpcError(INVALID_REQUEST, 'Expected "jsonrpc": "2.0".', request=identity)
     if "method" not in members and ("result" in members or "error" in members):
-        return Reply(identity)
+        return _reply(identity, members)
     method = _member(members, "method")
     if method is None:
         raise RpcError(INVALID_REQUEST, "Expected a method, as a string.", request=identity)
@@ -180,6 +200,11 @@ def notification(method: str, params: Any) -> bytes:
     return _encoder.encode(_Call("2.0", method, params))
 
 
+def request(request_id: Id, method: str, params: Any) -> bytes:
+    """The frame of a call that wants an answer."""
+    return _encoder.encode(_Question("2.0", request_id, method, params))
+
+
 def _not_an_object(frame: str) -> RpcError:
     try:
         _anything.decode(frame)
@@ -201,6 +226,15 @@ def _identity(members: dict[str, msgspec.Raw]) -> Id:
         raise RpcError(INVALID_REQUEST, "An id is a string, an integer or null.") from None
 
 
+def _reply(identity: Id, members: dict[str, msgspec.Raw]) -> Reply:
+    if "error" not in members or bytes(members["error"]) == b"null":
+        return Reply(identity, members.get("result"))
+    try:
+        return Reply(identity, code=_error.decode(members["error"]).code)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return Reply(identity)
+
+
 def _member(members: dict[str, msgspec.Raw], name: str) -> str | None:
     raw = members.get(name)
     if raw is None:
@@ -217,7 +251,11 @@ def _located(message: str) -> tuple[str, str]:
     what, path = (at["what"], at["path"]) if at else (message, "$")
     missing = _MISSING.match(what)
     if missing:
-        return "required, but missing", f"{path}.{missing['field']}"
-    if _BLOCK_TYPE.match(path):
+        what, path = "required, but missing", f"{path}.{missing['field']}"
+    if binary := _BLOCK_TEXT.match(path):
+        return f"an embedded resource has a text here: {_NO_MEDIA}", binary["block"]
+    if kind := _BLOCK_TYPE.match(path):
+        if what.endswith(_MEDIA):
+            return f"{what}: {_NO_MEDIA}", kind["block"]
         return f"{what}: blocks of type {_BLOCKS} are accepted in this version", path
     return what, path

@@ -33,9 +33,69 @@ class ResourceLink(
     title: str | None = None
 
 
-ContentBlock: TypeAlias = TextBlock | ResourceLink
+class TextResource(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The text of a resource, sent along with the message that speaks of it."""
+
+    uri: str
+    text: str
+    mime_type: str | None = None
+
+
+class EmbeddedResource(msgspec.Struct, frozen=True, tag_field="type", tag="resource"):
+    """A resource that a person sends along, so that the agent need not fetch it."""
+
+    resource: TextResource
+
+
+ContentBlock: TypeAlias = TextBlock | ResourceLink | EmbeddedResource
+"""What a person may say. Images, audio and binary resources want the media store."""
+
 Content: TypeAlias = tuple[ContentBlock, ...]
 
+
+class ImageBlock(
+    msgspec.Struct,
+    frozen=True,
+    tag_field="type",
+    tag="image",
+    rename="camel",
+    omit_defaults=True,
+):
+    """An image, in base64."""
+
+    data: str
+    mime_type: str
+    uri: str | None = None
+
+
+class AudioBlock(msgspec.Struct, frozen=True, tag_field="type", tag="audio", rename="camel"):
+    """A sound, in base64."""
+
+    data: str
+    mime_type: str
+
+
+class ResourceContents(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A resource as an agent sends it: ``text``, or ``blob`` in base64."""
+
+    uri: str
+    text: str | None = None
+    blob: str | None = None
+    mime_type: str | None = None
+
+
+class AgentResource(msgspec.Struct, frozen=True, tag_field="type", tag="resource"):
+    """A resource that an agent sends along, of text or of bytes."""
+
+    resource: ResourceContents
+
+
+AgentBlock: TypeAlias = TextBlock | ResourceLink | AgentResource | ImageBlock | AudioBlock
+"""What an agent may say: all that the protocol has."""
+
+
+MEDIA_LIMIT = 65_536
+"""Characters of base64 that are kept of one image, sound or binary resource of an agent."""
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -50,9 +110,39 @@ def text_content(text: str) -> Content:
     return (TextBlock(text),)
 
 
-def plain_text(blocks: Iterable[ContentBlock]) -> str:
-    """The readable text of some content: text as it is, a link as ``name (uri)``, one per line."""
-    return "\n".join(
-        block.text if isinstance(block, TextBlock) else f"{block.name} ({block.uri})"
-        for block in blocks
-    )
+def within_limit(block: AgentBlock) -> AgentBlock:
+    """A block as it is kept: words in place of more than `MEDIA_LIMIT` characters of base64."""
+    match block:
+        case ImageBlock(data=data) | AudioBlock(data=data):
+            size = len(data)
+        case AgentResource(resource=resource):
+            size = len(resource.blob or "")
+        case _:
+            return block
+    if size <= MEDIA_LIMIT:
+        return block
+    return TextBlock(f"{_words(block)} (too large to be kept)")
+
+
+def plain_text(blocks: Iterable[ContentBlock | AgentBlock]) -> str:
+    """The readable text of some content, a block after the other.
+
+    Text is as it is, a link is ``name (uri)``, an embedded text follows a line with its address,
+    and of what is no text the kind is named, as in ``[image: image/png]``.
+    """
+    return "\n".join(map(_words, blocks))
+
+
+def _words(block: ContentBlock | AgentBlock) -> str:
+    match block:
+        case TextBlock(text=text):
+            return text
+        case ResourceLink(name=name, uri=uri):
+            return f"{name} ({uri})"
+        case ImageBlock(mime_type=mime_type):
+            return f"[image: {mime_type}]"
+        case AudioBlock(mime_type=mime_type):
+            return f"[audio: {mime_type}]"
+        case EmbeddedResource(resource=resource) | AgentResource(resource=resource):
+            named = f"[resource: {resource.uri}]"
+            return named if resource.text is None else f"{named}\n{resource.text}"

@@ -6,12 +6,16 @@ text of a result counts where none was said, else like a snapshot that adds noth
 replaces the answer (R1).
 
 **Blank lines**: between two text blocks with something else in between (a thought, a plan, a tool
-call, a link) stands exactly one; within a block, three or more newlines become two (R2). The
+call, an image) stands exactly one; within a block, three or more newlines become two (R2). The
 progress of a tool call begins no block, since it may arrive in the middle of a sentence. Whitespace
 at the end is held back until more text or the result comes: a blank line may yet take its place.
 
+**What is no text** is a block of its own. The answer has words for it (`plain_text`), which are not
+held against what the agent repeats.
+
 **The record** is what the transcript, and a watcher who comes late, see of the turn: the updates,
-with chunks that follow each other joined. Announcements are not of the turn (T6). Both are bounded:
+with chunks that follow each other joined, and words in place of what is larger than `MEDIA_LIMIT`,
+which those see whole who watch live. Announcements are not of the turn (T6). Both are bounded:
 an answer that was cut says so, and updates that found no place are counted. Every operation costs
 what it is given or gives, never what was said before.
 """
@@ -24,17 +28,20 @@ from typing import TypeAlias
 
 import msgspec
 
-from runtime.sessions.content import TextBlock, storable
+from runtime.sessions.content import AgentBlock, TextBlock, plain_text, storable
 from runtime.sessions.updates import (
     AgentEvent,
     AgentMessageChunk,
     AgentThoughtChunk,
     MessageSnapshot,
+    PermissionRequest,
+    PermissionSettled,
     Result,
     SessionUpdate,
     ToolCallUpdate,
     UserMessageChunk,
     is_turn_event,
+    within_limit,
 )
 
 TEXT_LIMIT = 4_000_000
@@ -96,9 +103,9 @@ class Reply:
 
         Returns:
             What a watcher is shown of it: an update as it is, or the text that a snapshot or a
-            result adds. Empty for what cannot be written as JSON.
+            result adds. Empty for what cannot be written as JSON, and for questions.
         """
-        if self._result is not None:
+        if self._result is not None or isinstance(event, PermissionRequest | PermissionSettled):
             return ()
         if isinstance(event, Result):
             return self._end(event)
@@ -111,7 +118,11 @@ class Reply:
         if not isinstance(event, ToolCallUpdate):
             self._deltas.end_block()
             self._answer.end_block()
-        return (event,) if self._record.add(event) else ()
+        if not self._record.add(event):
+            return ()
+        if isinstance(event, AgentMessageChunk):
+            self._name(event.content)
+        return (event,)
 
     def take_unsaved(self) -> tuple[str, tuple[SessionUpdate, ...]]:
         """The text and the updates since the last time: in the end all of them, each piece once.
@@ -136,6 +147,14 @@ class Reply:
                 self._answer.cut()
                 self._record.say(CUT_MARK)
         return (AgentMessageChunk(TextBlock(text)),)
+
+    def _name(self, block: AgentBlock) -> None:
+        """Say in the answer that there is something beside text."""
+        if not self._cut and not self._answer.append(storable(plain_text((block,)))):
+            self._cut = True
+            self._answer.cut()
+            self._record.say(CUT_MARK)
+        self._answer.end_block()
 
     def _snapshot(self, text: str) -> tuple[SessionUpdate, ...]:
         rest = self._rest(text)
@@ -341,20 +360,23 @@ class _Record:
 
     def add(self, update: SessionUpdate) -> bool:
         """Take in another update if there is room; False when it cannot be written as JSON."""
+        kept = within_limit(update)
         try:
             size = len(msgspec.json.encode(update))
         except (TypeError, ValueError, OverflowError, RecursionError):
             self.omitted += 1
             return False
         chunk = _chunk(update)
-        if chunk is not None and self._last_chunks(chunk[0]) is not None:
+        if kept is not update:
+            size = len(msgspec.json.encode(kept))
+        elif chunk is not None and self._last_chunks(chunk[0]) is not None:
             size = len(msgspec.json.encode(chunk[1])) - len('""')
         if size > self._room:
             self.omitted += 1
             return True
         self._room -= size
         if chunk is None:
-            self._items.append(update)
+            self._items.append(kept)
         else:
             self._open(chunk[0]).append(chunk[1])
         return True

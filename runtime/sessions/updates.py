@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from runtime.sessions.content import ContentBlock
+from runtime.sessions import content
+from runtime.sessions.content import AgentBlock, ContentBlock
 from runtime.sessions.rows import TurnError, Usage
 
 
@@ -27,13 +28,13 @@ class Update(
 class AgentMessageChunk(Update, frozen=True, tag="agent_message_chunk"):
     """A piece of the answer, to be appended to what came before."""
 
-    content: ContentBlock
+    content: AgentBlock
 
 
 class AgentThoughtChunk(Update, frozen=True, tag="agent_thought_chunk"):
     """A piece of the agent's reasoning; never part of the answer."""
 
-    content: ContentBlock
+    content: AgentBlock
 
 
 class UserMessageChunk(Update, frozen=True, tag="user_message_chunk"):
@@ -207,6 +208,14 @@ Announcement: TypeAlias = (
 """What an agent may say outside of a turn."""
 
 ANNOUNCEMENTS = (AvailableCommands, CurrentMode, ConfigOptions, SessionInfo, ContextUsage)
+
+
+def within_limit(update: SessionUpdate) -> SessionUpdate:
+    """An update as it is kept: words in place of an image or the like that is too large."""
+    if not isinstance(update, AgentMessageChunk | AgentThoughtChunk):
+        return update
+    block = content.within_limit(update.content)
+    return update if block is update.content else type(update)(block)
 
 
 def is_turn_event(event: AgentEvent) -> bool:

@@ -43,8 +43,20 @@ def test_ids_are_kept_as_they_are(identity: Any) -> None:
 
 def test_kinds_of_messages() -> None:
     assert isinstance(jsonrpc.parse('{"jsonrpc":"2.0","method":"m"}'), Notification)
-    assert jsonrpc.parse('{"jsonrpc":"2.0","id":1,"result":null}') == Reply(1)
-    assert jsonrpc.parse('{"jsonrpc":"2.0","id":1,"error":{"code":1}}') == Reply(1)
+    cases = [
+        ('"result":null', b"null", None),
+        ('"result":{"a":1}', b'{"a":1}', None),
+        ('"result":{},"error":null', b"{}", None),
+        ('"error":{"code":1}', None, 1),
+        ('"result":{},"error":{"code":1}', None, 1),
+        ('"error":"broken"', None, None),
+        ('"error":null', None, None),
+    ]
+    for members, result, code in cases:
+        reply = jsonrpc.parse(f'{{"jsonrpc":"2.0","id":1,{members}}}')
+        assert isinstance(reply, Reply)
+        said = None if reply.result is None else bytes(reply.result)
+        assert (reply.id, said, reply.code) == (1, result, code), members
     both = jsonrpc.parse('{"jsonrpc":"2.0","id":1,"method":"m","params":null}')
     assert isinstance(both, Request)
     assert bytes(both.params) == b"{}"

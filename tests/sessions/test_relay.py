@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.sessions.content import ResourceLink, TextBlock
+from runtime.sessions.content import (
+    MEDIA_LIMIT,
+    AgentBlock,
+    AgentResource,
+    AudioBlock,
+    ImageBlock,
+    ResourceContents,
+    ResourceLink,
+    TextBlock,
+)
 from runtime.sessions.relay import CUT_MARK, Reply
 from runtime.sessions.rows import TurnError
 from runtime.sessions.updates import (
@@ -39,6 +48,7 @@ TOOL = ToolCall("1", "ls")
 PROGRESS = ToolCallUpdate("1", status="completed")
 PLAN = Plan((PlanEntry("look"),))
 LINK = AgentMessageChunk(ResourceLink("a", "file:a"))
+IMAGE = AgentMessageChunk(ImageBlock("aGk=", "image/png"))
 END = Result()
 SNAPSHOT = MessageSnapshot
 
@@ -120,9 +130,7 @@ def test_nothing_is_taken_in_after_the_result() -> None:  # R1, T3
 
 
 # R2: one blank line, never more, wherever the newlines are and however the text is cut up.
-@pytest.mark.parametrize(
-    "between", [TOOL, PLAN, think("hm"), LINK, UserMessageChunk(TextBlock("x"))]
-)
+@pytest.mark.parametrize("between", [TOOL, PLAN, think("hm"), UserMessageChunk(TextBlock("x"))])
 @pytest.mark.parametrize("before", ["", " ", "\n", "\n\n", "\n\n\n\n", " \n \n"])
 @pytest.mark.parametrize("after", ["", "\n", "\n\n", " \n\n\n"])
 @pytest.mark.parametrize("apart", [True, False])
@@ -216,11 +224,54 @@ def test_an_error_is_not_shown_as_text() -> None:  # R1
     assert reply.updates == (say("Half"),)
 
 
+# R2, G3: an answer has words for what is no text, for those who read only text.
+@pytest.mark.parametrize(
+    "block, words",
+    [
+        (ResourceLink("a", "file:a"), "a (file:a)"),
+        (ImageBlock("aGk=", "image/png"), "[image: image/png]"),
+        (AudioBlock("aGk=", "audio/wav"), "[audio: audio/wav]"),
+        (AgentResource(ResourceContents("file:a", blob="aGk=")), "[resource: file:a]"),
+        (AgentResource(ResourceContents("file:a", text="hi")), "[resource: file:a]\nhi"),
+    ],
+)
+def test_what_is_no_text_has_words(block: AgentBlock, words: str) -> None:
+    reply = fed(say("One. "), AgentMessageChunk(block), say("Two."), END)
+    assert reply.text == f"One.\n\n{words}\n\nTwo."
+    assert reply.updates == (say("One. "), AgentMessageChunk(block), say("Two."))
+    assert (
+        fed(AgentMessageChunk(block), AgentMessageChunk(block), END).text == f"{words}\n\n{words}"
+    )
+    assert fed(AgentThoughtChunk(block), END).text == ""
+    # They do not stand in the way of a repetition.
+    assert fed(say("One."), AgentMessageChunk(block), Result(text="One.")).text.count("One.") == 1
+    long = fed(say("x" * 90), AgentMessageChunk(block), text_limit=90 + len(CUT_MARK))
+    assert long.text == "x" * 90 + CUT_MARK
+
+
+# T3, J1: whoever watches sees an image whole; what is kept of a large one is that it was there.
+@pytest.mark.parametrize("kind", [AgentMessageChunk, AgentThoughtChunk])
+def test_large_data_is_shown_and_not_kept(
+    kind: type[AgentMessageChunk] | type[AgentThoughtChunk],
+) -> None:
+    for data, kept in (("x" * MEDIA_LIMIT, True), ("x" * (MEDIA_LIMIT + 1), False)):
+        for block, words in (
+            (ImageBlock(data, "image/png"), "[image: image/png]"),
+            (AudioBlock(data, "audio/wav"), "[audio: audio/wav]"),
+            (AgentResource(ResourceContents("file:a", blob=data)), "[resource: file:a]"),
+        ):
+            chunk, reply = kind(block), fed(say("One."))
+            assert reply.feed(chunk) == (chunk,)
+            reply.feed(say("Two."))
+            instead = kind(TextBlock(f"{words} (too large to be kept)"))
+            assert reply.updates == (say("One."), chunk if kept else instead, say("Two."))
+
+
 EVENTS = st.one_of(
     st.builds(say, TEXTS),
     st.builds(think, TEXTS),
     st.builds(SNAPSHOT, TEXTS),
-    st.sampled_from([TOOL, PROGRESS, PLAN, LINK]),
+    st.sampled_from([TOOL, PROGRESS, PLAN, LINK, IMAGE]),
 )
 
 
