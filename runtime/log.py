@@ -1,16 +1,22 @@
 """Logs. Everything is logged through `logging`, so a program that embeds the runtime keeps its own.
 
 `get_logger` is what the engine logs with: an event and its values, to which the path of the actor
-and what it wants to see in its lines are added. `configure` is for a process that is the runtime:
-lines on standard error, those of libraries like the others.
+and what it wants to see in its lines are added, and what `log_context` says of the code that runs.
+`configure` is for a process that is the runtime: lines on standard error, those of libraries like
+the others, and no secret in any of them.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import logging
+import re
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, TextIO
+from urllib.parse import quote
 
 import msgspec
 import structlog
@@ -19,38 +25,91 @@ from structlog.types import EventDict, Processor
 from runtime.kernel import current_actor
 from runtime.settings import LogSettings
 
+SHORTEST_SECRET = 4
+"""Characters. A shorter one cannot be taken out of a text without taking the text apart."""
 
-def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
-    """Set up the logs of this process. Called once, before anything is logged.
+HIDDEN = "***"
+
+
+class Logs:
+    """The logs of this process: from which level on, in which format, and what they never show.
+
+    Made by `configure`.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._handler = _Handler(stream)
+        logging.basicConfig(handlers=[self._handler], force=True)
+        # These report every frame and every task at the level of a person's own debugging.
+        for chatty in ("trio-websocket",):
+            logging.getLogger(chatty).setLevel(logging.INFO)
+        self._secrets: dict[str, None] = {}
+        self._hidden: re.Pattern[str] | None = None
+
+    def apply(self, settings: LogSettings) -> None:
+        """Go by these settings from now on."""
+        as_json = settings.format == "json" or (
+            settings.format == "auto" and not self._stream.isatty()
+        )
+        self._handler.setFormatter(
+            _Formatter(
+                self._without_secrets,
+                foreign_pre_chain=_shared_processors(),
+                processors=[
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    *(_json_lines() if as_json else _text_lines(self._stream)),
+                ],
+            )
+        )
+        logging.getLogger().setLevel(settings.level.upper())
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Show ``***`` instead of these from now on, and of those that were given before.
+
+        They are found as they are, and as JSON, Python, a URL or base64 would write them, anywhere
+        in a line, also in a traceback. Those shorter than `SHORTEST_SECRET` are not.
+        """
+        for secret in secrets:
+            if len(secret) >= SHORTEST_SECRET:
+                self._secrets.update(dict.fromkeys(_spellings(secret)))
+        longest_first = sorted(self._secrets, key=len, reverse=True)
+        self._hidden = (
+            re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        )
+
+    def _without_secrets(self, line: str) -> str:
+        return line if self._hidden is None else self._hidden.sub(HIDDEN, line)
+
+
+def configure(
+    settings: LogSettings, stream: TextIO | None = None, secrets: Iterable[str] = ()
+) -> Logs:
+    """Set up the logs of this process, before anything is logged.
 
     Args:
         settings: the least level, and the format.
         stream: where the lines go; None for standard error.
+        secrets: what no line may show, see `Logs.hide`.
+
+    Returns:
+        What changes them later.
     """
-    stream = stream if stream is not None else sys.stderr
-    as_json = settings.format == "json" or (settings.format == "auto" and not stream.isatty())
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.ExtraAdder(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
-    ]
-    handler = _Handler(stream)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *(_json_lines() if as_json else _console_lines(stream)),
-            ],
-        )
-    )
-    logging.basicConfig(handlers=[handler], level=settings.level.upper(), force=True)
-    # These report every frame and every task at the level of a person's own debugging.
-    for chatty in ("trio-websocket",):
-        logging.getLogger(chatty).setLevel(logging.INFO)
+    logs = Logs(stream if stream is not None else sys.stderr)
+    logs.hide(secrets)
+    logs.apply(settings)
+    return logs
+
+
+def log_context(**values: object) -> AbstractContextManager[None]:
+    """Have these values in every line that is logged in the block, and in tasks that it starts.
+
+        with log_context(turn=turn_id):
+            ...
+
+    A value that is given with an event goes before one of the context.
+    """
+    return structlog.contextvars.bound_contextvars(**values)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
@@ -60,12 +119,26 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
         wrapper_class=structlog.stdlib.BoundLogger,
         processors=[
             structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
             _add_actor,
             structlog.stdlib.PositionalArgumentsFormatter(),
             structlog.stdlib.render_to_log_kwargs,
         ],
     )
     return logger
+
+
+def _shared_processors() -> list[Processor]:
+    """What every line gets, whoever logs it."""
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        _add_actor,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
 
 
 def _add_actor(_logger: Any, _method: str, event: EventDict) -> EventDict:
@@ -87,6 +160,32 @@ class _Handler(logging.StreamHandler[TextIO]):
                 super().handleError(record)
 
 
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Renders a record, and leaves secrets out of what was rendered, tracebacks included."""
+
+    def __init__(self, without_secrets: Callable[[str], str], **options: Any) -> None:
+        super().__init__(**options)
+        self._without_secrets = without_secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._without_secrets(super().format(record))
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """How a secret looks where somebody has written it down."""
+    yield secret
+    as_json = msgspec.json.encode(secret).decode()[1:-1]
+    yield as_json
+    yield msgspec.json.encode(as_json).decode()[1:-1]
+    as_python = repr(secret)[1:-1]
+    yield as_python
+    yield msgspec.json.encode(as_python).decode()[1:-1]
+    yield quote(secret, safe="")
+    yield quote(secret)
+    yield base64.urlsafe_b64encode(secret.encode()).decode().rstrip("=")
+    yield base64.b64encode(secret.encode()).decode().rstrip("=")
+
+
 def _json_lines() -> list[Processor]:
     return [
         structlog.processors.format_exc_info,
@@ -95,7 +194,7 @@ def _json_lines() -> list[Processor]:
     ]
 
 
-def _console_lines(stream: TextIO) -> list[Processor]:
+def _text_lines(stream: TextIO) -> list[Processor]:
     return [
         structlog.dev.ConsoleRenderer(
             colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback

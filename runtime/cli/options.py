@@ -27,6 +27,24 @@ def settings_options(command: CommandT) -> CommandT:
     return command
 
 
+def log_options(command: CommandT) -> CommandT:
+    """``--log-level`` and ``--log-format``, for commands that log."""
+    for option in (
+        click.option(
+            "--log-format",
+            type=click.Choice(["auto", "text", "json"]),
+            help="How lines of the log are written.",
+        ),
+        click.option(
+            "--log-level",
+            type=click.Choice(["debug", "info", "warning", "error", "critical"]),
+            help="The least that is logged.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import trio
-from structlog.stdlib import BoundLogger
 
 from runtime.app import Runtime
-from runtime.settings import Loaded, SettingsError
+from runtime.cli.notify import Notifier
+from runtime.log import Logs, get_logger
+from runtime.settings import Loaded, Problem, SettingsError, secrets_of
 
-LOOK_EVERY = 2.0
+LOOK_EVERY = 1.0
 """Seconds between two looks at the file."""
+
+log = get_logger(__name__)
+
+_REFUSED = "Working; changed settings were refused, see the log"
 
 Stamp = tuple[tuple[str, int, int], ...]
 
@@ -21,8 +27,9 @@ async def follow(
     runtime: Runtime,
     loaded: Loaded,
     read: Callable[[], Loaded],
+    logs: Logs,
+    notifier: Notifier,
     hangups: AsyncIterator[int],
-    log: BoundLogger,
 ) -> None:
     """Apply changed settings until cancelled. Bad ones are refused and the old ones stay.
 
@@ -30,14 +37,19 @@ async def follow(
         runtime: what goes by them.
         loaded: the settings that it was started with.
         read: reads all sources again, in a thread.
+        logs: go by them as well.
+        notifier: is told that they are read.
         hangups: SIGHUPs.
-        log: what happened is said here.
     """
     lock = trio.Lock()
+    seen = await trio.to_thread.run_sync(_stamp, loaded.source_files)
 
     async def apply(cause: str) -> None:
+        nonlocal seen
         async with lock:
-            await _apply(runtime, read, cause, log)
+            seen = await trio.to_thread.run_sync(_stamp, loaded.source_files)
+            notifier.reloading()
+            notifier.ready(await _apply(runtime, partial(_read, loaded, read), logs, cause))
 
     async def heed() -> None:
         async for _ in hangups:
@@ -45,25 +57,44 @@ async def follow(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(heed)
-        seen = await trio.to_thread.run_sync(_stamp, loaded.source_files)
+        before = seen
         while loaded.source_files:
             await trio.sleep(LOOK_EVERY)
             now = await trio.to_thread.run_sync(_stamp, loaded.source_files)
-            if now != seen:
-                seen = now
+            # One that is being written is left alone until it stays as it is.
+            if now != seen and now == before:
                 await apply("the file changed")
+            before = now
 
 
-async def _apply(
-    runtime: Runtime, read: Callable[[], Loaded], cause: str, log: BoundLogger
-) -> None:
+def _read(first: Loaded, read: Callable[[], Loaded]) -> Loaded:
+    """Read again what was read at the start. A file that is gone stands for no other settings."""
+    again = read()
+    gone = set(first.source_files).difference(again.source_files)
+    if gone:
+        raise SettingsError(
+            Problem(path="", expected="the settings file that was there", source=str(path))
+            for path in sorted(gone)
+        )
+    return again
+
+
+async def _apply(runtime: Runtime, read: Callable[[], Loaded], logs: Logs, cause: str) -> str:
+    """Read and apply; what became of it, in words."""
     try:
         loaded = await trio.to_thread.run_sync(read)
+        logs.hide(secrets_of(loaded.settings))
         later = runtime.reconfigure(loaded.settings)
     except (SettingsError, OSError) as error:
         log.error("settings_refused", cause=cause, problems=str(error).splitlines())
-        return
+        return _REFUSED
+    except Exception:
+        # A kind of agent that somebody else made may raise anything; that must not end the rest.
+        log.exception("settings_refused", cause=cause)
+        return _REFUSED
+    logs.apply(loaded.settings.log)
     log.info("settings_applied", cause=cause, at_the_next_start=list(later))
+    return "Working; changed settings were applied"
 
 
 def _stamp(files: tuple[Path, ...]) -> Stamp:

@@ -6,7 +6,8 @@ import contextlib
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -16,14 +17,15 @@ from runtime import __version__
 from runtime.app import Runtime, open_runtime
 from runtime.cli.endpoint import Endpoint, published, websocket_url
 from runtime.cli.errors import INTERRUPTED, ungrouped
+from runtime.cli.notify import Notifier
 from runtime.cli.reloading import follow
 from runtime.cli.words import command_line, number_of
-from runtime.log import get_logger
+from runtime.log import Logs, get_logger
 from runtime.settings import Loaded, Settings
 from runtime.settings.structs import default_data_dir
 
 
-async def run(loaded: Loaded, read: Callable[[], Loaded]) -> int:
+async def run(loaded: Loaded, read: Callable[[], Loaded], logs: Logs) -> int:
     """Run the runtime until the first SIGINT or SIGTERM, then stop it gracefully.
 
     The second signal gives up waiting for what still runs; all that was accepted is on disk. The
@@ -32,21 +34,24 @@ async def run(loaded: Loaded, read: Callable[[], Loaded]) -> int:
     Args:
         loaded: the settings to start with.
         read: reads them again when they changed.
+        logs: go by them as well.
 
     Returns:
         The exit code.
     """
     stop, code = trio.Event(), INTERRUPTED
-    log = get_logger(__name__)
+    log, notifier = get_logger(__name__), Notifier()
     # From here on no signal interrupts anything: the runtime is stopped, not torn down.
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals, ungrouped():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_heed, signals, stop, nursery.cancel_scope, log)
+            nursery.start_soon(notifier.keep_alive)
+            nursery.start_soon(_say_that_it_stops, stop, notifier)
             async with (
                 open_runtime(loaded.settings, serve=True) as runtime,
-                _following(runtime, loaded, read, log),
+                _following(partial(follow, runtime, loaded, read, logs, notifier)),
             ):
-                await _serve(runtime, loaded.settings, stop, log)
+                await _serve(runtime, loaded.settings, stop, notifier, log)
             code = 0
             nursery.cancel_scope.cancel()
     log.info("stopped", at_once=code != 0)
@@ -55,17 +60,24 @@ async def run(loaded: Loaded, read: Callable[[], Loaded]) -> int:
 
 @contextlib.asynccontextmanager
 async def _following(
-    runtime: Runtime, loaded: Loaded, read: Callable[[], Loaded], log: BoundLogger
+    follow_settings: Callable[[AsyncIterator[int]], Awaitable[None]],
 ) -> AsyncIterator[None]:
     """Changed settings are applied for as long as the block."""
     with trio.open_signal_receiver(signal.SIGHUP) as hangups:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(follow, runtime, loaded, read, hangups, log)
+            nursery.start_soon(follow_settings, hangups)
             yield
             nursery.cancel_scope.cancel()
 
 
-async def _serve(runtime: Runtime, settings: Settings, stop: trio.Event, log: BoundLogger) -> None:
+async def _say_that_it_stops(stop: trio.Event, notifier: Notifier) -> None:
+    await stop.wait()
+    await notifier.stopping()
+
+
+async def _serve(
+    runtime: Runtime, settings: Settings, stop: trio.Event, notifier: Notifier, log: BoundLogger
+) -> None:
     host, port = runtime.address or (settings.gateway.host, settings.gateway.port)
     url = websocket_url(host, port, tls=settings.gateway.tls_certificate is not None)
     endpoint = Endpoint(url, settings.gateway.token, os.getpid())
@@ -75,6 +87,7 @@ async def _serve(runtime: Runtime, settings: Settings, stop: trio.Event, log: Bo
     async with published(settings.storage.data_dir, endpoint):
         _say(*_greeting(runtime, settings, url))
         _log_start(runtime, settings, url, log)
+        notifier.ready(f"Listening at {url}")
         await stop.wait()
     _say("Stopping: running turns may finish; Ctrl-C again stops at once.")
 

@@ -66,7 +66,7 @@ def test_json_lines(tmp_path: Path, log_format: str) -> None:
 
 
 def test_lines_for_people(tmp_path: Path) -> None:
-    began, full, failed, *traceback = lines_of(tmp_path, "console")
+    began, full, failed, *traceback = lines_of(tmp_path, "text")
     assert "turn began" in began
     assert "session=s1" in began
     assert "mailbox of queue is full" in full
