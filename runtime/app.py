@@ -9,6 +9,8 @@ Works inside any Trio program: no signal handlers, no global state, no port unle
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -27,6 +29,7 @@ from actors.sessions import Drain, Reconfigured, Sessions
 from actors.upkeep import Upkeep
 from actors.watch import Watchers
 from runtime.embedding import Session
+from runtime.endpoint import Endpoint, published, websocket_url
 from runtime.kernel import (
     Actor,
     ActorRef,
@@ -136,7 +139,8 @@ async def open_runtime(
         settings: everything that can be set; safe defaults without.
         agents: agents made by you, by name, instead of those in the settings.
         channels: chat networks.
-        serve: open the port for clients (``settings.gateway``).
+        serve: open the port for clients (``settings.gateway``); the data directory says where, so
+            that the commands find it.
         store: a store that is open already and stays open, such as
             `runtime.storage.sqlite.open_memory`; without one ``settings.storage.data_dir`` is
             opened.
@@ -171,8 +175,12 @@ async def open_runtime(
             folder_of=partial(_folder_of, folder),
         )
         recovery = await _recover(services)
-        async with _tree(services, port, recovery, made_here=agents is None) as runtime:
-            yield runtime
+        runtime = await stack.enter_async_context(
+            _tree(services, port, recovery, made_here=agents is None)
+        )
+        if port is not None and folder is not None:
+            await stack.enter_async_context(published(folder, _endpoint(port)))
+        yield runtime
 
 
 async def _recover(services: Services) -> Recovery:
@@ -300,8 +308,15 @@ def _port(settings: Settings) -> AbstractAsyncContextManager[Port]:
     from actors.channels.gateway import open_port
     from runtime.gateway import GatewayConfig
 
-    fields = {name: getattr(settings.gateway, name) for name in GatewayConfig.__struct_fields__}
-    return open_port(GatewayConfig(**fields))
+    names = (name for name in GatewayConfig.__struct_fields__ if name != "local_key")
+    fields = {name: getattr(settings.gateway, name) for name in names}
+    return open_port(GatewayConfig(**fields, local_key=secrets.token_urlsafe()))
+
+
+def _endpoint(port: Port) -> Endpoint:
+    config = port.config
+    url = websocket_url(*port.address, tls=config.tls_certificate is not None)
+    return Endpoint(url, config.token, os.getpid(), config.local_key)
 
 
 async def _no_farewell() -> None:

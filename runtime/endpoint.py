@@ -1,7 +1,8 @@
 """Where the runtime of a data directory can be reached while it runs: ``endpoint.json`` in it (D3).
 
-The file is readable by its owner only, since it may hold the token. A process that was killed
-leaves it behind; so what it says is true only while the process of its ``pid`` lives.
+The file is readable by its owner only, since it holds the token and the key of local clients. A
+process that was killed leaves it behind; so what it says is true only while the process of its
+``pid`` lives.
 """
 
 from __future__ import annotations
@@ -30,11 +31,14 @@ class Endpoint(msgspec.Struct, frozen=True):
         url: the WebSocket of the Agent Client Protocol.
         token: what to present there; None when nobody is asked.
         pid: the process; None when it is not known.
+        local_key: shows that a client can read the file, and so is on this machine; another one
+            for each start. None when it is not known.
     """
 
     url: str
     token: str | None = None
     pid: int | None = None
+    local_key: str | None = None
 
     def __repr__(self) -> str:
         token = None if self.token is None else "***"

@@ -18,9 +18,9 @@ import msgspec
 import trio
 import trio_websocket
 
-from runtime.cli.endpoint import Endpoint
 from runtime.cli.errors import CommandError
 from runtime.cli.words import command_line
+from runtime.endpoint import Endpoint
 
 ResultT = TypeVar("ResultT")
 

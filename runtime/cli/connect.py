@@ -13,9 +13,9 @@ import trio_websocket
 
 from runtime import __version__
 from runtime.cli.client import Client, Listener, NotAllowed, NotReachable
-from runtime.cli.endpoint import Endpoint
 from runtime.cli.errors import CommandError, ungrouped
 from runtime.cli.words import command_line
+from runtime.endpoint import Endpoint
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for the connection and the handshake."""

@@ -26,10 +26,10 @@ from runtime.cli.client import (
     NotReachable,
 )
 from runtime.cli.connect import connect
-from runtime.cli.endpoint import Endpoint
 from runtime.cli.errors import CommandError
 from runtime.cli.screen import Screen
 from runtime.cli.words import number_of, shortened
+from runtime.endpoint import Endpoint
 from runtime.protocol.acp import NewSessionResult, PromptResult
 from runtime.protocol.extensions import (
     UNAVAILABLE,

@@ -23,13 +23,13 @@ import apsw
 import msgspec
 import trio
 
-from runtime.cli import endpoint as endpoints
+from runtime import endpoint as endpoints
 from runtime.cli.connect import connect
-from runtime.cli.endpoint import Endpoint
 from runtime.cli.errors import DOCTOR, CommandError, explain, settings_hint
 from runtime.cli.options import load
 from runtime.cli.waiting import open_readers, will_wait
 from runtime.cli.words import command_line, moment, number_of, print_json
+from runtime.endpoint import Endpoint
 from runtime.sessions.ids import wall_clock_ms
 from runtime.settings import GatewaySettings, Settings, SettingsError, check_files, format_size
 from runtime.storage import sql_settle

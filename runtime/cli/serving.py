@@ -1,4 +1,4 @@
-"""What ``serve`` does: the runtime, its endpoint file, signals, a few words for the person."""
+"""What ``serve`` does: the runtime, signals, a few words for the person."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from structlog.stdlib import BoundLogger
 
 from runtime import __version__
 from runtime.app import Runtime, open_runtime
-from runtime.cli.endpoint import Endpoint, published, websocket_url
 from runtime.cli.errors import INTERRUPTED, ungrouped
 from runtime.cli.notify import Notifier
 from runtime.cli.reloading import follow
 from runtime.cli.words import command_line, number_of
+from runtime.endpoint import websocket_url
 from runtime.log import Logs, get_logger
 from runtime.settings import Loaded, Settings
 from runtime.settings.structs import default_data_dir
@@ -80,15 +80,13 @@ async def _serve(
 ) -> None:
     host, port = runtime.address or (settings.gateway.host, settings.gateway.port)
     url = websocket_url(host, port, tls=settings.gateway.tls_certificate is not None)
-    endpoint = Endpoint(url, settings.gateway.token, os.getpid())
     # What is alive now stays: without it the collector would look at it again and again.
     gc.collect()
     gc.freeze()
-    async with published(settings.storage.data_dir, endpoint):
-        _say(*_greeting(runtime, settings, url))
-        _log_start(runtime, settings, url, log)
-        notifier.ready(f"Listening at {url}")
-        await stop.wait()
+    _say(*_greeting(runtime, settings, url))
+    _log_start(runtime, settings, url, log)
+    notifier.ready(f"Listening at {url}")
+    await stop.wait()
     _say("Stopping: running turns may finish; Ctrl-C again stops at once.")
 
 

@@ -16,7 +16,7 @@ from functools import partial
 import msgspec
 import trio
 
-from runtime.cli import endpoint as endpoints
+from runtime import endpoint as endpoints
 from runtime.cli.client import Client, ConnectionLost, NotReachable
 from runtime.cli.connect import connect
 from runtime.cli.errors import CommandError, ungrouped

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import trio
 
-from runtime.cli import endpoint as endpoints
+from runtime import endpoint as endpoints
 from runtime.cli.client import NotReachable
 from runtime.cli.conversation import Conversation
-from runtime.cli.endpoint import Endpoint
 from runtime.cli.errors import FAILURE, INTERRUPTED, CommandError, ungrouped
 from runtime.cli.screen import PipeScreen, Screen
 from runtime.cli.words import command_line, number_of, on_terminal
+from runtime.endpoint import Endpoint
 from runtime.protocol.acp import SetConfigOptionResult
 from runtime.protocol.extensions import (
     QueueClearResult,

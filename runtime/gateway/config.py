@@ -31,6 +31,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
         max_connections_per_address: those of one address other than loopback.
         handshakes_per_second: WebSocket handshakes accepted from one address, on average.
         handshake_timeout: seconds within which a client must have sent its request.
+        local_key: what a client on this machine shows in `initialize`; None when nobody can.
         principals: who else may connect, by name; with any, or with ``token``, nobody gets in
             without a token.
     """
@@ -46,6 +47,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_connections_per_address: int = 100
     handshakes_per_second: float = 50.0
     handshake_timeout: float = 10.0
+    local_key: str | None = None
     principals: Mapping[str, PrincipalSettings] = {}
 
 

@@ -13,8 +13,8 @@ from typing import IO, NamedTuple, Protocol
 
 import pytest
 
-from runtime.cli.endpoint import Endpoint, read
 from runtime.cli.main import run
+from runtime.endpoint import Endpoint, read
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 60.0

@@ -21,8 +21,8 @@ from runtime.cli.client import (
     NotReachable,
 )
 from runtime.cli.connect import connect
-from runtime.cli.endpoint import Endpoint
 from runtime.cli.errors import CommandError
+from runtime.endpoint import Endpoint
 
 from .conftest import Served
 

@@ -12,9 +12,9 @@ import trio_websocket
 
 from runtime.cli import conversation as conversation_module
 from runtime.cli.conversation import Conversation, Message
-from runtime.cli.endpoint import Endpoint
 from runtime.cli.errors import CommandError
 from runtime.cli.screen import PipeScreen
+from runtime.endpoint import Endpoint
 from runtime.protocol.extensions import UNAVAILABLE
 
 MARK = {"key": "main", "agent": "echo", "epoch": 1, "run": "r", "journalSeq": 0, "live": 0}

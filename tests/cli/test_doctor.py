@@ -13,7 +13,7 @@ import apsw
 import msgspec
 import pytest
 
-from runtime.cli.endpoint import FILE_NAME, Endpoint
+from runtime.endpoint import FILE_NAME, Endpoint
 from runtime.storage.lock import LOCK, InstanceLock
 from runtime.storage.opening import APPLICATION_ID, DATABASE
 

@@ -11,7 +11,7 @@ import apsw
 import msgspec
 import pytest
 
-from runtime.cli.endpoint import FILE_NAME, Endpoint, find
+from runtime.endpoint import FILE_NAME, Endpoint, find
 from runtime.settings import Settings, StorageSettings
 from runtime.storage.opening import APPLICATION_ID, DATABASE
 
