@@ -74,7 +74,7 @@ from runtime.kernel.ref import ActorRef, Reply, Watch
 from runtime.kernel.supervisor import ChildSpec, Supervisor
 from runtime.kernel.system import System, open_system
 from runtime.kernel.timers import Timer
-from runtime.kernel.tree import TreeNode
+from runtime.kernel.tree import MailboxDepths, TreeNode
 
 __all__ = [
     "Actor",
@@ -88,6 +88,7 @@ __all__ = [
     "Helper",
     "Intensity",
     "KernelError",
+    "MailboxDepths",
     "MailboxFull",
     "MailboxSpec",
     "Message",

@@ -21,7 +21,7 @@ from runtime.kernel.ref import ActorRef
 from runtime.kernel.scheduler import Scheduler
 from runtime.kernel.supervisor import ChildSpec, Group
 from runtime.kernel.timers import AlarmClock
-from runtime.kernel.tree import TreeNode, snapshot
+from runtime.kernel.tree import MailboxDepths, TreeNode, depths, snapshot
 
 if TYPE_CHECKING:
     from runtime.kernel.actor import Actor
@@ -88,6 +88,19 @@ class System:
     def tree(self) -> TreeNode:
         """A snapshot of all actors, without asking them, in time proportional to their number."""
         return snapshot(self._root)
+
+    def mailbox_depths(self, limit: int = 5_000) -> dict[str, MailboxDepths]:
+        """How many messages wait, at a cost that does not grow with the number of actors.
+
+        The actors at the top of the tree are there by name. All below one of them are taken
+        together, under ``name/*``; of those only the ones that have something to do are looked at,
+        since in the others nothing waits. (Not in view is what waits for one that is just starting
+        or waits for its restart.)
+
+        Args:
+            limit: How many of them are looked at.
+        """
+        return depths(self._root, self.scheduler, limit)
 
     # For the kernel
 

@@ -1,5 +1,6 @@
 """Snapshots of a system's actors."""
 
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,6 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runtime.kernel.cell import Cell
+    from runtime.kernel.scheduler import Scheduler
+
+
+class MailboxDepths(msgspec.Struct, frozen=True):
+    """How many messages wait in some mailboxes: in the fullest one, and in all of them."""
+
+    deepest: int = 0
+    total: int = 0
 
 
 class TreeNode(msgspec.Struct, frozen=True):
@@ -100,3 +109,21 @@ def _describe(cell: "Cell", path: str, now: float, nodes: "dict[Cell, TreeNode]"
         if family is None
         else tuple(nodes.pop(child) for child in family.children.values()),
     )
+
+
+def depths(root: "Cell", scheduler: "Scheduler", limit: int) -> dict[str, MailboxDepths]:
+    """See `System.mailbox_depths`."""
+    tops = tuple(root.family.children.values()) if root.family is not None else ()
+    found = {top.name: MailboxDepths(top.depth, top.depth) for top in tops}
+    drained = (worker.cell for worker in scheduler.workers.values())
+    busy = islice(chain(scheduler.ready, drained), limit)
+    for cell in dict.fromkeys(busy):
+        if cell is None or cell.parent is None or cell.parent is root:
+            continue
+        top = cell.parent
+        while top.parent is not None and top.parent is not root:
+            top = top.parent
+        name = f"{top.name}/*"
+        before = found.get(name, MailboxDepths())
+        found[name] = MailboxDepths(max(before.deepest, cell.depth), before.total + cell.depth)
+    return found

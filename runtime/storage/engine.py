@@ -11,8 +11,9 @@ the first time.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import apsw
 import msgspec
@@ -68,6 +69,9 @@ class Transaction:
 
 Operation = Callable[[Transaction], T]
 
+Observe: TypeAlias = Callable[[int, float], None]
+"""Is told of a commit: how many requests shared it, and how many seconds it took."""
+
 
 class Request(Generic[T]):
     """An operation on its way: handed over, decided with its batch, then a result or an error."""
@@ -101,14 +105,22 @@ class Request(Generic[T]):
 class Engine:
     """Runs batches of requests on one connection. For one thread at a time.
 
+    Args:
+        connection: Belongs to it.
+        limits: Handed to operations.
+        observe: Is told of each commit.
+
     Attributes:
         problem: Why the last write failed; None since the last one that succeeded.
         batches: How many transactions were committed.
     """
 
-    def __init__(self, connection: apsw.Connection, limits: Limits) -> None:
+    def __init__(
+        self, connection: apsw.Connection, limits: Limits, observe: Observe | None = None
+    ) -> None:
         self._connection = connection
         self._transaction = Transaction(connection, limits)
+        self._observe = observe
         self.problem: str | None = None
         self.batches = 0
 
@@ -153,6 +165,7 @@ class Engine:
 
     def _try(self, batch: Sequence[Request[Any]]) -> Exception | None:
         """Commit a batch; why it could not be, and then nothing of it is there."""
+        began = time.perf_counter()
         changes_before = self._connection.total_changes()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -165,6 +178,8 @@ class Engine:
         self.batches += 1
         if self._connection.total_changes() != changes_before:
             self.problem = None
+        if self._observe is not None:
+            self._observe(len(batch), time.perf_counter() - began)
         return None
 
     def _roll_back(self) -> None:

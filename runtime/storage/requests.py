@@ -335,6 +335,26 @@ class Health(msgspec.Struct, frozen=True):
     free_bytes: int
 
 
+class Backlog(msgspec.Struct, frozen=True):
+    """What waits, for gauges; of each kind at most `runtime.storage.sql_figures.COUNTED` count.
+
+    Args:
+        waiting: messages that wait to become a turn.
+        oldest_due: since when the oldest of them could have, in ms since 1970; None when none can.
+        pending: deliveries that are owed.
+        attempting: deliveries under way.
+        failed: deliveries that were given up because they failed.
+        abandoned: deliveries that were given up by somebody.
+    """
+
+    waiting: int
+    oldest_due: int | None
+    pending: int
+    attempting: int
+    failed: int
+    abandoned: int
+
+
 class StoreInfo(msgspec.Struct, frozen=True):
     """What the store is: for ``doctor`` and ``version``."""
 

@@ -29,6 +29,7 @@ from runtime.sessions.rows import (
 )
 from runtime.storage import (
     sql_admission,
+    sql_figures,
     sql_inbound,
     sql_journal,
     sql_outbox,
@@ -36,7 +37,7 @@ from runtime.storage import (
     sql_settle,
     sql_turns,
 )
-from runtime.storage.engine import Engine, Limits, Operation, Transaction
+from runtime.storage.engine import Engine, Limits, Observe, Operation, Transaction
 from runtime.storage.errors import StoreUnavailable
 from runtime.storage.migrations import Migration, bundled
 from runtime.storage.opening import open_directory, open_memory_database
@@ -44,6 +45,7 @@ from runtime.storage.reader import Readers
 from runtime.storage.requests import (
     Admitted,
     Awake,
+    Backlog,
     BeginTurn,
     ChannelOffset,
     Drop,
@@ -143,6 +145,9 @@ class SqliteStore(Store):
     def _upkeep(self) -> Sizes:
         self._engine.checkpoint()
         return self._measure()
+
+    async def backlog(self) -> Backlog:
+        return await self._reads.read(sql_figures.backlog)
 
     async def recover(self, instance: str, policy: InterruptedPolicy) -> Recovery:
         return await self._writes.write(
@@ -335,6 +340,7 @@ async def open_sqlite(
     limits: Limits | None = None,
     migrations: Sequence[Migration] | None = None,
     batch_limit: int = BATCH_LIMIT,
+    observe: Observe | None = None,
 ) -> AsyncIterator[SqliteStore]:
     """Open the store of a data directory, made when it does not exist.
 
@@ -344,6 +350,7 @@ async def open_sqlite(
         limits: Byte budgets of rows.
         migrations: All migrations, in order; those that come with the runtime by default.
         batch_limit: How many requests share one commit at most.
+        observe: Is told of each commit, in the writer's thread; must not raise or wait.
 
     Raises:
         StoreCannotOpen: The directory is refused; nothing in it was changed. The subclass says why.
@@ -355,7 +362,7 @@ async def open_sqlite(
     known = bundled() if migrations is None else tuple(migrations)
     budgets = limits if limits is not None else Limits()
     opened = await trio.to_thread.run_sync(open_directory, data_dir, known)
-    engine = Engine(opened.connection, budgets)
+    engine = Engine(opened.connection, budgets, observe)
     writer = GroupCommit(engine, clock, batch_limit=batch_limit)
     store = SqliteStore(
         engine,

@@ -27,6 +27,7 @@ from runtime.sessions.rows import (
 from runtime.storage.requests import (
     Admitted,
     Awake,
+    Backlog,
     BeginTurn,
     ChannelOffset,
     Drop,
@@ -69,6 +70,10 @@ class Store(ABC):
     @abstractmethod
     async def maintain(self) -> Health:
         """A bounded step of upkeep: checkpoint within a budget, refresh the figures (D3)."""
+
+    @abstractmethod
+    async def backlog(self) -> Backlog:
+        """What waits, at a bounded cost."""
 
     @abstractmethod
     async def recover(self, instance: str, policy: InterruptedPolicy) -> Recovery:

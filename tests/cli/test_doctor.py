@@ -15,6 +15,7 @@ import pytest
 
 from runtime.endpoint import FILE_NAME, Endpoint
 from runtime.storage.lock import LOCK, InstanceLock
+from runtime.storage.migrations import bundled
 from runtime.storage.opening import APPLICATION_ID, DATABASE
 
 from .conftest import CommandLine, Start
@@ -51,7 +52,7 @@ def test_a_running_runtime_is_asked(serve: Start, cli: CommandLine, tmp_path: Pa
     assert {finding["state"] for finding in found.values()} == {"ok"}
     assert f"process {served.process.pid} answers" in found["runtime"]["text"]
     assert found["readiness"]["text"] == "messages are accepted"
-    assert "schema 1" in found["database"]["text"]
+    assert f"schema {len(bundled())}," in found["database"]["text"]
     assert "0 interrupted turns" in found["last start"]["text"]
     assert "port" not in found
 

@@ -12,12 +12,15 @@ from runtime.storage.migrations import Migration, bundled, migrate, schema_versi
 from runtime.storage.sqlite import open_sqlite
 from tests.storage.stage import Clock, admit, message
 
+NEXT = len(bundled()) + 1
 EXTRA = (
-    Migration(2, "colours", "CREATE TABLE colours (name TEXT NOT NULL) STRICT;"),
+    Migration(NEXT, "colours", "CREATE TABLE colours (name TEXT NOT NULL) STRICT;"),
     Migration(
-        3, "fill", "INSERT INTO colours VALUES ('red'); ALTER TABLE colours ADD COLUMN hex TEXT;"
+        NEXT + 1,
+        "fill",
+        "INSERT INTO colours VALUES ('red'); ALTER TABLE colours ADD COLUMN hex TEXT;",
     ),
-    Migration(4, "green", "INSERT INTO colours VALUES ('green', '#0f0');"),
+    Migration(NEXT + 2, "green", "INSERT INTO colours VALUES ('green', '#0f0');"),
 )
 ALL = (*bundled(), *EXTRA)
 
@@ -67,10 +70,12 @@ def test_from_every_older_version(tmp_path: Path, version: int) -> None:  # D4
 def test_a_step_that_fails_leaves_nothing_of_itself(tmp_path: Path) -> None:  # D4
     database = tmp_path / "runtime.db"
     connection = apsw.Connection(str(database))
-    broken = Migration(3, "broken", "INSERT INTO colours VALUES ('red'); SELECT * FROM nowhere;")
+    broken = Migration(
+        NEXT + 1, "broken", "INSERT INTO colours VALUES ('red'); SELECT * FROM nowhere;"
+    )
     with pytest.raises(apsw.SQLError, match="nowhere"):
-        migrate(connection, (*ALL[:2], broken), database)
-    assert schema_version(connection) == 2
+        migrate(connection, (*ALL[:NEXT], broken), database)
+    assert schema_version(connection) == NEXT
     assert connection.execute("SELECT count(*) FROM colours").get == 0
     migrate(connection, ALL, database)
     assert schema(connection) == newest()
@@ -109,8 +114,7 @@ async def test_a_store_is_migrated_when_it_opens(clock: Clock, tmp_path: Path) -
         assert store.info.schema_version == len(ALL)
         status = await store.message_status(admitted.message.id)
         assert status is not None
-    version = len(bundled()) + 1
-    backup = tmp_path / f"runtime.db.before-{version}"
+    backup = tmp_path / f"runtime.db.before-{NEXT}"
     assert names_in(tmp_path) == sorted(("lock", "runtime.db", backup.name))
     header = (tmp_path / "runtime.db").read_bytes()[60:64]
     assert int.from_bytes(header, "big") == len(ALL)

@@ -31,7 +31,10 @@ from tests.storage.stage import (
 )
 
 TABLE_SCAN = re.compile(r"\bSCAN (?!CONSTANT ROW|json_each|heads|waiting)\w+")
-PARTIAL = re.compile(r"USING (COVERING )?INDEX (inbound_pending|outbound_open|turns_running)\b")
+PARTIAL = re.compile(
+    r"USING (COVERING )?INDEX"
+    r" (inbound_pending|outbound_open|outbound_undelivered|turns_running)\b"
+)
 
 
 async def everything(store: SqliteStore) -> None:
@@ -84,6 +87,7 @@ async def everything(store: SqliteStore) -> None:
     await store.close_session(session.id)
     await store.probe()
     await store.maintain()
+    await store.backlog()
 
 
 class Schema:

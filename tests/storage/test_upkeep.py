@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import apsw
+import pytest
+import trio
 
+from runtime.storage import sql_figures
 from runtime.storage.migrations import bundled
 from runtime.storage.opening import CHECKPOINT_PAGES
-from runtime.storage.sqlite import SqliteStore
-from tests.storage.stage import SPEC, admit, message
+from runtime.storage.requests import Backlog
+from runtime.storage.sqlite import SqliteStore, open_sqlite
+from tests.storage.stage import SPEC, Actor, Clock, admit, message
 
 
 async def test_health_and_upkeep(disk_store: SqliteStore, tmp_path: Path) -> None:  # D3
@@ -52,3 +56,45 @@ async def test_what_the_store_is(store: SqliteStore) -> None:  # D3
     info = store.info
     assert (info.engine, info.schema_version) == ("sqlite", len(bundled()))
     assert info.engine_version == apsw.sqlite_lib_version()
+
+
+async def test_the_backlog_says_what_waits(store: SqliteStore, clock: Clock) -> None:
+    # D6, O1, Q8
+    assert await store.backlog() == Backlog(0, None, 0, 0, 0, 0)
+    session, _ = await store.resolve(SPEC)
+    began = clock.now
+    await admit(store, message(session.id))
+    clock.now += 1_000
+    await store.admit([message(session.id), message(session.id, trigger=False)])
+    assert await store.backlog() == Backlog(2, began, 0, 0, 0, 0)
+    actor = await Actor.wake(store, session.id)
+    end = await actor.answer(actor.awake.pending[0].id)
+    assert await store.backlog() == Backlog(1, began + 1_000, len(end.outbound), 0, 0, 0)
+    (owed,) = end.outbound
+    await store.outbox_attempt(owed.id)
+    assert (await store.backlog()).attempting == 1
+    await store.outbox_failed(owed.id, error="gone")
+    assert await store.backlog() == Backlog(1, began + 1_000, 0, 0, 1, 0)
+
+
+async def test_the_backlog_counts_up_to_a_bound(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, _ = await store.resolve(SPEC)
+    count = sql_figures.COUNTED
+    await store.admit([message(session.id) for _ in range(count + 1)])
+    assert (await store.backlog()).waiting == count
+
+
+async def test_each_commit_is_observed(clock: Clock, tmp_path: Path) -> None:  # D1
+    seen: list[tuple[int, float]] = []
+    async with open_sqlite(
+        tmp_path / "data", clock, observe=lambda *each: seen.append(each)
+    ) as store:
+        session, _ = await store.resolve(SPEC)
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(store.admit, [message(session.id)])
+    assert sum(requests for requests, _ in seen) == 21
+    assert len(seen) < 21
+    assert all(seconds > 0 for _, seconds in seen)
