@@ -5,7 +5,6 @@ Farewell  close every connection, in good order (G9)
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,8 +12,9 @@ import msgspec
 import trio
 
 from runtime.gateway import Gateway, GatewayConfig
+from runtime.gateway.certificate import Certificate
 from runtime.gateway.config import check
-from runtime.gateway.listening import open_listeners, tls_context
+from runtime.gateway.listening import open_listeners
 from runtime.kernel import Actor, Request
 from runtime.ports.front import Front
 
@@ -24,7 +24,7 @@ class Port(msgspec.Struct, frozen=True):
 
     config: GatewayConfig
     listeners: list[trio.SocketListener]
-    tls: ssl.SSLContext | None
+    tls: Certificate | None
 
     @property
     def address(self) -> tuple[str, int]:
@@ -44,7 +44,7 @@ async def open_port(config: GatewayConfig) -> AsyncIterator[Port]:
         GatewayError: it cannot be opened, or would be open to strangers (G8).
     """
     check(config)
-    tls = await trio.to_thread.run_sync(tls_context, config)
+    tls = await trio.to_thread.run_sync(Certificate.of, config)
     listeners = await open_listeners(config)
     try:
         yield Port(config, listeners, tls)

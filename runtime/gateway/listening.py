@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import ssl
 
 import trio
 
@@ -36,31 +35,6 @@ async def open_listeners(config: GatewayConfig) -> list[trio.SocketListener]:
             "is set. Set gateway.token, or listen on 127.0.0.1."
         )
     return kept
-
-
-def tls_context(config: GatewayConfig) -> ssl.SSLContext | None:
-    """How to speak TLS, or None. Reads files: to be called in a thread.
-
-    Raises:
-        GatewayError: the certificate or the key cannot be used.
-    """
-    if config.tls_certificate is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(config.tls_certificate, config.tls_key, password=_no_password)
-    except OSError as error:
-        raise GatewayError(
-            f"gateway.tls_certificate {str(config.tls_certificate)!r} cannot be used: {error}. "
-            "It must be a readable PEM file, with an unencrypted key in it or in gateway.tls_key."
-        ) from None
-    return context
-
-
-def _no_password() -> str:
-    """Without this, OpenSSL would ask on the terminal."""
-    return ""
 
 
 def _reason(config: GatewayConfig, error: OSError) -> str:

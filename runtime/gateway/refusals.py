@@ -18,6 +18,7 @@ Reason = Literal[
     "the origin is not allowed",
     "the token is missing",
     "the token is wrong",
+    "too many connections",
     "too many handshakes",
 ]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import ssl
 from collections.abc import Mapping
 from functools import partial
 from typing import Never
@@ -15,14 +14,15 @@ from trio_websocket import WebSocketConnection
 
 from runtime.gateway import extra_methods, methods
 from runtime.gateway.access import Access
+from runtime.gateway.certificate import Certificate
 from runtime.gateway.config import GatewayConfig, check
 from runtime.gateway.connection import Client, Closing, Served
 from runtime.gateway.http import Upgraded, converse
-from runtime.gateway.listening import open_listeners, tls_context
+from runtime.gateway.listening import open_listeners
 from runtime.gateway.refusals import Refusals
 from runtime.gateway.routes import ACP_PATH, Routes
-from runtime.gateway.streams import close_gently
-from runtime.gateway.throttle import Throttle
+from runtime.gateway.streams import LINGER, close_gently
+from runtime.gateway.throttle import Occupancy, Throttle
 from runtime.gateway.websocket import serve_websocket
 from runtime.ports.front import Front
 from runtime.protocol.catalogue import FROM_CLIENT
@@ -33,6 +33,9 @@ CLOSE_DEADLINE = 5.0
 
 ACCEPT_PAUSE = 0.1
 """Seconds before the next try when a connection cannot be accepted, as without descriptors."""
+
+MAX_TURNED_AWAY = 64
+"""Clients that are told at one time that there is no room."""
 
 _BUSY_TEXT = b"Too many connections: try again soon.\n"
 _BUSY = (
@@ -50,7 +53,7 @@ class Gateway:
         front: the runtime.
         config: what was asked for.
         listeners: the sockets.
-        tls: how TLS is spoken, if it is.
+        tls: what TLS is spoken with, if it is.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class Gateway:
         front: Front,
         config: GatewayConfig,
         listeners: list[trio.SocketListener],
-        tls: ssl.SSLContext | None,
+        tls: Certificate | None,
     ) -> None:
         self._front = front
         self._config = config
@@ -69,7 +72,10 @@ class Gateway:
         self._address: tuple[str, int] = listeners[0].socket.getsockname()[:2]
         access = Access(config, self.port)
         throttle = Throttle(config.handshakes_per_second, trio.current_time)
-        self._routes = Routes(front, access, throttle, Refusals(trio.current_time))
+        self._refusals = Refusals(trio.current_time)
+        self._routes = Routes(front, access, throttle, self._refusals)
+        self._occupancy = Occupancy(config.max_connections, config.max_connections_per_address)
+        self._turned_away = 0
         self._clients: set[Client] = set()
         self._closing: Closing | None = None
         self._accepting = trio.CancelScope()
@@ -132,6 +138,8 @@ class Gateway:
         async with trio.open_nursery() as self._conversations:
             for listener in self._listeners:
                 self._conversations.start_soon(self._accept_forever, listener)
+            if self._tls is not None:
+                self._conversations.start_soon(self._tls.follow)
 
     async def _accept_forever(self, listener: trio.SocketListener) -> None:
         while True:
@@ -143,27 +151,47 @@ class Gateway:
                 _log.warning("cannot accept a connection: %s", error.strerror)
                 await trio.sleep(ACCEPT_PAUSE)
                 continue
-            if self._is_full():
-                await _turn_away(stream)
+            try:
+                peer = str(stream.socket.getpeername()[0])
+            except OSError:  # gone already
+                await trio.aclose_forcefully(stream)
+                continue
+            if self._occupancy.enter(peer):
+                self._conversations.start_soon(self._converse, stream, peer)
             else:
-                self._conversations.start_soon(self._converse, stream)
+                self._refusals.note("too many connections", peer)
+                await self._turn_away(stream)
 
-    def _is_full(self) -> bool:
-        conversing = len(self._conversations.child_tasks) - len(self._listeners)
-        return conversing + len(self._websockets.child_tasks) >= self._config.max_connections
+    async def _turn_away(self, stream: trio.SocketStream) -> None:
+        """Say that there is no room, to a few at a time; the others see only that it closes."""
+        if self._tls is None and self._turned_away < MAX_TURNED_AWAY:
+            self._turned_away += 1
+            self._conversations.start_soon(self._excuse, stream)
+        else:
+            await trio.aclose_forcefully(stream)
 
-    async def _converse(self, stream: trio.SocketStream) -> None:
+    async def _excuse(self, stream: trio.SocketStream) -> None:
+        try:
+            with trio.move_on_after(LINGER):
+                await stream.send_all(_BUSY)
+            await close_gently(stream)
+        except trio.BrokenResourceError:
+            pass
+        finally:
+            self._turned_away -= 1
+            await trio.aclose_forcefully(stream)
+
+    async def _converse(self, stream: trio.SocketStream, peer: str) -> None:
         """The HTTP side of a connection; a WebSocket goes on as a task of its own."""
         timeout = self._config.handshake_timeout
         handed_on = False
         try:
-            peer = str(stream.socket.getpeername()[0])
             transport = await self._secured(stream)
             upgraded = await converse(transport, peer, self._routes, timeout)
             if upgraded is None:
                 await close_gently(transport)
             else:
-                self._websockets.start_soon(self._websocket, transport, upgraded)
+                self._websockets.start_soon(self._websocket, transport, peer, upgraded)
                 handed_on = True
         except (OSError, trio.BrokenResourceError, trio.TooSlowError):
             pass
@@ -171,26 +199,31 @@ class Gateway:
             _log.exception("an HTTP request failed")
         finally:
             if not handed_on:
+                self._occupancy.leave(peer)
                 await trio.aclose_forcefully(stream)
 
     async def _secured(self, stream: trio.SocketStream) -> trio.abc.Stream:
         if self._tls is None:
             return stream
-        secured = trio.SSLStream(stream, self._tls, server_side=True, https_compatible=True)
+        context = self._tls.context
+        secured = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
         with trio.fail_after(self._config.handshake_timeout):
             await secured.do_handshake()
         return secured
 
-    async def _websocket(self, transport: trio.abc.Stream, upgraded: Upgraded) -> None:
+    async def _websocket(self, transport: trio.abc.Stream, peer: str, upgraded: Upgraded) -> None:
         connection_id = secrets.token_hex(16)
-        await serve_websocket(
-            transport,
-            upgraded,
-            partial(self._serve_client, connection_id, upgraded.upgrade.principal),
-            connection_id=connection_id,
-            max_message=self._config.max_frame_bytes,
-            timeout=self._config.handshake_timeout,
-        )
+        try:
+            await serve_websocket(
+                transport,
+                upgraded,
+                partial(self._serve_client, connection_id, upgraded.upgrade.principal),
+                connection_id=connection_id,
+                max_message=self._config.max_frame_bytes,
+                timeout=self._config.handshake_timeout,
+            )
+        finally:
+            self._occupancy.leave(peer)
 
     async def _serve_client(
         self, connection_id: str, principal: Principal, websocket: WebSocketConnection
@@ -225,7 +258,7 @@ async def serve_gateway(
         GatewayError: it cannot listen, or must not as it is configured.
     """
     check(config)
-    tls = await trio.to_thread.run_sync(tls_context, config)
+    tls = await trio.to_thread.run_sync(Certificate.of, config)
     listeners = await open_listeners(config)
     gateway = Gateway(front, config, listeners, tls)
     task_status.started(gateway)
@@ -240,15 +273,3 @@ def served_methods() -> Mapping[str, Served]:
         method.name: Served(msgspec.json.Decoder(method.params), handlers[method.name], method.role)
         for method in FROM_CLIENT
     }
-
-
-async def _turn_away(stream: trio.SocketStream) -> None:
-    """Say that there is no room, if the socket takes it at once."""
-    try:
-        with trio.move_on_after(ACCEPT_PAUSE):
-            await stream.send_all(_BUSY)
-            await stream.send_eof()
-    except trio.BrokenResourceError:
-        pass
-    finally:
-        await trio.aclose_forcefully(stream)

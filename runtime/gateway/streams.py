@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import trio
 
+from runtime.gateway.frames import Frames, TooManyFragments
+
 HIGH_WATER = 64 * 1024
 """Bytes that may wait for the socket before writers have to wait too."""
 
@@ -16,7 +18,8 @@ class BufferedStream(trio.abc.Stream):
 
     ``send_all`` puts its bytes into a bounded buffer as a whole or, when cancelled, not at all; the
     task in `write_forever` sends what has gathered. So a cancelled sender never leaves half a
-    WebSocket frame on the wire, and many small frames cost one system call.
+    WebSocket frame on the wire, and many small frames cost one system call. What comes in goes
+    through `Frames`.
 
     Args:
         transport: the stream underneath.
@@ -29,10 +32,17 @@ class BufferedStream(trio.abc.Stream):
         self._head = head
         self._early = early
         self._released = trio.Event()
+        self._frames = Frames()
+        self._refused = False
         self._pending = bytearray()
         self._changed = trio.Event()
         self._closed = False
         self._broken = False
+
+    @property
+    def refused(self) -> bool:
+        """Whether the peer sent what nobody should have to put together."""
+        return self._refused
 
     def release(self) -> None:
         """Let the bytes after the head through: the handshake was answered."""
@@ -42,6 +52,7 @@ class BufferedStream(trio.abc.Stream):
         """The next bytes: the head, what came early, then what the transport has.
 
         Raises:
+            TooManyFragments: see `Frames`; also `refused` says so from then on.
             trio.BrokenResourceError: the connection broke.
             trio.ClosedResourceError: the stream was closed.
         """
@@ -52,6 +63,17 @@ class BufferedStream(trio.abc.Stream):
             data, self._head = self._head, b""
             return data
         await self._released.wait()
+        while True:
+            data = await self._received(max_bytes)
+            try:
+                ready = self._frames.feed(data)
+            except TooManyFragments:
+                self._refused = True
+                raise
+            if ready or not data:
+                return ready
+
+    async def _received(self, max_bytes: int | None) -> bytes:
         if self._early:
             await trio.lowlevel.checkpoint()
             data, self._early = self._early, b""

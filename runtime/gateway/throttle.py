@@ -1,10 +1,12 @@
-"""How often one address may shake hands (G8)."""
+"""How many connections an address may have, and how often it may shake hands (G8)."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
+
+from runtime.gateway.config import is_loopback
 
 ADDRESSES = 4096
 """Addresses remembered; beyond it the one that was quiet for longest is forgotten."""
@@ -37,6 +39,39 @@ class Throttle:
         if len(self._buckets) > ADDRESSES:
             self._buckets.popitem(last=False)
         return allowed
+
+
+class Occupancy:
+    """How many connections there are, in all and per address; counted as `Throttle` counts.
+
+    Loopback addresses have no limit of their own: behind a proxy on this machine they are everyone.
+
+    Args:
+        limit: connections in all.
+        per_address: connections of one address.
+    """
+
+    def __init__(self, limit: int, per_address: int) -> None:
+        self._limit = limit
+        self._per_address = per_address
+        self._counts: Counter[str] = Counter()
+
+    def enter(self, address: str) -> bool:
+        """Count one connection; False, and not counted, when there is no room for it."""
+        key = _subscriber(address)
+        if self._counts.total() >= self._limit:
+            return False
+        if self._counts[key] >= self._per_address and not is_loopback(address):
+            return False
+        self._counts[key] += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """A connection that was counted is gone."""
+        key = _subscriber(address)
+        self._counts[key] -= 1
+        if not self._counts[key]:
+            del self._counts[key]
 
 
 def _subscriber(address: str) -> str:

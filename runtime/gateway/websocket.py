@@ -19,6 +19,7 @@ from trio_websocket import (
 )
 
 from runtime.gateway.connection import Closing
+from runtime.gateway.frames import MAX_FRAGMENTS
 from runtime.gateway.http import Upgraded
 from runtime.gateway.streams import BufferedStream
 
@@ -28,7 +29,9 @@ CLOSE_LIMIT = 2.0
 FLUSH_LIMIT = 0.1
 """Seconds to hand over a close frame that nobody will answer."""
 
-_RECEIVE_BUFFER = 64 * 1024
+FRAGMENTED = Closing(1009, f"a message in more than {MAX_FRAGMENTS} fragments")
+
+_RECEIVE_BUFFER = 16 * 1024  # bytes handled in one step of the loop, between those of others
 _MESSAGE_QUEUE = 16
 
 _EXPECTED = (
@@ -96,6 +99,8 @@ async def _converse(
             )
         stream.release()
         closing = await serve(websocket)
+        if stream.refused:
+            closing = FRAGMENTED
         with trio.move_on_after(CLOSE_LIMIT) as limit:
             nursery.start_soon(_hurry, end_of_reading, limit)
             await websocket.aclose(closing.code, closing.reason)

@@ -136,7 +136,7 @@ The runtime pings; a client that does not answer is let go. It closes with these
 | code | because | what to do |
 |---|---|---|
 | 1001 | the runtime stops, or a ping was not answered | connect again, go on from the cursor |
-| 1009 | a message was longer than `gateway.max_frame_bytes` | send less |
+| 1009 | a message was longer than `gateway.max_frame_bytes`, or in more than 4096 fragments | send less |
 | 1011 | an error inside the gateway | connect again |
 | 1013 | the client did not read what it was sent | connect again, go on from the cursor |
 

@@ -7,11 +7,14 @@ import trio
 import trio.testing
 
 from runtime.gateway.streams import HIGH_WATER, BufferedStream
+from tests.gateway.raw import frame
+
+EARLY = frame(b"early")
 
 
 def pair() -> tuple[BufferedStream, trio.abc.Stream]:
     ours, theirs = trio.testing.lockstep_stream_pair()
-    return BufferedStream(ours, b"head", b"early"), theirs
+    return BufferedStream(ours, b"head", EARLY), theirs
 
 
 async def test_what_was_read_too_early_comes_in_its_order(nursery: trio.Nursery) -> None:
@@ -27,9 +30,10 @@ async def test_what_was_read_too_early_comes_in_its_order(nursery: trio.Nursery)
     assert received == []
     stream.release()
     await trio.testing.wait_all_tasks_blocked()
-    assert received == [b"early"]
-    nursery.start_soon(peer.send_all, b"later")
-    assert await stream.receive_some(1_000) == b"later"
+    assert received == [EARLY]
+    later = frame(b"later")
+    nursery.start_soon(peer.send_all, later)
+    assert await stream.receive_some(1_000) == later
 
 
 async def test_a_cancelled_sender_leaves_nothing_or_everything(nursery: trio.Nursery) -> None:
