@@ -5,7 +5,8 @@ process group of its own, reads records from them within limits, keeps what they
 error, and ends them and everything that they have started.
 """
 
-from runtime.processes.process import ChildProcess, ExitStatus, ProcessGone, ProcessSpec
+from runtime.processes.exits import ExitStatus
+from runtime.processes.process import ChildProcess, ProcessGone, ProcessSpec
 from runtime.processes.processes import Processes, open_processes
 from runtime.processes.slots import Place, Slots
 
