@@ -21,6 +21,7 @@ from actors.agents import agent_kinds
 from actors.channel import Channels
 from actors.configuration import Configuration
 from actors.front import ActorFront
+from actors.monitor import Monitor
 from actors.outbox import Finish, Outbox
 from actors.router import Router
 from actors.scheduler import Scheduler
@@ -158,10 +159,12 @@ async def open_runtime(
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(_port(settings)) if serve else None
         folder: Path | None = None
+        ids, metrics = IdSource(clock), Metrics()
         if store is None:
             folder = settings.storage.data_dir
-            store = await stack.enter_async_context(open_sqlite(folder, clock))
-        ids, metrics = IdSource(clock), Metrics()
+            store = await stack.enter_async_context(
+                open_sqlite(folder, clock, observe=metrics.committed)
+            )
         services = Services(
             configuration=Configuration(settings, made, default_agent),
             store=store,
@@ -213,6 +216,7 @@ async def _tree(
             )
             return ref
 
+        await member("monitor", lambda: Monitor(services))
         await member("store", lambda: Upkeep(services))
         outbox = await member("outbox", lambda: Outbox(services), BUSY_MAILBOX)
         sessions = await member("sessions", lambda: Sessions(services, outbox), BUSY_MAILBOX)
