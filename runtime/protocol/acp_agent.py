@@ -6,7 +6,7 @@ agent says, they have what the runtime uses. `runtime.protocol.lenient` reads th
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -208,12 +208,15 @@ class CancelParams(_Sent, frozen=True):
     session_id: str
 
 
+Tokens: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
 class TokenUsage(_Heard, frozen=True):
     """The tokens of a turn."""
 
-    input_tokens: int = 0
-    output_tokens: int = 0
-    total_tokens: int = 0
+    input_tokens: Tokens = 0
+    output_tokens: Tokens = 0
+    total_tokens: Tokens = 0
 
 
 class PromptResult(_Heard, frozen=True):
@@ -231,6 +234,12 @@ class UpdateParams(_Heard, frozen=True):
 
 
 # -- what agents ask for --------------------------------------------------------------------------
+
+
+class SessionParams(_Heard, frozen=True):
+    """What all of them say: which session they are about."""
+
+    session_id: str
 
 
 class PermissionParams(_Heard, frozen=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
 import trio
@@ -26,6 +26,8 @@ MOST_REQUESTS = 64
 
 Oddity: TypeAlias = Literal["garbage", "unknown_answer", "too_many_requests", "failed_inside"]
 Work: TypeAlias = Callable[[], Awaitable[object]]
+
+T = TypeVar("T")
 
 # JSON has backslashes in strings only. A pair of surrogates is a character, a lone one is not.
 _ESCAPE = re.compile(
@@ -56,10 +58,10 @@ class Records(Protocol):
     """What a connection is made of."""
 
     async def read_record(self) -> bytes | None:
-        """The next record; None when there are no more."""
+        """The next record; None when there are no more. Others run, even when it is there."""
 
     async def write(self, record: bytes) -> None:
-        """Write a record as a whole. Raises `ConnectionEnded`."""
+        """Write a record as a whole; several tasks may do so. Raises `ConnectionEnded`."""
 
 
 class Service(ABC):
@@ -117,7 +119,6 @@ class Peer:
         self._last_id = 0
         self._calls: dict[Id, Callable[[Outcome], None]] = {}
         self._working: dict[Id, trio.CancelScope] = {}
-        self._writing = trio.Lock()
         self._ended = False
 
     async def run(self) -> None:
@@ -128,7 +129,6 @@ class Peer:
             async with trio.open_nursery() as nursery:
                 while (record := await self._records.read_record()) is not None:
                     await self._take(record, nursery)
-                    await trio.lowlevel.checkpoint()  # records may come without ever waiting
                 nursery.cancel_scope.cancel()
         finally:
             self._ended = True
@@ -138,8 +138,17 @@ class Peer:
 
     # -- our calls --------------------------------------------------------------------------------
 
-    async def call(self, method: str, params: Any, *, limit: float) -> msgspec.Raw:
-        """Call a method and wait for its result, at most ``limit`` seconds.
+    async def call(
+        self, method: str, params: Any, read: Callable[[msgspec.Raw], T], *, limit: float
+    ) -> T:
+        """Call a method and wait for its result.
+
+        Args:
+            method: what is called.
+            params: its parameters.
+            read: makes of the result what is returned, in the order of the wire: before anything
+                that came after the result is taken. Must not block. What it raises is raised here.
+            limit: seconds to wait.
 
         Raises:
             CallFailed: the answer is an error.
@@ -147,11 +156,18 @@ class Peer:
             trio.TooSlowError: there is none yet. One that comes later is passed over.
         """
         answered = trio.Event()
-        outcomes: list[Outcome] = []
+        results: list[T] = []
+        errors: list[Exception] = []
 
         def deliver(outcome: Outcome) -> None:
-            outcomes.append(outcome)
             answered.set()
+            if not isinstance(outcome, msgspec.Raw):
+                errors.append(outcome)
+                return
+            try:
+                results.append(read(outcome))
+            except Exception as error:
+                errors.append(error)
 
         with trio.fail_after(limit):
             identity = await self.send(method, params, deliver)
@@ -159,9 +175,9 @@ class Peer:
                 await answered.wait()
             finally:
                 self._calls.pop(identity, None)
-        if isinstance(outcomes[0], msgspec.Raw):
-            return outcomes[0]
-        raise outcomes[0]
+        if errors:
+            raise errors[0]
+        return results[0]
 
     async def send(self, method: str, params: Any, deliver: Callable[[Outcome], None]) -> Id:
         """Call a method without waiting for the answer.
@@ -179,7 +195,7 @@ class Peer:
         self._last_id = identity = self._last_id + 1
         self._calls[identity] = deliver
         try:
-            await self._write(jsonrpc.request(identity, method, params))
+            await self._records.write(jsonrpc.request(identity, method, params))
         except BaseException:
             self._calls.pop(identity, None)
             raise
@@ -191,11 +207,7 @@ class Peer:
         Raises:
             ConnectionEnded: it cannot be written.
         """
-        await self._write(jsonrpc.notification(method, params))
-
-    async def _write(self, record: bytes) -> None:
-        async with self._writing:
-            await self._records.write(record)
+        await self._records.write(jsonrpc.notification(method, params))
 
     # -- what comes -------------------------------------------------------------------------------
 
@@ -278,7 +290,7 @@ class Peer:
 
     async def _answer(self, record: bytes) -> None:
         try:
-            await self._write(record)
+            await self._records.write(record)
         except ConnectionEnded:
             return  # who does not listen gets no answer
 

@@ -1,0 +1,185 @@
+"""An agent that speaks ACP: a process for each session that is awake."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from actors.agents.acp.client import Client, Method
+from actors.agents.acp.connection import Connection
+from actors.agents.acp.files import FileMethods, Folder
+from actors.agents.acp.handle import AcpHandle
+from actors.agents.acp.oddities import Oddities
+from actors.agents.acp.offers import OfferBook
+from actors.agents.acp.opening import START_LIMIT, Opening
+from actors.agents.acp.options import Options
+from actors.agents.acp.terminals import Terminals
+from runtime.log import get_logger
+from runtime.ports.agent import Agent, AgentContext, AgentGone, AgentRefused, Offers
+from runtime.processes import ChildProcess, Processes, ProcessGone, ProcessSpec
+
+REMOVE_LIMIT = 5.0
+"""Seconds to remove a temporary folder."""
+
+log = get_logger(__name__)
+
+
+class AcpAgent(Agent):
+    """An agent that speaks ACP.
+
+    Args:
+        name: under which it is configured.
+        options: its settings.
+    """
+
+    uses_process = True
+
+    def __init__(self, name: str, options: Options) -> None:
+        self._name = name
+        self._options = options
+        self._last_offers = OfferBook()
+
+    @property
+    def idle_limit(self) -> float:
+        return self._options.idle_limit
+
+    @property
+    def offers(self) -> Offers:
+        return self._last_offers.current
+
+    @asynccontextmanager
+    async def open(self, context: AgentContext) -> AsyncIterator[AcpHandle]:
+        if context.processes is None:
+            raise AgentGone("no processes can be started here")
+        async with _folder(_place(self._options, context)) as cwd:
+            spec = ProcessSpec(
+                command=self._options.command,
+                cwd=cwd,
+                env=self._options.env or {},
+                pass_env=self._options.pass_env,
+                log=context.log,
+                max_record=self._options.max_record,
+            )
+            with _as_one_error():
+                async with (
+                    context.processes.run(spec) as process,
+                    self._conversation(context, context.processes, process, cwd) as handle,
+                ):
+                    yield handle
+
+    @asynccontextmanager
+    async def _conversation(
+        self, context: AgentContext, processes: Processes, process: ChildProcess, cwd: Path
+    ) -> AsyncIterator[AcpHandle]:
+        options, offers = self._options, OfferBook()
+        oddities = Oddities(self._name, context.session_id)
+        latest = trio.current_time() + START_LIMIT
+        try:
+            async with trio.open_nursery() as nursery:
+                folder = Folder(cwd)
+                methods = _methods(options, folder, Terminals(processes, folder, nursery))
+                client = Client(context, offers, oddities, methods)
+                connection = Connection(
+                    process, client, oddities, name=self._name, command=options.command
+                )
+                nursery.start_soon(_listen, connection, client)
+                can = await Opening(connection, client, context, options, str(cwd)).run(latest)
+                self._last_offers = offers
+                handle = AcpHandle(
+                    connection,
+                    client,
+                    can,
+                    offers=offers,
+                    oddities=oddities,
+                    policy=options.permissions,
+                )
+                await _choose_again(handle, context, latest)
+                yield handle
+                nursery.cancel_scope.cancel()
+        finally:
+            oddities.sum_up()
+
+
+def _methods(options: Options, folder: Folder, terminals: Terminals) -> dict[str, Method]:
+    """What the agent may call."""
+    methods: dict[str, Method] = {}
+    files = FileMethods(folder)
+    if options.files != "off":
+        methods["fs/read_text_file"] = files.read
+    if options.files == "write":
+        methods["fs/write_text_file"] = files.write
+    if options.terminals:
+        methods.update(terminals.methods)
+    return methods
+
+
+async def _listen(connection: Connection, client: Client) -> None:
+    """Take what the agent says, until it ends; the prompt that runs, if any, is told first."""
+    await connection.run()
+    if client.running is not None:
+        await client.running.over.wait()
+    raise await connection.gone()
+
+
+async def _choose_again(handle: AcpHandle, context: AgentContext, latest: float) -> None:
+    """Set what was chosen in the session before. What the agent does not take is left."""
+    now = {option["id"]: option["currentValue"] for option in handle.offers.config_options}
+    with trio.move_on_at(latest) as limit:
+        for option_id, value in context.choices.items():
+            if now.get(option_id) == value:
+                continue
+            try:
+                await handle.choose(option_id, value)
+            except AgentRefused as error:
+                log.warning(
+                    "choice_not_restored", agent=context.agent_id, option=option_id, code=error.code
+                )
+    if limit.cancelled_caught:
+        log.warning("choices_not_restored", agent=context.agent_id)
+
+
+@contextmanager
+def _as_one_error() -> Iterator[None]:
+    """What a nursery made a group of, as the error that it is about."""
+    try:
+        yield
+    except ProcessGone as gone:
+        raise AgentGone(str(gone)) from gone
+    except ExceptionGroup as group:
+        raise _single(group) from None
+
+
+def _single(group: ExceptionGroup[Exception]) -> Exception:
+    """The same end of the agent may be told twice, by who listens and by who asked something."""
+    _, rest = group.split(AgentGone)
+    error: Exception = group if rest is None else rest
+    while isinstance(error, ExceptionGroup) and (rest is None or len(error.exceptions) == 1):
+        error = error.exceptions[0]
+    return error
+
+
+def _place(options: Options, context: AgentContext) -> Path | None:
+    """The folder that was given, if any."""
+    given = options.cwd or context.workspace or context.folder
+    return None if given is None else given.absolute()
+
+
+@asynccontextmanager
+async def _folder(given: Path | None) -> AsyncIterator[Path]:
+    """Where the agent works; a new folder for as long as it works when there is none."""
+    if given is not None:
+        yield given
+        return
+    made = await trio.to_thread.run_sync(partial(tempfile.mkdtemp, prefix="greenroom-"))
+    try:
+        yield Path(made)
+    finally:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + REMOVE_LIMIT):
+            remove = partial(shutil.rmtree, made, ignore_errors=True)
+            await trio.to_thread.run_sync(remove, abandon_on_cancel=True)

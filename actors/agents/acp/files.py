@@ -1,0 +1,219 @@
+"""Text files within one folder, for `fs/read_text_file` and `fs/write_text_file`.
+
+A path is followed component by component from a descriptor of the folder, and no component may be a
+symbolic link: whatever is swapped meanwhile, what is opened is inside. Only regular files are read
+and replaced.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path, PurePath
+
+import msgspec
+import trio
+
+from actors.agents.acp.parameters import read_params
+from runtime.protocol import jsonrpc
+from runtime.protocol.acp import RESOURCE_NOT_FOUND, Empty
+from runtime.protocol.acp_agent import FileContent, ReadFileParams, WriteFileParams
+from runtime.protocol.jsonrpc import RpcError
+
+LARGEST_FILE = 10 * 1024 * 1024
+"""Bytes that are read or written."""
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Without O_NONBLOCK, opening a pipe waits for somebody to write into it.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class FileRefused(Exception):
+    """The file is not read or written. The text names it and says why."""
+
+    def __init__(self, path: str, reason: str, *, missing: bool = False) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.missing = missing
+
+
+class Folder:
+    """The files of one folder. Its methods block: they are for threads.
+
+    Args:
+        root: the folder; absolute.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def read(self, path: str, line: int | None = None, limit: int | None = None) -> str:
+        """The text of a file: at most ``limit`` lines from ``line`` on, counted from 1.
+
+        Raises:
+            FileRefused: it is not inside, no regular file, too large, or no UTF-8.
+        """
+        with self._parent(path) as (parent, name), _explained(path):
+            descriptor = os.open(name, _READ, dir_fd=parent)
+            with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+                _require_regular(path, os.fstat(descriptor))
+                data = file.read(LARGEST_FILE + 1)
+        if len(data) > LARGEST_FILE:
+            raise FileRefused(path, f"it is larger than {LARGEST_FILE} bytes")
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            raise FileRefused(path, f"it is no UTF-8 text (at byte {error.start})") from None
+        if line is None and limit is None:
+            return text
+        first = max(line or 1, 1) - 1
+        lines = text.split("\n")
+        last = len(lines) if limit is None else first + limit
+        rest = lines[first:last]
+        return "\n".join(rest) + ("\n" if rest and last < len(lines) else "")
+
+    def write(self, path: str, content: str) -> None:
+        """Make or replace a file, all at once; folders on the way are made.
+
+        Raises:
+            FileRefused: it is not inside, no regular file, or too large.
+        """
+        data = content.encode()
+        if len(data) > LARGEST_FILE:
+            raise FileRefused(path, f"the content is larger than {LARGEST_FILE} bytes")
+        with self._parent(path, make=True) as (parent, name), _explained(path):
+            mode = _mode_of(path, name, parent)
+            draft = f".{secrets.token_hex(8)}.draft"
+            descriptor = os.open(draft, _NEW, 0o666, dir_fd=parent)
+            try:
+                with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+                    if mode is not None:
+                        os.fchmod(descriptor, mode)
+                    file.write(data)
+                    file.flush()
+                    os.fsync(descriptor)
+                os.rename(draft, name, src_dir_fd=parent, dst_dir_fd=parent)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(draft, dir_fd=parent)
+                raise
+
+    def inside(self, path: str) -> Path:
+        """A folder that is inside, or the folder itself.
+
+        Raises:
+            FileRefused: there is no such folder inside.
+        """
+        if PurePath(path) in (self.root, self.root.resolve()):
+            return self.root
+        with self._parent(path) as (parent, name), _explained(path):
+            os.close(os.open(name, _FOLDER, dir_fd=parent))
+        return self.root.joinpath(*self._parts(path))
+
+    @contextmanager
+    def _parent(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+        """A descriptor of the folder that a path is in, and the name in it."""
+        *folders, name = self._parts(path)
+        with _explained(path):
+            parent = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for folder in folders:
+                with _explained(path):
+                    if make:
+                        with suppress(FileExistsError):
+                            os.mkdir(folder, dir_fd=parent)
+                    inner = os.open(folder, _FOLDER, dir_fd=parent)
+                os.close(parent)
+                parent = inner
+            yield parent, name
+        finally:
+            os.close(parent)
+
+    def _parts(self, path: str) -> tuple[str, ...]:
+        """The components of a path below the folder."""
+        if "\0" in path:
+            raise FileRefused(repr(path), "a path has no null character")
+        pure = PurePath(path)
+        if pure.is_absolute():
+            for root in (self.root, self.root.resolve()):
+                if pure.is_relative_to(root):
+                    pure = pure.relative_to(root)
+                    break
+            else:
+                raise FileRefused(path, f"it is not inside {self.root}")
+        if not pure.parts or ".." in pure.parts:
+            raise FileRefused(path, f"it does not name a file inside {self.root}")
+        return pure.parts
+
+
+class FileMethods:
+    """The methods ``fs/*``. The files are used in threads.
+
+    Args:
+        folder: the files that may be used.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    async def read(self, params: msgspec.Raw) -> FileContent:
+        """Serve `fs/read_text_file`."""
+        asked = read_params(params, ReadFileParams)
+        read = partial(self._folder.read, asked.path, asked.line, asked.limit)
+        with answered():
+            return FileContent(await trio.to_thread.run_sync(read, abandon_on_cancel=True))
+
+    async def write(self, params: msgspec.Raw) -> Empty:
+        """Serve `fs/write_text_file`."""
+        asked = read_params(params, WriteFileParams)
+        write = partial(self._folder.write, asked.path, asked.content)
+        with answered():
+            await trio.to_thread.run_sync(write, abandon_on_cancel=True)
+        return Empty()
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """Refusals as errors of the protocol."""
+    try:
+        yield
+    except FileRefused as error:
+        code = RESOURCE_NOT_FOUND if error.missing else jsonrpc.INVALID_PARAMS
+        raise RpcError(code, str(error)) from None
+
+
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """What the system says, with the path that was asked for."""
+    try:
+        yield
+    except OSError as error:
+        # A link that is not followed is reported as one too many, or as no folder.
+        reason = {
+            errno.ELOOP: "there is a symbolic link on the way",
+            errno.ENOTDIR: "there is a symbolic link or a file on the way",
+            errno.ENXIO: "it is no regular file",
+        }.get(error.errno or 0, os.strerror(error.errno or 0))
+        raise FileRefused(path, reason, missing=error.errno == errno.ENOENT) from None
+
+
+def _require_regular(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise FileRefused(path, "it is no regular file")
+
+
+def _mode_of(path: str, name: str, parent: int) -> int | None:
+    """The permissions of a file that is to be replaced; None when there is none."""
+    try:
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISLNK(status.st_mode):
+        raise FileRefused(path, "it is a symbolic link")
+    _require_regular(path, status)
+    return stat.S_IMODE(status.st_mode)
