@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
+import msgspec
 import trio
 
-from runtime.gateway import translate
+from runtime.gateway import choices, translate
 from runtime.gateway.outgoing import Outgoing, SlowReader
+from runtime.gateway.questions import Dialogs, Requests
 from runtime.gateway.voices import Voices
-from runtime.ports.front import Front, Submitted, Watch, WatcherLagged
+from runtime.ports.front import Front, FrontError, Submitted, Watch, WatcherLagged
 from runtime.protocol import jsonrpc
 from runtime.protocol.extensions import EventParams, ResetEvent, UpdateMark
 from runtime.sessions.content import Content
 from runtime.sessions.events import (
+    AgentAnnounced,
     LiveEvent,
     MessageAccepted,
     MessageDropped,
+    Notice,
+    PermissionAnswered,
+    PermissionAsked,
     RunningTurn,
     SessionClosed,
     Snapshot,
@@ -26,12 +33,36 @@ from runtime.sessions.events import (
     TurnUpdate,
 )
 from runtime.sessions.rows import InboundState, JournalEntry
+from runtime.sessions.updates import (
+    AvailableCommands,
+    ConfigOptions,
+    CurrentMode,
+    SessionUpdate,
+)
 
 PAGE = 500
 """Transcript lines read at a time."""
 
 CATCH_UP = 10.0
 """Seconds that an answer waits for the updates before it: they are in memory already."""
+
+
+class Link(msgspec.Struct, frozen=True):
+    """What a view of a session needs of its connection.
+
+    Args:
+        connection: its id, for `Front.cancel`.
+        outgoing: where messages to the client go.
+        requests: those to the client.
+        nursery: of the connection; runs the forwarding.
+        booleans: whether the client knows settings that are true or false.
+    """
+
+    connection: str
+    outgoing: Outgoing
+    requests: Requests
+    nursery: trio.Nursery
+    booleans: bool
 
 
 class Attachment:
@@ -45,24 +76,15 @@ class Attachment:
     Args:
         front: the runtime.
         session_id: the session.
-        outgoing: where messages to the client go.
-        connection: the id of the connection, for `Front.cancel`.
-        nursery: of the connection; runs the forwarding.
+        link: the connection.
     """
 
-    def __init__(
-        self,
-        front: Front,
-        session_id: str,
-        outgoing: Outgoing,
-        connection: str,
-        nursery: trio.Nursery,
-    ) -> None:
+    def __init__(self, front: Front, session_id: str, link: Link) -> None:
         self._front = front
         self._id = session_id
-        self._outgoing = outgoing
-        self._connection = connection
-        self._nursery = nursery
+        self._link = link
+        self._outgoing = link.outgoing
+        self._dialogs = Dialogs(front, session_id, link.outgoing, link.requests, link.nursery)
         self._watch: Watch | None = None
         self._gate = trio.Lock()
         self._updates_after: int | None = None
@@ -90,6 +112,7 @@ class Attachment:
             snapshot = await self._open()
             if self._updates_after is None:
                 self._updates_after = snapshot.number
+                self._ask_what_is_open(snapshot)
         return snapshot
 
     async def replay(self) -> Snapshot:
@@ -109,6 +132,7 @@ class Attachment:
             if snapshot.running is not None:
                 self._replay_running(snapshot.running)
             self._updates_after = snapshot.number
+            self._ask_what_is_open(snapshot)
         return snapshot
 
     async def follow_events(self, after: int, *, reset: bool) -> Snapshot:
@@ -140,7 +164,7 @@ class Attachment:
         self._submission = trio.Event()
         try:
             submitted = await self._front.submit(
-                self._id, content, message_id=message_id, connection=self._connection
+                self._id, content, message_id=message_id, connection=self._link.connection
             )
             if self.is_live and not submitted.duplicate:
                 self._voices.sent(submitted.message_id)
@@ -148,6 +172,10 @@ class Attachment:
         finally:
             self._submission.set()
             self._submission = None
+
+    def announce_commands(self, commands: tuple[dict[str, Any], ...]) -> None:
+        """Say what may be typed with a slash before it. Raises `SlowReader`."""
+        self._post(AvailableCommands(list(commands)), UpdateMark())
 
     async def follow_if_new(self) -> None:
         """Forward updates from now on; at once when they are forwarded already."""
@@ -169,9 +197,9 @@ class Attachment:
                     await self._catch_up(end)
                 else:
                     await end.wait()
+            self._voices.ended([submitted.message_id])
         finally:
             self._ends.pop(submitted.message_id, None)
-            self._voices.ended([submitted.message_id])
 
     async def _catch_up(self, end: trio.Event) -> None:
         """Wait for the end of a message that may have ended before this connection came.
@@ -199,7 +227,7 @@ class Attachment:
             watch.close()
             raise
         self._watch = watch
-        self._nursery.start_soon(self._forward_forever, watch)
+        self._link.nursery.start_soon(self._forward_forever, watch)
         return snapshot
 
     async def _forward_forever(self, watch: Watch) -> None:
@@ -221,7 +249,7 @@ class Attachment:
     async def _forward(self, live: LiveEvent) -> None:
         await self._know_own(live)
         if self._updates_after is not None and live.number > self._updates_after:
-            self._forward_update(live)
+            await self._forward_update(live)
         if self._events_after is not None and live.number > self._events_after:
             self._post_event(translate.live_event(self._id, live))
         match live.event:
@@ -242,19 +270,53 @@ class Attachment:
         if self._submission is not None and not all(map(self._voices.is_own, ids)):
             await self._submission.wait()
 
-    def _forward_update(self, live: LiveEvent) -> None:
+    async def _forward_update(self, live: LiveEvent) -> None:
         match live.event:
             case TurnUpdate(turn_id=turn_id, update=update):
-                mark = UpdateMark(turn_id=turn_id, number=live.number)
-                self._outgoing.post_update(translate.update(self._id, update, mark))
-            case TurnEnded(message_state=InboundState.PENDING) as ended:
-                self._outgoing.post_update(translate.retry_due(self._id, ended, live.number))
+                await self._say(update, UpdateMark(turn_id=turn_id, number=live.number))
+            case AgentAnnounced(update=update):
+                await self._say(update, UpdateMark(number=live.number))
+            case Notice() as said:
+                self._outgoing.post_update(translate.notice(self._id, said, live.number))
+            case PermissionAsked(turn_id=turn_id, request=request):
+                self._dialogs.ask(turn_id, request)
+            case PermissionAnswered(request_id=request_id):
+                self._dialogs.settle(request_id)
+            case TurnEnded(turn_id=turn_id, message_state=state) as ended:
+                self._dialogs.end_turn(turn_id)
+                if state == InboundState.PENDING:
+                    self._outgoing.post_update(translate.retry_due(self._id, ended, live.number))
             case MessageAccepted() as accepted:
                 self._voices.accepted(accepted)
             case TurnStarted(turn_id=turn_id) as started:
                 for message_id, content in self._voices.to_show(started):
                     mark = UpdateMark(turn_id=turn_id, message_id=message_id, number=live.number)
                     self._post_user(content, mark)
+
+    async def _say(self, update: SessionUpdate, mark: UpdateMark) -> None:
+        """Pass on what the agent says; to its settings belongs ours (G2)."""
+        if not isinstance(update, ConfigOptions):
+            self._post(update, mark)
+            return
+        offered = update.config_options
+        try:
+            options = await choices.config_options(
+                self._front, self._id, offered, booleans=self._link.booleans
+            )
+        except FrontError:
+            return  # the session is being closed: nobody can set anything
+        self._post(ConfigOptions(list(options)), mark)
+        modes = choices.mode_state(offered)
+        if modes is not None:
+            self._post(CurrentMode(modes.current_mode_id), mark)
+
+    def _ask_what_is_open(self, snapshot: Snapshot) -> None:
+        if snapshot.running is not None:
+            for request in snapshot.running.questions:
+                self._dialogs.ask(snapshot.running.started.turn_id, request)
+
+    def _post(self, update: SessionUpdate, mark: UpdateMark) -> None:
+        self._outgoing.post_update(translate.update(self._id, update, mark))
 
     def _end(self, message_ids: tuple[str, ...] | list[str]) -> None:
         self._voices.ended(message_ids)

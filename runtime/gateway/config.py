@@ -31,6 +31,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
         max_connections_per_address: those of one address other than loopback.
         handshakes_per_second: WebSocket handshakes accepted from one address, on average.
         handshake_timeout: seconds within which a client must have sent its request.
+        workspace_roots: folders in which a client may let an agent work (G10).
+        client_mcp_servers: whether the MCP servers that a client names are passed on (G10).
         local_key: what a client on this machine shows in `initialize`; None when nobody can.
         principals: who else may connect, by name; with any, or with ``token``, nobody gets in
             without a token.
@@ -47,6 +49,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_connections_per_address: int = 100
     handshakes_per_second: float = 50.0
     handshake_timeout: float = 10.0
+    workspace_roots: tuple[Path, ...] = ()
+    client_mcp_servers: bool = False
     local_key: str | None = None
     principals: Mapping[str, PrincipalSettings] = {}
 

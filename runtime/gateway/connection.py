@@ -15,10 +15,12 @@ import msgspec
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from runtime.gateway.attachment import Attachment
+from runtime.gateway.attachment import Attachment, Link
+from runtime.gateway.config import GatewayConfig
 from runtime.gateway.failures import from_front
 from runtime.gateway.lanes import Lanes, Place
 from runtime.gateway.outgoing import Outgoing, SlowReader
+from runtime.gateway.questions import Requests
 from runtime.ports.front import Front, FrontError, Submitted
 from runtime.protocol import jsonrpc
 from runtime.protocol.extensions import (
@@ -28,7 +30,7 @@ from runtime.protocol.extensions import (
     PromptMeta,
     RuntimeMark,
 )
-from runtime.protocol.jsonrpc import Notification, Reply, Request, RpcError
+from runtime.protocol.jsonrpc import Id, Notification, Reply, Request, RpcError
 from runtime.sessions.content import Content, plain_text
 from runtime.sessions.principals import Principal, Role
 
@@ -63,20 +65,49 @@ BROKEN = Closing(1011, "an error inside the gateway")
 SLOW = Closing(1013, "you read too slowly: connect again and resume from your cursor")
 
 
-class Call(msgspec.Struct, frozen=True):
+class Call:
     """What a handler is given beside its parameters.
 
-    ``place`` is the request's place in the lane of its session; a handler may leave it early, when
-    the next request to that session may take effect.
+    Args:
+        client: who asks.
+        place: the request's place in the lane of its session; a handler may leave it early, when
+            the next request to that session may take effect.
     """
 
-    client: Client
-    place: Place | None
+    def __init__(self, client: Client, place: Place | None) -> None:
+        self.client = client
+        self._place = place
+        self._afterwards: list[Callable[[], None]] = []
+        self._undo: Callable[[], Awaitable[object]] | None = None
+        self._cancelled = False
 
     def let_next_go(self) -> None:
         """The effect of this request is certain: the next one to the session may begin."""
-        if self.place is not None:
-            self.place.leave()
+        if self._place is not None:
+            self._place.leave()
+
+    def after_the_answer(self, action: Callable[[], None]) -> None:
+        """Do something when the request was answered well; it must not block."""
+        self._afterwards.append(action)
+
+    def answered(self) -> None:
+        """The request was answered well."""
+        for action in self._afterwards:
+            action()
+
+    async def can_be_cancelled(self, undo: Callable[[], Awaitable[object]]) -> None:
+        """From now on the client may cancel this request, by what ``undo`` does; at once when it
+        has.
+        """
+        self._undo = undo
+        if self._cancelled:
+            await undo()
+
+    async def cancel(self) -> None:
+        """The client does not want an answer any more. Most requests are answered all the same."""
+        self._cancelled = True
+        if self._undo is not None:
+            await self._undo()
 
 
 Handler: TypeAlias = Callable[[Any, Call], Awaitable[Any]]
@@ -100,6 +131,7 @@ class Client:
         connection_id: names the connection, for people and for `Front.cancel`.
         run: names this start of the gateway.
         principal: who the client is.
+        config: what clients are allowed.
     """
 
     def __init__(
@@ -110,15 +142,21 @@ class Client:
         connection_id: str,
         run: str,
         principal: Principal,
+        config: GatewayConfig,
     ) -> None:
         self.front = front
         self.principal = principal
+        self.config = config
+        self.is_local = False
+        self.knows_booleans = False
         self.connection_id = connection_id
         self.run_id = run
         self._methods = methods
         self._websocket = websocket
         self._outgoing = Outgoing()
+        self._asking = Requests(self._outgoing)
         self._lanes = Lanes()
+        self._calls: dict[Id, Call] = {}
         self._attachments: dict[str, Attachment] = {}
         self._initialized = False
         self._requests = 0
@@ -192,11 +230,28 @@ class Client:
             session_id, content, message_id=message_id, connection=self.connection_id
         )
 
+    async def cancel_request(self, request_id: Id) -> None:
+        """Cancel a request of this client, if it is still unanswered and can be cancelled.
+
+        Raises:
+            FrontError: it could not be cancelled.
+        """
+        call = self._calls.get(request_id)
+        if call is not None:
+            await call.cancel()
+
     def _attach(self, session_id: str) -> Attachment:
         if len(self._attachments) >= MAX_SESSIONS:
             text = f"One connection can follow {MAX_SESSIONS} sessions: open another one."
             raise RpcError(TOO_MANY_REQUESTS, text, {"code": "too_many_sessions"})
-        made = Attachment(self.front, session_id, self._outgoing, self.connection_id, self._nursery)
+        link = Link(
+            connection=self.connection_id,
+            outgoing=self._outgoing,
+            requests=self._asking,
+            nursery=self._nursery,
+            booleans=self.knows_booleans,
+        )
+        made = Attachment(self.front, session_id, link)
         self._attachments[session_id] = made
         return made
 
@@ -243,6 +298,7 @@ class Client:
             self._outgoing.post(jsonrpc.failure(error.request, error))
             return
         if isinstance(message, Reply):
+            self._asking.take(message)
             return
         try:
             self._begin(message)
@@ -269,7 +325,10 @@ class Client:
         self._requests += 1
         session_id = getattr(params, "session_id", None)
         place = self._lanes.join(session_id) if session_id is not None else None
-        self._nursery.start_soon(self._serve, message, served, params, place)
+        call = Call(self, place)
+        if isinstance(message, Request):
+            self._calls[message.id] = call
+        self._nursery.start_soon(self._serve, message, served, params, place, call)
 
     def _check_role(self, needed: Role) -> None:
         role = self.principal.role
@@ -278,12 +337,17 @@ class Client:
             raise RpcError(FORBIDDEN, f"This needs the role {needed}; yours is {role}.", data)
 
     async def _serve(
-        self, message: Request | Notification, served: Served, params: Any, place: Place | None
+        self,
+        message: Request | Notification,
+        served: Served,
+        params: Any,
+        place: Place | None,
+        call: Call,
     ) -> None:
         try:
             if place is not None:
                 await place.wait()
-            answer = await served.handler(params, Call(self, place))
+            answer = await served.handler(params, call)
         except RpcError as error:
             answer = error
         except FrontError as error:
@@ -295,9 +359,13 @@ class Client:
             answer = RpcError(jsonrpc.INTERNAL_ERROR, "An error inside the runtime.")
         finally:
             self._requests -= 1
+            if isinstance(message, Request) and self._calls.get(message.id) is call:
+                del self._calls[message.id]
             if place is not None:
                 place.leave()
         self._answer(message, answer)
+        if not isinstance(answer, RpcError):
+            call.answered()
         self._end_when_answered()
 
     def _answer(self, message: Request | Notification, answer: Any) -> None:

@@ -40,10 +40,18 @@ async def reset(params: acp.SessionParams, call: Call) -> ResetResult:
     return ResetResult(row.id, row.epoch)
 
 
+async def reconnect(params: acp.SessionParams, call: Call) -> acp.Empty:
+    """Start the session's agent anew, and run what was kept while it was blocked (P3)."""
+    await call.client.front.reconnect(params.session_id)
+    return acp.Empty()
+
+
 async def queue_status(params: acp.SessionParams, call: Call) -> QueueStatusResult:
     """What runs and what waits (Q5)."""
     status = await call.client.front.queue_status(params.session_id)
-    return QueueStatusResult(status.mode, status.running, status.waiting, status.oldest)
+    return QueueStatusResult(
+        status.mode, status.running, status.waiting, status.oldest, status.blocked
+    )
 
 
 async def queue_clear(params: acp.SessionParams, call: Call) -> QueueClearResult:
@@ -60,6 +68,7 @@ HANDLERS: dict[str, Handler] = {
     "_runtime/session/send": send,
     "_runtime/session/events": events,
     "_runtime/session/reset": reset,
+    "_runtime/session/reconnect": reconnect,
     "_runtime/queue/status": queue_status,
     "_runtime/queue/clear": queue_clear,
     "_runtime/runtime/tree": tree,

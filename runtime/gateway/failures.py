@@ -9,12 +9,14 @@ from runtime.ports.front import (
     NoSuchSession,
     Outcome,
     QueueIsFull,
+    Refused,
+    SessionBlocked,
     Submitted,
     Unavailable,
 )
 from runtime.protocol import jsonrpc
 from runtime.protocol.acp import RESOURCE_NOT_FOUND
-from runtime.protocol.extensions import QUEUE_FULL, UNAVAILABLE
+from runtime.protocol.extensions import QUEUE_FULL, REFUSED, SESSION_BLOCKED, UNAVAILABLE
 from runtime.protocol.jsonrpc import RpcError
 
 
@@ -30,6 +32,10 @@ def from_front(error: FrontError) -> RpcError:
             return _bad_params(text, path)
         case QueueIsFull():
             return RpcError(QUEUE_FULL, text, {"code": "queue_full"})
+        case Refused():
+            return RpcError(REFUSED, text, {"code": "refused"})
+        case SessionBlocked():
+            return RpcError(SESSION_BLOCKED, text, {"code": "session_blocked"})
         case Unavailable():
             return RpcError(UNAVAILABLE, text, {"code": "unavailable"})
         case _:
@@ -49,9 +55,23 @@ def from_outcome(outcome: Outcome) -> RpcError:
 
 
 def unknown_outcome(submitted: Submitted, error: Unavailable) -> RpcError:
-    """The error answer for a prompt that was accepted, and whose end is not seen here (S45)."""
+    """The error answer for a prompt that was accepted, and whose end is not seen here (S45, P3)."""
+    if isinstance(error, SessionBlocked):
+        return _kept(submitted, error)
     data = {"code": "unavailable", "messageId": submitted.message_id, "accepted": True}
     return RpcError(UNAVAILABLE, str(error), data)
+
+
+def _kept(submitted: Submitted, error: SessionBlocked) -> RpcError:
+    """The error answer for a prompt that nothing runs before the session is unblocked."""
+    data = {
+        "code": "session_blocked",
+        "messageId": submitted.message_id,
+        "sequence": submitted.sequence,
+        "kept": True,
+    }
+    text = f"{str(error).rstrip('.')}. The message is kept, and runs after /reconnect."
+    return RpcError(SESSION_BLOCKED, text, data)
 
 
 def _bad_params(text: str, path: str) -> RpcError:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 import msgspec
 
 from runtime import __version__
+from runtime.gateway import choices, workplaces
+from runtime.gateway.attachment import Attachment
 from runtime.gateway.connection import Call, Handler
 from runtime.gateway.failures import from_outcome, unknown_outcome
-from runtime.ports.front import Front, Outcome, SessionInfo, Unavailable
+from runtime.gateway.workplaces import Grant
+from runtime.ports.agent import Offers
+from runtime.ports.front import Outcome, SessionInfo, Unavailable
 from runtime.protocol import acp, jsonrpc
 from runtime.protocol.catalogue import FROM_CLIENT
 from runtime.protocol.extensions import (
@@ -26,25 +32,23 @@ from runtime.sessions.rows import InboundState, SessionRow
 LIST_PAGE = 50
 """Sessions in one page of `session/list`."""
 
-QUEUE_MODE = "queue_mode"
-
-_QUEUE_MODES = (
-    acp.SelectOption("collect", "Collect", "What arrives during a turn becomes one next turn."),
-    acp.SelectOption("followup", "Follow up", "What arrives during a turn gets turns of its own."),
-    acp.SelectOption("interrupt", "Interrupt", "What arrives cancels the turn and runs at once."),
-)
 _EXTENSIONS = tuple(each.name for each in FROM_CLIENT if each.name.startswith("_runtime/"))
 
 
 async def initialize(params: acp.InitializeParams, call: Call) -> acp.InitializeResult:
     """Agree on version 1, the only one spoken, and say what there is (G1)."""
+    client = call.client
+    key = params.meta.runtime.local_key if params.meta and params.meta.runtime else None
+    client.is_local = workplaces.is_local(client.config, key)
+    client.knows_booleans = _knows_booleans(params.client_capabilities)
     mark = ServerMark(
-        run=call.client.run_id,
-        connection_id=call.client.connection_id,
-        principal=call.client.principal.name,
-        role=call.client.principal.role,
-        agents=call.client.front.agents,
+        run=client.run_id,
+        connection_id=client.connection_id,
+        principal=client.principal.name,
+        role=client.principal.role,
+        agents=client.front.agents,
         methods=_EXTENSIONS,
+        local=client.is_local,
     )
     return acp.InitializeResult(
         protocol_version=acp.PROTOCOL_VERSION,
@@ -60,28 +64,35 @@ async def initialize(params: acp.InitializeParams, call: Call) -> acp.Initialize
 async def new_session(params: acp.NewSessionParams, call: Call) -> acp.NewSessionResult:
     """Make or find a session, and follow it (G2)."""
     asked = (params.meta.runtime if params.meta is not None else None) or NewMeta()
-    row = await call.client.front.open_session(key=asked.key, agent=asked.agent)
+    granted = await _granted(params, call)
+    row = await call.client.front.open_session(
+        key=asked.key, agent=asked.agent, workplace=granted.workplace
+    )
     with call.client.view(row.id) as view:
         snapshot = await view.follow()
+        offers = await _offers(row.id, view, call)
     return acp.NewSessionResult(
         session_id=row.id,
-        config_options=await _config_options(call.client.front, row.id),
-        meta=_session_mark(row, snapshot, call),
+        config_options=await _config_options(row.id, offers, call),
+        meta=_session_mark(row, snapshot, granted, call),
+        modes=choices.mode_state(offers.config_options),
     )
 
 
 async def load_session(params: acp.AttachParams, call: Call) -> acp.AttachResult:
     """Replay a session, and follow it (G2)."""
+    granted = await _granted(params, call)
     with call.client.view(params.session_id) as view:
         snapshot = await view.replay()
-    return await _attached(params.session_id, snapshot, call)
+        return await _attached(params.session_id, view, snapshot, granted, call)
 
 
 async def resume_session(params: acp.AttachParams, call: Call) -> acp.AttachResult:
     """Follow a session without its history (G2)."""
+    granted = await _granted(params, call)
     with call.client.view(params.session_id) as view:
         snapshot = await view.follow()
-    return await _attached(params.session_id, snapshot, call)
+        return await _attached(params.session_id, view, snapshot, granted, call)
 
 
 async def list_sessions(params: acp.ListSessionsParams, call: Call) -> acp.ListSessionsResult:
@@ -99,16 +110,28 @@ async def close_session(params: acp.SessionParams, call: Call) -> acp.Empty:
 async def set_config_option(
     params: acp.SetConfigOptionParams, call: Call
 ) -> acp.SetConfigOptionResult:
-    """Set the queue mode of a session (G2, Q3)."""
-    if params.config_id != QUEUE_MODE:
-        jsonrpc.invalid_params(f"there is no setting {params.config_id!r}", "$.configId")
-    if params.value not in {option.value for option in _QUEUE_MODES}:
-        jsonrpc.invalid_params(f"{params.value!r} is no queue mode", "$.value")
+    """Set the queue mode of a session, or what its agent lets one choose (G2, Q3)."""
+    if isinstance(params.value, bool) is not (params.type == "boolean"):
+        expected = "true or false" if params.type == "boolean" else "a string"
+        jsonrpc.invalid_params(f"expected {expected} for this type of setting", "$.value")
     front = call.client.front
-    info = await front.session_info(params.session_id)
-    overrides = msgspec.structs.replace(info.row.queue, mode=params.value)
-    await front.set_queue(params.session_id, overrides)
-    return acp.SetConfigOptionResult(await _config_options(front, params.session_id))
+    if params.config_id == choices.QUEUE_MODE:
+        await _set_queue_mode(params, call)
+        offers = await front.offers(params.session_id)
+    else:
+        offers = await front.choose(params.session_id, params.config_id, params.value)
+    return acp.SetConfigOptionResult(await _config_options(params.session_id, offers, call))
+
+
+async def set_mode(params: acp.SetModeParams, call: Call) -> acp.Empty:
+    """Set the mode of the agent: its setting of that category, for older clients (G2)."""
+    front = call.client.front
+    offers = await front.offers(params.session_id)
+    option = choices.mode_option(offers.config_options)
+    if option is None:
+        jsonrpc.invalid_params("the agent of this session has no modes", "$.modeId")
+    await front.choose(params.session_id, option["id"], params.mode_id)
+    return acp.Empty()
 
 
 # -- prompts ----------------------------------------------------------------------------------
@@ -122,6 +145,8 @@ async def prompt(params: acp.PromptParams, call: Call) -> acp.PromptResult:
     submitted = await client.submit(params.session_id, params.prompt, params.meta)
     async with view.expecting(submitted):
         call.let_next_go()
+        withdraw = partial(client.front.cancel, params.session_id, message_id=submitted.message_id)
+        await call.can_be_cancelled(withdraw)
         try:
             outcome = await client.front.outcome(submitted.message_id)
         except Unavailable as error:
@@ -142,6 +167,11 @@ async def cancel(params: acp.SessionParams, call: Call) -> None:
     await front.cancel(params.session_id, connection=call.client.connection_id)
 
 
+async def cancel_request(params: acp.CancelRequestParams, call: Call) -> None:
+    """Cancel one request of this connection: a prompt is withdrawn, or its turn cancelled."""
+    await call.client.cancel_request(params.request_id)
+
+
 HANDLERS: dict[str, Handler] = {
     "initialize": initialize,
     "session/new": new_session,
@@ -152,21 +182,48 @@ HANDLERS: dict[str, Handler] = {
     "session/prompt": prompt,
     "session/cancel": cancel,
     "session/set_config_option": set_config_option,
+    "session/set_mode": set_mode,
+    "$/cancel_request": cancel_request,
 }
 
 
 # -- helpers ----------------------------------------------------------------------------------
 
 
-async def _attached(session_id: str, snapshot: Snapshot, call: Call) -> acp.AttachResult:
-    info = await call.client.front.session_info(session_id)
+async def _attached(
+    session_id: str, view: Attachment, snapshot: Snapshot, granted: Grant, call: Call
+) -> acp.AttachResult:
+    front = call.client.front
+    if granted.workplace is not None:
+        row = await front.set_workplace(session_id, granted.workplace)
+    else:
+        row = (await front.session_info(session_id)).row
+    offers = await _offers(session_id, view, call)
     return acp.AttachResult(
-        config_options=await _config_options(call.client.front, session_id),
-        meta=_session_mark(info.row, snapshot, call),
+        config_options=await _config_options(session_id, offers, call),
+        meta=_session_mark(row, snapshot, granted, call),
+        modes=choices.mode_state(offers.config_options),
     )
 
 
-def _session_mark(row: SessionRow, snapshot: Snapshot, call: Call) -> RuntimeMark[SessionMark]:
+async def _granted(params: acp.NewSessionParams | acp.AttachParams, call: Call) -> Grant:
+    client = call.client
+    return await workplaces.grant(
+        client.config, local=client.is_local, cwd=params.cwd, mcp_servers=params.mcp_servers
+    )
+
+
+async def _offers(session_id: str, view: Attachment, call: Call) -> Offers:
+    """What the agent offers; its commands are said when the client knows the session."""
+    offers = await call.client.front.offers(session_id)
+    if offers.commands:
+        call.after_the_answer(partial(view.announce_commands, offers.commands))
+    return offers
+
+
+def _session_mark(
+    row: SessionRow, snapshot: Snapshot, granted: Grant, call: Call
+) -> RuntimeMark[SessionMark]:
     return RuntimeMark(
         SessionMark(
             key=row.key,
@@ -175,20 +232,37 @@ def _session_mark(row: SessionRow, snapshot: Snapshot, call: Call) -> RuntimeMar
             run=call.client.run_id,
             journal_seq=snapshot.journal_seq,
             live=snapshot.number,
+            workspace=row.overrides.workplace.folder,
+            cwd_ignored=granted.cwd_ignored,
+            mcp_servers_ignored=granted.mcp_servers_ignored,
         )
     )
 
 
-async def _config_options(front: Front, session_id: str) -> tuple[acp.ConfigOption, ...]:
-    status = await front.queue_status(session_id)
-    option = acp.ConfigOption(
-        id=QUEUE_MODE,
-        name="Queue mode",
-        current_value=status.mode,
-        options=_QUEUE_MODES,
-        description="What happens to a message that arrives while a turn runs.",
+async def _config_options(
+    session_id: str, offers: Offers, call: Call
+) -> tuple[dict[str, Any], ...]:
+    client = call.client
+    return await choices.config_options(
+        client.front, session_id, offers.config_options, booleans=client.knows_booleans
     )
-    return (option,)
+
+
+async def _set_queue_mode(params: acp.SetConfigOptionParams, call: Call) -> None:
+    if params.value not in {option.value for option in choices.QUEUE_MODES}:
+        jsonrpc.invalid_params(f"{params.value!r} is no queue mode", "$.value")
+    front = call.client.front
+    info = await front.session_info(params.session_id)
+    overrides = msgspec.structs.replace(info.row.queue, mode=params.value)
+    await front.set_queue(params.session_id, overrides)
+
+
+def _knows_booleans(capabilities: dict[str, Any] | None) -> bool:
+    """Whether a client knows settings that are true or false; it says so by an object."""
+    found: Any = capabilities
+    for name in ("session", "configOptions", "boolean"):
+        found = found.get(name) if isinstance(found, dict) else None
+    return isinstance(found, dict)
 
 
 def _listed(info: SessionInfo) -> acp.ListedSession:
@@ -196,7 +270,7 @@ def _listed(info: SessionInfo) -> acp.ListedSession:
     active = row.last_active_at if row.last_active_at is not None else row.updated_at
     return acp.ListedSession(
         session_id=row.id,
-        cwd="/",
+        cwd=row.overrides.workplace.folder or "/",
         meta=RuntimeMark(ListedMark(row.key, row.agent_id, row.epoch, info.run_state)),
         title=row.label or row.display_name,
         updated_at=datetime.fromtimestamp(active / 1000, UTC).isoformat(),

@@ -109,6 +109,7 @@ class Outgoing:
             and isinstance(chunk.content, TextBlock)
             and mark is not None
             and mark.number is not None
+            and mark.notice is None
         ):
             self._post_text(params.session_id, chunk, chunk.content.text, mark)
         else:

@@ -230,7 +230,15 @@ class Gateway:
     ) -> Closing:
         if self._closing is not None:
             return self._closing
-        client = Client(self._front, self._methods, websocket, connection_id, self._run, principal)
+        client = Client(
+            self._front,
+            self._methods,
+            websocket,
+            connection_id,
+            self._run,
+            principal,
+            self._config,
+        )
         self._clients.add(client)
         try:
             return await client.serve()

@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 
 from runtime.protocol import extensions
-from runtime.protocol.acp import UpdateParams
+from runtime.protocol.acp import AskedToolCall, PermissionParams, UpdateParams
 from runtime.protocol.extensions import (
     EventParams,
     JournalEvent,
+    QuestionMark,
     RuntimeMark,
     SnapshotEvent,
     TurnSnapshot,
@@ -21,8 +22,23 @@ from runtime.protocol.extensions import (
 from runtime.sessions import events
 from runtime.sessions.content import Content, TextBlock
 from runtime.sessions.events import LiveEvent, RunningTurn, SessionEvent, Snapshot
+from runtime.sessions.permissions import question
 from runtime.sessions.rows import JournalEntry
-from runtime.sessions.updates import AgentMessageChunk, AgentThoughtChunk, UserMessageChunk
+from runtime.sessions.updates import (
+    AgentMessageChunk,
+    AgentThoughtChunk,
+    PermissionRequest,
+    UserMessageChunk,
+)
+
+RETRY_DUE = "retry_due"
+"""Marks that a turn is tried again."""
+
+PERMISSION = "permission"
+"""Marks a question of the agent, for a client that shows no dialog."""
+
+SYSTEM = "system"
+"""Marks a line of the runtime in the transcript that says nothing more precise."""
 
 _WIRE: dict[type[SessionEvent], type[WireEvent]] = {
     events.MessageAccepted: extensions.MessageAcceptedEvent,
@@ -30,6 +46,10 @@ _WIRE: dict[type[SessionEvent], type[WireEvent]] = {
     events.TurnStarted: extensions.TurnStartedEvent,
     events.TurnUpdate: extensions.TurnUpdateEvent,
     events.TurnEnded: extensions.TurnEndedEvent,
+    events.PermissionAsked: extensions.PermissionAskedEvent,
+    events.PermissionAnswered: extensions.PermissionAnsweredEvent,
+    events.AgentAnnounced: extensions.AgentAnnouncedEvent,
+    events.Notice: extensions.NoticeEvent,
     events.EpochStarted: extensions.EpochStartedEvent,
     events.SessionClosed: extensions.SessionClosedEvent,
 }
@@ -53,7 +73,7 @@ def replayed(session_id: str, entry: JournalEntry) -> Iterator[UpdateParams]:
         message_id=entry.id if said else None,
         seq=entry.seq,
         at=entry.ts,
-        notice=entry.role == "system",
+        notice=_kind_of_notice(entry) if entry.role == "system" else None,
     )
     kept = (entry.data or {}).get("updates") if entry.role == "assistant" else None
     if isinstance(kept, list) and kept:
@@ -75,9 +95,31 @@ def running_updates(session_id: str, running: RunningTurn) -> Iterator[UpdatePar
 
 def retry_due(session_id: str, ended: events.TurnEnded, number: int) -> UpdateParams:
     """That a turn is tried again (T5 a): a thought, since it is no part of any answer."""
-    mark = UpdateMark(turn_id=ended.turn_id, number=number, notice=True)
+    mark = UpdateMark(turn_id=ended.turn_id, number=number, notice=RETRY_DUE)
     text = events.retry_notice(ended.error, ended.retry_at)
     return update(session_id, AgentThoughtChunk(TextBlock(text)), mark)
+
+
+def notice(session_id: str, said: events.Notice, number: int) -> UpdateParams:
+    """What the runtime says to everyone in a session."""
+    mark = UpdateMark(message_id=said.message_id, number=number, notice=said.code)
+    return update(session_id, AgentMessageChunk(TextBlock(said.text)), mark)
+
+
+def permission(session_id: str, turn_id: str, asked: PermissionRequest) -> PermissionParams:
+    """The question of an agent as a request, for a client with a dialog."""
+    return PermissionParams(
+        session_id=session_id,
+        tool_call=AskedToolCall(**msgspec.structs.asdict(asked.tool_call)),
+        options=asked.options,
+        meta=RuntimeMark(QuestionMark(turn_id, asked.request_id)),
+    )
+
+
+def permission_in_words(session_id: str, turn_id: str, asked: PermissionRequest) -> UpdateParams:
+    """The question of an agent as text: the answer is a number, said in a prompt."""
+    mark = UpdateMark(turn_id=turn_id, notice=PERMISSION)
+    return update(session_id, AgentMessageChunk(TextBlock(question(asked))), mark)
 
 
 def live_event(session_id: str, live: LiveEvent) -> EventParams:
@@ -102,6 +144,15 @@ def snapshot_event(session_id: str, snapshot: Snapshot) -> EventParams:
             message_ids=started.message_ids,
             prompt=started.prompt,
             updates=snapshot.running.updates,
+            questions=snapshot.running.questions,
         )
     event = SnapshotEvent(snapshot.number, snapshot.journal_seq, running)
     return EventParams(session_id, event)
+
+
+def _kind_of_notice(entry: JournalEntry) -> str:
+    """The code of an error that is in the transcript."""
+    data = entry.data or {}
+    error = data.get("error")
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, str) else SYSTEM

@@ -12,16 +12,19 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from runtime.protocol.extensions import (
+    ClientMark,
     ListedMark,
     NewMeta,
     PromptMark,
     PromptMeta,
+    QuestionMark,
     RuntimeMark,
     ServerMark,
     SessionMark,
     UpdateMark,
 )
 from runtime.sessions.content import Content
+from runtime.sessions.updates import PermissionOption
 
 PROTOCOL_VERSION = 1
 RESOURCE_NOT_FOUND = -32002
@@ -38,11 +41,18 @@ STOP_REASONS: tuple[StopReason, ...] = (
 SessionId = Annotated[str, msgspec.Meta(description="The session, as `session/new` named it.")]
 WorkingDirectory = Annotated[
     str,
-    msgspec.Meta(description="Accepted, not used: the agent works in its own folder."),
+    msgspec.Meta(
+        description="Where the agent is to work: used inside `gateway.workspace_roots`, and for a "
+        "client on this machine. Else the agent works in its own folder, and the answer says so."
+    ),
 ]
 McpServers = Annotated[
     list[dict[str, Any]],
-    msgspec.Meta(description="Accepted, not passed on to the agent."),
+    msgspec.Meta(
+        max_length=64,
+        description="Passed on to the agent when `gateway.client_mcp_servers` is set, and for a "
+        "client on this machine; else the answer says that they are not.",
+    ),
 ]
 
 
@@ -67,6 +77,7 @@ class InitializeParams(msgspec.Struct, frozen=True, rename="camel"):
     protocol_version: Annotated[int, msgspec.Meta(ge=0, le=65535)]
     client_capabilities: dict[str, Any] | None = None
     client_info: Implementation | None = None
+    meta: RuntimeMark[ClientMark] | None = msgspec.field(name="_meta", default=None)
 
 
 class PromptCapabilities(msgspec.Struct, frozen=True, rename="camel"):
@@ -74,7 +85,7 @@ class PromptCapabilities(msgspec.Struct, frozen=True, rename="camel"):
 
     image: bool = False
     audio: bool = False
-    embedded_context: bool = False
+    embedded_context: bool = True
 
 
 class McpCapabilities(msgspec.Struct, frozen=True, rename="camel"):
@@ -134,18 +145,50 @@ class ConfigOption(
     description: str | None = None
 
 
+ConfigOptions = Annotated[
+    tuple[dict[str, Any], ...],
+    msgspec.Meta(
+        description="`queue_mode`, then the settings of the agent; those of type `boolean` only "
+        "for clients that announce `session.configOptions.boolean`."
+    ),
+]
+
+
+class SessionMode(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A mode of the agent."""
+
+    id: str
+    name: str
+    description: str | None = None
+
+
+class ModeState(msgspec.Struct, frozen=True, rename="camel"):
+    """The modes of the agent: the setting of category `mode` once more, for older clients."""
+
+    current_mode_id: str
+    available_modes: tuple[SessionMode, ...]
+
+
+class SetModeParams(msgspec.Struct, frozen=True, rename="camel"):
+    """Set the mode of the agent."""
+
+    session_id: SessionId
+    mode_id: str
+
+
 class SetConfigOptionParams(msgspec.Struct, frozen=True, rename="camel"):
-    """Set one setting of a session."""
+    """Set one setting of a session. ``type`` is `boolean` when the value is one."""
 
     session_id: SessionId
     config_id: str
-    value: str
+    value: str | bool
+    type: str | None = None
 
 
 class SetConfigOptionResult(msgspec.Struct, frozen=True, rename="camel"):
     """All settings of the session as they are now."""
 
-    config_options: tuple[ConfigOption, ...]
+    config_options: ConfigOptions
 
 
 # -- sessions ---------------------------------------------------------------------------------
@@ -159,12 +202,13 @@ class NewSessionParams(msgspec.Struct, frozen=True, rename="camel"):
     meta: RuntimeMark[NewMeta] | None = msgspec.field(name="_meta", default=None)
 
 
-class NewSessionResult(msgspec.Struct, frozen=True, rename="camel"):
+class NewSessionResult(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """The session. From now on this connection receives its updates."""
 
     session_id: str
-    config_options: tuple[ConfigOption, ...]
+    config_options: ConfigOptions
     meta: RuntimeMark[SessionMark] = msgspec.field(name="_meta")
+    modes: ModeState | None = None
 
 
 class AttachParams(msgspec.Struct, frozen=True, rename="camel"):
@@ -175,11 +219,12 @@ class AttachParams(msgspec.Struct, frozen=True, rename="camel"):
     mcp_servers: McpServers | None = None
 
 
-class AttachResult(msgspec.Struct, frozen=True, rename="camel"):
+class AttachResult(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """The session's settings. From now on this connection receives its updates."""
 
-    config_options: tuple[ConfigOption, ...]
+    config_options: ConfigOptions
     meta: RuntimeMark[SessionMark] = msgspec.field(name="_meta")
+    modes: ModeState | None = None
 
 
 class ListSessionsParams(msgspec.Struct, frozen=True, rename="camel"):
@@ -187,12 +232,12 @@ class ListSessionsParams(msgspec.Struct, frozen=True, rename="camel"):
 
     cursor: str | None = None
     cwd: Annotated[
-        str | None, msgspec.Meta(description="Accepted, not used: sessions have no folder.")
+        str | None, msgspec.Meta(description="Accepted, not used: all sessions are listed.")
     ] = None
 
 
 class ListedSession(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A session. ``cwd`` is always ``/``: the member is required, and sessions have no folder."""
+    """A session. ``cwd`` is where its agent works, ``/`` for a folder of the session's own."""
 
     session_id: str
     cwd: str
@@ -224,7 +269,9 @@ class PromptParams(msgspec.Struct, frozen=True, rename="camel"):
     prompt: Annotated[
         Content,
         msgspec.Meta(
-            min_length=1, description="Text and resource links; at least one that is not blank."
+            min_length=1,
+            description="Text, resource links and embedded resources with text; at least one that "
+            "is not blank.",
         ),
     ]
     meta: RuntimeMark[PromptMeta] | None = msgspec.field(name="_meta", default=None)
@@ -243,3 +290,47 @@ class UpdateParams(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     session_id: str
     update: Any
     meta: RuntimeMark[UpdateMark] | None = msgspec.field(name="_meta", default=None)
+
+
+class CancelRequestParams(msgspec.Struct, frozen=True, rename="camel"):
+    """Do not wait any more for the answer to a request, named by its id."""
+
+    request_id: int | str | None
+
+
+# -- permissions ------------------------------------------------------------------------------
+
+
+class AskedToolCall(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What the agent wants to do. All but the id is optional, and the protocol's own JSON."""
+
+    tool_call_id: str
+    title: str | None = None
+    kind: str | None = None
+    status: str | None = None
+    content: list[Any] | None = None
+    locations: list[Any] | None = None
+    raw_input: Any = None
+    raw_output: Any = None
+
+
+class PermissionParams(msgspec.Struct, frozen=True, rename="camel"):
+    """The agent asks for permission, and waits."""
+
+    session_id: str
+    tool_call: AskedToolCall
+    options: tuple[PermissionOption, ...]
+    meta: RuntimeMark[QuestionMark] = msgspec.field(name="_meta")
+
+
+class PermissionOutcome(msgspec.Struct, frozen=True, rename="camel"):
+    """What a person decided. ``option_id`` is there when one was `selected`."""
+
+    outcome: Literal["selected", "cancelled"]
+    option_id: str | None = None
+
+
+class PermissionResult(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer of a client. Of several, the first one counts."""
+
+    outcome: PermissionOutcome

@@ -72,7 +72,9 @@ FROM_CLIENT: tuple[Method, ...] = (
         "`_meta.runtime.messageId` a repeated prompt is accepted once and waits for the same turn. "
         "A turn that failed is answered with error -32603, whose `data` has a `code` and a "
         "`message`. When the agent went away before it had begun, a thought marked as a `notice` "
-        "says when it is tried again.",
+        "says when it is tried again. When the session is blocked, since its agent could not be "
+        "started too often, the answer is error -32014 with `kept`: the message runs after "
+        "`_runtime/session/reconnect`.",
     ),
     Method(
         "session/cancel",
@@ -82,11 +84,28 @@ FROM_CLIENT: tuple[Method, ...] = (
         "each of them is answered with stop reason `cancelled`. Going away cancels nothing.",
     ),
     Method(
+        "$/cancel_request",
+        acp.CancelRequestParams,
+        None,
+        "A notification, in both directions. From a client: the prompt with this id is withdrawn when "
+        "it waits, and its turn is cancelled when it runs; it is answered with stop reason "
+        "`cancelled`. Other requests are answered as if nothing had been said. From the runtime: the "
+        "question with this id was answered elsewhere, or is void.",
+    ),
+    Method(
         "session/set_config_option",
         acp.SetConfigOptionParams,
         acp.SetConfigOptionResult,
         "Sets one of the settings that came with the session. `queue_mode` says what happens to a "
-        "message that arrives while a turn runs.",
+        "message that arrives while a turn runs; the others are the agent's, which is started when "
+        "it sleeps. What it refuses is answered with error -32015.",
+    ),
+    Method(
+        "session/set_mode",
+        acp.SetModeParams,
+        acp.Empty,
+        "Sets the mode of the agent: the same as its setting of category `mode`, for older "
+        "clients.",
     ),
     Method(
         "session/close",
@@ -119,6 +138,13 @@ FROM_CLIENT: tuple[Method, ...] = (
         Role.ADMIN,
     ),
     Method(
+        "_runtime/session/reconnect",
+        acp.SessionParams,
+        acp.Empty,
+        "Starts the session's agent anew, also when it could not be started too often and the "
+        "session is blocked: what was kept runs then. A turn that runs keeps the agent it has.",
+    ),
+    Method(
         "_runtime/queue/status",
         acp.SessionParams,
         extensions.QueueStatusResult,
@@ -147,7 +173,18 @@ FROM_RUNTIME: tuple[Method, ...] = (
         None,
         "What the agent says and does, and what others say, in the protocol's own vocabulary. Sent "
         "to every connection that made, loaded or resumed the session or prompted in it; a "
-        "connection does not get its own messages back.",
+        "connection does not get its own messages back. Updates with a `notice` in `_meta.runtime` "
+        "are the runtime's words, and no part of an answer.",
+    ),
+    Method(
+        "session/request_permission",
+        acp.PermissionParams,
+        acp.PermissionResult,
+        "A request to every connection that follows the session: the agent wants to know whether "
+        "it may. The first answer counts; to the others the request is withdrawn with "
+        "`$/cancel_request`. An answer without an option that there is decides nothing. A client "
+        "that answers with an error gets the question as text, marked as the notice `permission`, "
+        "and may answer by a prompt with the number.",
     ),
     Method(
         "_runtime/session/event",

@@ -136,7 +136,7 @@ The runtime pings; a client that does not answer is let go. It closes with these
 | code | because | what to do |
 |---|---|---|
 | 1001 | the runtime stops, or a ping was not answered | connect again, go on from the cursor |
-| 1009 | a message was longer than `gateway.max_frame_bytes`, or in more than 4096 fragments | send less |
+| 1009 | a message longer than `gateway.max_frame_bytes`, or in over 4096 fragments | send less |
 | 1011 | an error inside the gateway | connect again |
 | 1013 | the client did not read what it was sent | connect again, go on from the cursor |
 
@@ -173,6 +173,45 @@ accepted. With a `_meta.runtime.messageId` of its own choice it sends the messag
 `session/prompt` or `_runtime/session/send`: it is accepted once, and a prompt waits for the same
 turn. When that has ended already, `_meta.runtime.text` of the answer has the whole reply.
 
+**What can be said.** A prompt has text, links to resources and embedded resources with text.
+Images, audio and binary resources are refused: they need the media store, which this version has
+not. An agent may say all of them. They are relayed live as they are; of more than 65536 characters
+of base64 the transcript keeps words only, as in `[image: image/png] (too large to be kept)`, and
+this is what is replayed. Whoever reads only text, as in the `text` of a `turn_ended` event, finds
+words for all of them.
+
+**Words of the runtime.** Updates with a `notice` in `_meta.runtime` are said by the runtime. They
+are no part of an answer, and the notice says what they are:
+
+| notice | said |
+|---|---|
+| `retry_due` | a turn came to nothing and is tried again; a thought, as it is no answer |
+| `permission` | a question of the agent, for a client that shows no dialog |
+| `agent_start_failed` | the agent could not be started, and when it is tried again |
+| `agent_blocked` | it could not be started too often: messages are kept until `/reconnect` |
+| `agent_forgot` | the agent does not know the conversation any more and begins anew |
+| `command` | what came of a command, as `/reconnect` |
+| `system`, or the code of an error | a line of the transcript, when history is replayed |
+
+There may be others. Who follows events gets a `notice` event for those that are said live.
+
+**Permissions.** When the agent asks whether it may, everybody who follows the session is asked by
+`session/request_permission`, and so is who comes while the question is open. The first answer
+counts, and the turn goes on. Who has no dialog answers by a prompt with the number that the
+question gives, or sees others answer. The outcome `cancelled` means that nobody chose.
+
+**Settings.** `configOptions` in the answers to `session/new`, `session/load` and `session/resume`
+are the session's `queue_mode` and what its agent lets one choose; as long as the agent has not been
+started they may be few. What the agent announces later comes as `config_option_update`, with the
+queue mode among it, as `current_mode_update` for older clients, and as `available_commands_update`.
+
+**Where the agent works.** `cwd` is used when it is an existing folder inside one of
+`gateway.workspace_roots`, links resolved; the agent works there from its next start on. `/` is no
+wish. `mcpServers` are passed on when `gateway.client_mcp_servers` is set. A client that shows
+`_meta.runtime.localKey` in `initialize` is on this machine and of the same person: it may have any
+folder, and servers. What a client may not have is ignored, and the answer says so:
+`_meta.runtime.cwdIgnored`, `mcpServersIgnored`, and in `workspace` where the agent works.
+
 **Coming back.** `session/load` replays the conversation. A program that keeps its own copy goes on
 from a cursor instead: the number of the last transcript line that it has, with
 `_runtime/session/events`. Live events have numbers too; they mean something only together with
@@ -196,6 +235,11 @@ ERRORS: tuple[tuple[int, str], ...] = (
         "the runtime stops or cannot write; with `data.accepted` a prompt is kept all the same",
     ),
     (extensions.TOO_MANY_REQUESTS, "too many unanswered requests, or followed sessions"),
+    (
+        extensions.SESSION_BLOCKED,
+        "the agent could not be started too often; with `data.kept` the prompt runs after `reconnect`",
+    ),
+    (extensions.REFUSED, "the agent refused what was asked of it, in its own words"),
     (extensions.FORBIDDEN, "the client's role is not enough; `data.needed` names the one that is"),
 )
 
@@ -220,7 +264,7 @@ def document() -> str:
             _errors(),
             "## Methods of the runtime\n",
             *map(_method, FROM_CLIENT),
-            "## Notifications to clients\n",
+            "## Requests and notifications to clients\n",
             *map(_method, FROM_RUNTIME),
             "## Types\n",
             *(f"### {name}\n\n{_prose(name)}\n\n{_table('Members', name)}" for name in others),

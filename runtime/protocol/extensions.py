@@ -14,12 +14,14 @@ import msgspec
 from runtime.sessions.content import Content
 from runtime.sessions.principals import Role
 from runtime.sessions.rows import TurnError
-from runtime.sessions.updates import SessionUpdate
+from runtime.sessions.updates import PermissionRequest, SessionUpdate
 
 QUEUE_FULL = -32010
 UNAVAILABLE = -32011
 TOO_MANY_REQUESTS = -32012
 FORBIDDEN = -32013
+SESSION_BLOCKED = -32014
+REFUSED = -32015
 
 MarkT = TypeVar("MarkT")
 
@@ -54,6 +56,18 @@ class RuntimeMark(msgspec.Struct, Generic[MarkT], frozen=True, omit_defaults=Tru
 # -- what the protocol's own messages carry ---------------------------------------------------
 
 
+class ClientMark(msgspec.Struct, frozen=True, rename="camel"):
+    """In `initialize`."""
+
+    local_key: Annotated[
+        str | None,
+        msgspec.Meta(
+            description="Shows that the client is on this machine, of the same person: the key is "
+            "in a file that only they can read.",
+        ),
+    ] = None
+
+
 class NewMeta(msgspec.Struct, frozen=True):
     """In `session/new`: which session, and whose."""
 
@@ -74,7 +88,8 @@ class PromptMeta(msgspec.Struct, frozen=True, rename="camel"):
 class ServerMark(msgspec.Struct, frozen=True, rename="camel"):
     """In the answer to `initialize`.
 
-    ``principal`` is who the client is taken for, by what it presented.
+    ``principal`` is who the client is taken for, by what it presented. ``local``: it has shown that
+    it is on this machine.
     """
 
     run: Run
@@ -83,13 +98,16 @@ class ServerMark(msgspec.Struct, frozen=True, rename="camel"):
     role: Role
     agents: tuple[str, ...]
     methods: tuple[str, ...]
+    local: bool = False
 
 
 class SessionMark(msgspec.Struct, frozen=True, rename="camel"):
     """In the answers to `session/new`, `session/load` and `session/resume`.
 
-    ``journal_seq`` and ``live`` are the cursor for `_runtime/session/events`. ``cwd`` and
-    ``mcp_servers`` say whether the client's were used.
+    ``journal_seq`` and ``live`` are the cursor for `_runtime/session/events`. ``workspace`` is the
+    folder that the session's agent works in from its next start on, null for the session's own.
+    ``cwd_ignored`` and ``mcp_servers_ignored`` say that the client asked for something that it may
+    not have.
     """
 
     key: str
@@ -98,8 +116,9 @@ class SessionMark(msgspec.Struct, frozen=True, rename="camel"):
     run: Run
     journal_seq: JournalNumber
     live: LiveNumber
-    cwd: bool = False
-    mcp_servers: bool = False
+    workspace: str | None = None
+    cwd_ignored: bool = False
+    mcp_servers_ignored: bool = False
 
 
 class ListedMark(msgspec.Struct, frozen=True, rename="camel"):
@@ -130,7 +149,7 @@ class UpdateMark(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
 
     A live update has ``number``; one that is replayed has ``seq`` and ``at`` (ms since 1970) of its
     transcript line, or neither when it is of the running turn. ``notice`` marks words of the
-    runtime, not the agent.
+    runtime, not the agent: they are no part of any answer, and it says of what kind they are.
     """
 
     turn_id: str | None = None
@@ -138,7 +157,14 @@ class UpdateMark(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     number: LiveNumber | None = None
     seq: JournalNumber | None = None
     at: int | None = None
-    notice: bool = False
+    notice: str | None = None
+
+
+class QuestionMark(msgspec.Struct, frozen=True, rename="camel"):
+    """In `session/request_permission`. ``request_id`` is what events call the question."""
+
+    turn_id: str
+    request_id: str
 
 
 # -- methods ----------------------------------------------------------------------------------
@@ -151,7 +177,9 @@ class SendParams(msgspec.Struct, frozen=True, rename="camel"):
     prompt: Annotated[
         Content,
         msgspec.Meta(
-            min_length=1, description="Text and resource links; at least one that is not blank."
+            min_length=1,
+            description="Text, resource links and embedded resources with text; at least one that "
+            "is not blank.",
         ),
     ]
     meta: RuntimeMark[PromptMeta] | None = msgspec.field(name="_meta", default=None)
@@ -166,12 +194,16 @@ class SendResult(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class QueueStatusResult(msgspec.Struct, frozen=True, rename="camel"):
-    """What waits in a session, since when (ms since 1970), and the turn that runs."""
+    """What waits in a session, since when (ms since 1970), and the turn that runs.
+
+    ``blocked`` says why the session's agent is not started any more; null when it is not blocked.
+    """
 
     mode: str
     running: str | None
     waiting: int
     oldest: int | None
+    blocked: str | None = None
 
 
 class QueueClearResult(msgspec.Struct, frozen=True, rename="camel"):
@@ -242,13 +274,14 @@ class SnapshotEvent(Event, frozen=True, tag="snapshot"):
 
 
 class TurnSnapshot(msgspec.Struct, frozen=True, rename="camel"):
-    """A turn in mid-flight."""
+    """A turn in mid-flight. ``questions`` of its agent are still open."""
 
     turn_id: str
     epoch: int
     message_ids: tuple[str, ...]
     prompt: Content
     updates: tuple[SessionUpdate, ...]
+    questions: tuple[PermissionRequest, ...] = ()
 
 
 class ResetEvent(Event, frozen=True, tag="reset"):
@@ -307,6 +340,38 @@ class TurnEndedEvent(Event, frozen=True, tag="turn_ended"):
     journal_seq: JournalNumber = 0
 
 
+class PermissionAskedEvent(Event, frozen=True, tag="permission_asked"):
+    """The agent asks for permission and waits."""
+
+    turn_id: str
+    request: PermissionRequest
+
+
+class PermissionAnsweredEvent(Event, frozen=True, tag="permission_answered"):
+    """A question is closed. Without ``option_id`` nobody chose: withdrawn, or out of time."""
+
+    turn_id: str
+    request_id: str
+    option_id: str | None = None
+
+
+class AgentAnnouncedEvent(Event, frozen=True, tag="agent_announced"):
+    """The agent says something that is not of a turn: its commands, modes and settings."""
+
+    update: SessionUpdate
+
+
+class NoticeEvent(Event, frozen=True, tag="notice"):
+    """The runtime says something to everyone in the session; it is no part of an answer.
+
+    ``message_id`` is the message that it answers, when it answers one.
+    """
+
+    code: str
+    text: str
+    message_id: str | None = None
+
+
 class EpochStartedEvent(Event, frozen=True, tag="epoch_started"):
     """The conversation was begun anew."""
 
@@ -326,6 +391,10 @@ WireEvent: TypeAlias = (
     | TurnStartedEvent
     | TurnUpdateEvent
     | TurnEndedEvent
+    | PermissionAskedEvent
+    | PermissionAnsweredEvent
+    | AgentAnnouncedEvent
+    | NoticeEvent
     | EpochStartedEvent
     | SessionClosedEvent
 )

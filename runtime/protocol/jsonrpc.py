@@ -174,7 +174,7 @@ def decode_params(params: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
     try:
         return decoder.decode(params)
     except msgspec.ValidationError as error:
-        invalid_params(*_located(str(error)))
+        invalid_params(*located(str(error)))
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         invalid_params(f"Cannot be read: {error}", "$")
 
@@ -245,7 +245,7 @@ def _member(members: dict[str, msgspec.Raw], name: str) -> str | None:
         return None
 
 
-def _located(message: str) -> tuple[str, str]:
+def located(message: str) -> tuple[str, str]:
     """What is wrong, and the path of the field: msgspec names the parent of a missing field."""
     at = _AT.match(message)
     what, path = (at["what"], at["path"]) if at else (message, "$")

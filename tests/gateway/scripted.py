@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import trio
 
+from runtime.ports.agent import Offers
 from runtime.ports.front import (
     BadRequest,
     Front,
@@ -17,6 +18,8 @@ from runtime.ports.front import (
     NoSuchSession,
     Outcome,
     Readiness,
+    Refused,
+    SessionBlocked,
     SessionInfo,
     Submitted,
     Unavailable,
@@ -25,10 +28,13 @@ from runtime.ports.front import (
 )
 from runtime.sessions.content import Content, TextBlock, plain_text
 from runtime.sessions.events import (
+    AgentAnnounced,
     EpochStarted,
     LiveEvent,
     MessageAccepted,
     MessageDropped,
+    PermissionAnswered,
+    PermissionAsked,
     QueueStatus,
     RunningTurn,
     SessionClosed,
@@ -42,13 +48,22 @@ from runtime.sessions.rows import (
     DropReason,
     InboundState,
     JournalEntry,
+    Overrides,
     QueueOverrides,
     SessionRow,
     SessionStatus,
     TurnError,
     TurnState,
+    Workplace,
 )
-from runtime.sessions.updates import AgentMessageChunk, SessionUpdate
+from runtime.sessions.updates import (
+    AgentMessageChunk,
+    ConfigOptions,
+    PermissionOption,
+    PermissionRequest,
+    SessionUpdate,
+    ToolCallUpdate,
+)
 
 
 class ScriptedWatch(Watch):
@@ -85,6 +100,9 @@ class ScriptedSession:
         self.sequence = 0
         self.running: RunningTurn | None = None
         self.turns = 0
+        self.offers = Offers()
+        self.blocked: str | None = None
+        self.answers: list[tuple[str, str | None]] = []
 
     def publish(self, event: SessionEvent) -> None:
         self.number += 1
@@ -110,6 +128,7 @@ class ScriptedFront(Front):
         self.problems: tuple[str, ...] = ()
         self.fail_with: FrontError | Exception | None = None
         self.before_snapshot: Callable[[], object] = lambda: None
+        self.offered = Offers()
         self.arrived = trio.Event()
 
     # -- the script ---------------------------------------------------------------------------
@@ -132,8 +151,38 @@ class ScriptedFront(Front):
         session = self.sessions[session_id]
         assert session.running is not None
         running = session.running
-        session.running = RunningTurn(running.started, (*running.updates, update))
+        session.running = msgspec.structs.replace(running, updates=(*running.updates, update))
         session.publish(TurnUpdate(running.started.turn_id, update))
+
+    def ask(self, session_id: str, request_id: str = "q-1") -> None:
+        """The agent of the running turn asks for permission."""
+        session = self.sessions[session_id]
+        assert session.running is not None
+        options = (
+            PermissionOption("yes", "Do it", "allow_once"),
+            PermissionOption("no", "Leave it", "reject_once"),
+        )
+        call = ToolCallUpdate(f"call-{request_id}", "Delete everything", kind="delete")
+        request = PermissionRequest(request_id, call, options)
+        questions = (*session.running.questions, request)
+        session.running = msgspec.structs.replace(session.running, questions=questions)
+        session.publish(PermissionAsked(session.running.started.turn_id, request))
+
+    def settle(self, session_id: str, request_id: str, option_id: str | None = None) -> None:
+        """A question is answered, or void."""
+        session = self.sessions[session_id]
+        assert session.running is not None
+        running = session.running
+        questions = tuple(each for each in running.questions if each.request_id != request_id)
+        session.running = msgspec.structs.replace(running, questions=questions)
+        session.publish(PermissionAnswered(running.started.turn_id, request_id, option_id))
+
+    def block(self, session_id: str, why: str) -> None:
+        """The agent is not started any more; who waits for an outcome is told."""
+        session = self.sessions[session_id]
+        session.blocked = why
+        for name in session.waiting:
+            self.ended[name].set()
 
     def end_turn(
         self,
@@ -230,17 +279,72 @@ class ScriptedFront(Front):
             raise NoSuchSession(f"there is no session {session_id!r}")
         return session
 
-    async def open_session(self, *, key: str | None = None, agent: str | None = None) -> SessionRow:
+    async def open_session(
+        self,
+        *,
+        key: str | None = None,
+        agent: str | None = None,
+        workplace: Workplace | None = None,
+    ) -> SessionRow:
         await trio.lowlevel.checkpoint()
         if agent not in (None, *self.agents):
             raise NoSuchAgent(f"there is no agent {agent!r}")
-        for session in self.sessions.values():
-            if key is not None and session.row.key == key:
-                return session.row
-        name = f"session-{len(self.sessions) + 1}"
-        row = SessionRow(name, agent or "echo", key or name, SessionStatus.ACTIVE, 1, 1_000, 2_000)
-        self.sessions[name] = ScriptedSession(row)
-        return row
+        name = self._known(key)
+        if name is None:
+            name = f"session-{len(self.sessions) + 1}"
+            row = SessionRow(
+                name, agent or "echo", key or name, SessionStatus.ACTIVE, 1, 1_000, 2_000
+            )
+            self.sessions[name] = ScriptedSession(row)
+            self.sessions[name].offers = self.offered
+        if workplace is not None:
+            await self.set_workplace(name, workplace)
+        return self.sessions[name].row
+
+    def _known(self, key: str | None) -> str | None:
+        names = [name for name, session in self.sessions.items() if session.row.key == key]
+        return names[0] if names else None
+
+    async def set_workplace(self, session_id: str, workplace: Workplace) -> SessionRow:
+        session = self._session(session_id)
+        overrides = Overrides(workplace=workplace)
+        session.row = msgspec.structs.replace(session.row, overrides=overrides)
+        return session.row
+
+    async def offers(self, session_id: str) -> Offers:
+        await trio.lowlevel.checkpoint()
+        return self._session(session_id).offers
+
+    async def choose(self, session_id: str, option_id: str, value: str | bool) -> Offers:
+        await trio.lowlevel.checkpoint()
+        session = self._session(session_id)
+        if session.blocked is not None:
+            raise SessionBlocked(session.blocked)
+        options = [dict(each) for each in session.offers.config_options]
+        found = [each for each in options if each["id"] == option_id]
+        if not found:
+            raise BadRequest(f"there is no setting {option_id!r}", "$.configId")
+        if value == "forbidden":
+            raise Refused("This is not for you.")
+        found[0]["currentValue"] = value
+        session.offers = msgspec.structs.replace(session.offers, config_options=tuple(options))
+        session.publish(AgentAnnounced(ConfigOptions(options)))
+        return session.offers
+
+    async def reconnect(self, session_id: str) -> None:
+        self._session(session_id).blocked = None
+
+    async def answer_permission(
+        self, session_id: str, request_id: str, option_id: str | None
+    ) -> bool:
+        await trio.lowlevel.checkpoint()
+        session = self._session(session_id)
+        session.answers.append((request_id, option_id))
+        running = session.running
+        if running is None or request_id not in [each.request_id for each in running.questions]:
+            return False
+        self.settle(session_id, request_id, option_id)
+        return True
 
     async def session_info(self, session_id: str) -> SessionInfo:
         await trio.lowlevel.checkpoint()
@@ -309,6 +413,9 @@ class ScriptedFront(Front):
 
     async def outcome(self, message_id: str) -> Outcome:
         await self.ended[message_id].wait()
+        for session in self.sessions.values():
+            if message_id in session.waiting and session.blocked is not None:
+                raise SessionBlocked(session.blocked)
         if message_id not in self.outcomes:
             raise Unavailable("the runtime is stopping; the message is kept")
         return self.outcomes[message_id]
@@ -318,9 +425,12 @@ class ScriptedFront(Front):
     ) -> bool:
         session = self._session(session_id)
         for name in list(session.waiting):
-            if session.connections[name] == connection:
+            if name == message_id or (
+                message_id is None and session.connections[name] == connection
+            ):
                 self.drop(session_id, name, DropReason.CANCELLED)
-        if session.running is not None:
+        running = session.running
+        if running is not None and message_id in (None, *running.started.message_ids):
             self.end_turn(session_id, stop_reason="cancelled")
         return True
 
@@ -334,7 +444,8 @@ class ScriptedFront(Front):
     async def queue_status(self, session_id: str) -> QueueStatus:
         session = self._session(session_id)
         running = session.running.started.turn_id if session.running is not None else None
-        return QueueStatus(session.row.queue.mode or "collect", running, len(session.waiting))
+        mode = session.row.queue.mode or "collect"
+        return QueueStatus(mode, running, len(session.waiting), blocked=session.blocked)
 
     def watch(self, session_id: str, *, buffer: int = 1_000) -> Watch:
         watch = ScriptedWatch(buffer)

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from runtime.gateway import Gateway
+from runtime.sessions.content import EmbeddedResource, TextResource
 from runtime.sessions.rows import TurnError
 from runtime.sessions.updates import Plan, PlanEntry, ToolCall, ToolCallUpdate
 from tests.gateway.client import connected, said
@@ -68,7 +69,13 @@ async def test_prompts_sent_at_once_are_accepted_in_order(
         assert [each.text for each in texts if hasattr(each, "text")] == list(map(str, range(12)))
         # A request about another matter is answered while they wait.
         status = await client.call("_runtime/queue/status", {"sessionId": session_id})
-        assert status == {"mode": "collect", "running": None, "waiting": 12, "oldest": None}
+        assert status == {
+            "mode": "collect",
+            "running": None,
+            "waiting": 12,
+            "oldest": None,
+            "blocked": None,
+        }
         front.start_turn(session_id)
         front.end_turn(session_id)
         answers = [await client.answer(each) for each in requests]
@@ -276,7 +283,7 @@ async def test_close_answers_the_prompts_that_wait(gateway: Gateway, front: Scri
         assert error["code"] == -32002
 
 
-# G3: resource links are text's only company for now
+# G3
 async def test_resource_links_are_accepted(gateway: Gateway, front: ScriptedFront) -> None:
     async with connected(gateway.url) as client:
         session_id = await client.new_session()
@@ -293,15 +300,49 @@ async def test_resource_links_are_accepted(gateway: Gateway, front: ScriptedFron
     assert getattr(block, "uri", None) == "file:///notes.md"
 
 
+# G3
+async def test_embedded_text_is_accepted_and_shown_to_others(
+    gateway: Gateway, front: ScriptedFront
+) -> None:
+    async with connected(gateway.url) as client, connected(gateway.url) as other:
+        session_id = await client.new_session(key="shared")
+        await other.new_session(key="shared")
+        text = {"uri": "file:///x.md", "text": "# X", "mimeType": "text/markdown"}
+        block = {"type": "resource", "resource": text}
+        sent = {"type": "resource", "resource": {**text, "blob": None}, "annotations": {}}
+        await client.request("session/prompt", {"sessionId": session_id, "prompt": [sent]})
+        (message_id,) = await front.until_waiting(session_id, 1)
+        expected = EmbeddedResource(TextResource("file:///x.md", "# X", "text/markdown"))
+        assert front.sessions[session_id].waiting[message_id] == (expected,)
+        front.start_turn(session_id)
+        shown = await other.until("session/update", sessionUpdate="user_message_chunk")
+        assert shown["update"]["content"] == block
+
+
 # G3, G7
 @pytest.mark.parametrize(
-    "block",
+    "block, path",
     [
-        {"type": "image", "data": "aGk=", "mimeType": "image/png"},
-        {"type": "audio", "data": "aGk=", "mimeType": "audio/wav"},
-        {"type": "resource", "resource": {"uri": "file:///x", "text": "x"}},
+        ({"type": "image", "data": "aGk=", "mimeType": "image/png"}, "$.prompt[1]"),
+        ({"type": "audio", "data": "aGk=", "mimeType": "audio/wav"}, "$.prompt[1]"),
+        ({"type": "resource", "resource": {"uri": "file:///x", "blob": "aGk="}}, "$.prompt[1]"),
     ],
 )
+@pytest.mark.parametrize("method", ["session/prompt", "_runtime/session/send"])
+async def test_media_are_refused_and_it_is_said_why(
+    gateway: Gateway, front: ScriptedFront, block: dict[str, object], path: str, method: str
+) -> None:
+    async with connected(gateway.url) as client:
+        session_id = await client.new_session()
+        prompt = [{"type": "text", "text": "look"}, block]
+        error = await client.error(method, {"sessionId": session_id, "prompt": prompt})
+    assert (error["code"], error["data"]["path"]) == (-32602, path)
+    assert "media store" in error["message"]
+    assert front.sessions[session_id].waiting == {}
+
+
+# G3, G7
+@pytest.mark.parametrize("block", [{"type": "video", "data": "aGk="}, {"type": "x"}])
 async def test_other_blocks_are_refused_by_name(
     gateway: Gateway, front: ScriptedFront, block: dict[str, object]
 ) -> None:
@@ -312,7 +353,7 @@ async def test_other_blocks_are_refused_by_name(
     assert error["code"] == -32602
     assert error["data"]["path"] == "$.prompt[1].type"
     assert str(block["type"]) in error["message"]
-    assert "text and resource_link are accepted" in error["message"]
+    assert "text, resource_link, resource are accepted" in error["message"]
     assert front.sessions[session_id].waiting == {}
 
 

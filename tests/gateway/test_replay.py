@@ -46,6 +46,8 @@ async def test_load_replays_the_journal_in_its_order(
     front.add_line(session_id, "system", "The agent was restarted.")
     front.add_line(session_id, "assistant", "An old line without updates.", data={"updates": []})
     front.add_line(session_id, "assistant", "", data={"updates": ["broken", {"no": "kind"}]})
+    error = {"code": "agent_gone", "message": "It is gone."}
+    front.add_line(session_id, "system", "It is gone.", data={"error": error})
     async with connected(gateway.url) as client:
         result = await client.call("session/load", attach(session_id))
     assert lines(client) == [
@@ -55,6 +57,7 @@ async def test_load_replays_the_journal_in_its_order(
         ("agent_message_chunk", "There."),
         ("agent_message_chunk", "The agent was restarted."),
         ("agent_message_chunk", "An old line without updates."),
+        ("agent_message_chunk", "It is gone."),
     ]
     marks = [each["_meta"]["runtime"] for each in client.updates()]
     assert marks[0] == {
@@ -63,8 +66,8 @@ async def test_load_replays_the_journal_in_its_order(
         "seq": 1,
         "at": 1_001,
     }
-    assert [each.get("notice", False) for each in marks] == [False] * 4 + [True, False]
-    assert result["_meta"]["runtime"]["journalSeq"] == 5
+    assert [each.get("notice") for each in marks] == [None] * 4 + ["system", None, "agent_gone"]
+    assert result["_meta"]["runtime"]["journalSeq"] == 6
     assert result["configOptions"][0]["id"] == "queue_mode"
 
 

@@ -19,7 +19,7 @@ async def test_initialize_says_what_there_is(gateway: Gateway) -> None:
     assert result["protocolVersion"] == 1
     assert result["agentCapabilities"] == {
         "loadSession": True,
-        "promptCapabilities": {"image": False, "audio": False, "embeddedContext": False},
+        "promptCapabilities": {"image": False, "audio": False, "embeddedContext": True},
         "mcpCapabilities": {"http": False, "sse": False},
         "sessionCapabilities": {"list": {}, "resume": {}, "close": {}},
     }
@@ -70,7 +70,7 @@ async def test_the_folder_and_the_servers_of_the_client_are_not_used_and_it_is_t
     async with connected(gateway.url) as client:
         params = {"cwd": "/etc", "mcpServers": [server], "additionalDirectories": ["/srv"]}
         mark = (await client.call("session/new", params))["_meta"]["runtime"]
-    assert (mark["cwd"], mark["mcpServers"]) == (False, False)
+    assert (mark["workspace"], mark["cwdIgnored"], mark["mcpServersIgnored"]) == (None, True, True)
     assert (mark["agent"], mark["epoch"], mark["journalSeq"]) == ("echo", 1, 0)
 
 
