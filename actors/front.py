@@ -10,21 +10,28 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 
+from actors.questions import NoSuchOption
 from actors.router import Overloaded, Submit
 from actors.services import Services
 from actors.session_messages import (
+    Answer,
     Cancel,
+    Choose,
     Clear,
     Close,
+    GetOffers,
     GetSnapshot,
     GetStatus,
+    Reconnect,
     Reset,
     SessionMessage,
     SetQueue,
+    SetWorkplace,
 )
 from actors.sessions import FindLive, Obtain, SessionsMessage
 from actors.watch import SessionWatch
 from runtime.kernel import ActorRef, ActorStopped, AskTimeout, MailboxFull, Request, System
+from runtime.ports.agent import AgentRefused, Offers
 from runtime.ports.front import (
     BadRequest,
     Front,
@@ -34,21 +41,26 @@ from runtime.ports.front import (
     Outcome,
     QueueIsFull,
     Readiness,
+    Refused,
+    SessionBlocked,
     SessionInfo,
     Submitted,
     Unavailable,
 )
+from runtime.sessions.commands import command_in
 from runtime.sessions.content import Content, storable
 from runtime.sessions.events import QueueStatus, Snapshot
 from runtime.sessions.keys import client_key
 from runtime.sessions.queueing import QueueMode
 from runtime.sessions.rows import (
+    InboundRow,
     InboundState,
     JournalEntry,
     QueueOverrides,
     SessionRow,
     SessionSpec,
     SessionStatus,
+    Workplace,
 )
 from runtime.storage.entries import answer_id
 from runtime.storage.errors import (
@@ -120,7 +132,13 @@ class ActorFront(Front):
 
     # -- sessions -----------------------------------------------------------------------------
 
-    async def open_session(self, *, key: str | None = None, agent: str | None = None) -> SessionRow:
+    async def open_session(
+        self,
+        *,
+        key: str | None = None,
+        agent: str | None = None,
+        workplace: Workplace | None = None,
+    ) -> SessionRow:
         agent_id = agent if agent is not None else self.agents[0]
         if agent_id not in self._services.agents:
             known = ", ".join(self.agents)
@@ -132,7 +150,33 @@ class ActorFront(Front):
             raise BadRequest(str(error), "$._meta.runtime.key") from None
         async with client_errors():
             row, _ = await self._services.store.resolve(spec)
-        return row
+        return row if workplace is None else await self.set_workplace(row.id, workplace)
+
+    async def set_workplace(self, session_id: str, workplace: Workplace) -> SessionRow:
+        row = await self._row(session_id)
+        if row.overrides.workplace == workplace:
+            return row
+        return await self._ask(session_id, SetWorkplace(workplace))
+
+    async def offers(self, session_id: str) -> Offers:
+        return await self._ask(session_id, GetOffers())
+
+    async def choose(self, session_id: str, option_id: str, value: str | bool) -> Offers:
+        try:
+            return await self._ask(session_id, Choose(option_id, value))
+        except AgentRefused as error:
+            raise Refused(str(error)) from None
+
+    async def reconnect(self, session_id: str) -> None:
+        await self._ask(session_id, Reconnect())
+
+    async def answer_permission(
+        self, session_id: str, request_id: str, option_id: str | None
+    ) -> bool:
+        try:
+            return await self._ask(session_id, Answer(request_id, option_id))
+        except NoSuchOption as error:
+            raise BadRequest(str(error), "$.outcome.optionId") from None
 
     async def session_info(self, session_id: str) -> SessionInfo:
         row = await self._row(session_id)
@@ -196,9 +240,12 @@ class ActorFront(Front):
         with self._services.watchers.waiting_for(message_id) as waiter:
             status = await self._status(message_id)
             if status.message.state in WAITS:
+                self._require_unblocked(status.message)
                 await waiter.woken.wait()
                 if waiter.outcome is not None:
                     return waiter.outcome
+                if waiter.blocked is not None:
+                    raise SessionBlocked(waiter.blocked)
                 status = await self._status(message_id)
         if status.message.state in WAITS:
             raise Unavailable(
@@ -282,6 +329,12 @@ class ActorFront(Front):
     def _require_open(self) -> None:
         if self._stopping:
             raise Unavailable("the runtime is stopping: nothing was accepted, send it again after")
+
+    def _require_unblocked(self, message: InboundRow) -> None:
+        """A message that nothing runs is not waited for; a command is carried out at any time."""
+        why = self._services.watchers.blocked(message.session_id)
+        if why is not None and command_in(message.content) is None:
+            raise SessionBlocked(why)
 
     async def _ask(self, session_id: str, request: Request[R]) -> R:
         """Ask a session, woken if it sleeps; one that just fell asleep is woken again."""

@@ -106,8 +106,7 @@ class Waiting(msgspec.Struct, frozen=True):
     """What waits, and whether the offered batch was handed over (None when there is none)."""
 
     mode: str
-    count: int
-    oldest: int | None
+    rows: tuple[InboundRow, ...]
     handed_over: bool | None
 
 
@@ -226,11 +225,9 @@ class QueueActor(Actor[QueueMessage]):
         return ids
 
     def _status(self) -> Waiting:
-        waiting = self._waiting.waiting
         return Waiting(
             mode=self._policy.mode.value,
-            count=len(waiting),
-            oldest=min((row.admitted_at for row in waiting), default=None),
+            rows=tuple(self._waiting.waiting),
             handed_over=self._handed_over if self._offered is not None else None,
         )
 

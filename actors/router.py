@@ -18,6 +18,7 @@ from actors.sessions import Wake
 from runtime.kernel import Actor, ActorRef, Reply, Request
 from runtime.log import get_logger
 from runtime.ports.channel import Inbound
+from runtime.sessions.commands import command_in
 from runtime.sessions.content import Content, plain_text, storable, text_content
 from runtime.sessions.events import MessageAccepted
 from runtime.sessions.keys import Place, session_key
@@ -107,7 +108,8 @@ class Router(Actor[Submit | Deliver]):
         return True
 
     async def _submit(self, message: Submit, reply: Reply[Admitted]) -> None:
-        limit = self._services.settings.queue.cap
+        settings = self._services.settings.queue
+        is_command = command_in(message.content) is not None  # one can always be given (S36)
         row = NewInbound(
             id=self._services.ids.new(),
             session=message.session_id,
@@ -115,8 +117,8 @@ class Router(Actor[Submit | Deliver]):
             key=None
             if message.message_id is None
             else MessageKey(CLIENTS, "", message.session_id, message.message_id),
-            limit=QueueLimit(limit, self._services.settings.queue.drop),
-            refuse_when_full=True,
+            limit=None if is_command else QueueLimit(settings.cap, settings.drop),
+            refuse_when_full=not is_command,
             connection=message.connection,
         )
         try:
@@ -189,6 +191,7 @@ class Router(Actor[Submit | Deliver]):
             message.channel, message.account, inbound.chat, inbound.thread, inbound.message_id
         )
         now = self._services.now()
+        content = text_content(inbound.text)
         age = settings.sessions.max_message_age
         expired = (
             age is not None and inbound.sent_at is not None and now - inbound.sent_at > age * 1000
@@ -203,13 +206,15 @@ class Router(Actor[Submit | Deliver]):
                 origin=reply_to,
                 thread_id=inbound.thread,
             ),
-            content=text_content(inbound.text),
+            content=content,
             sender=inbound.sender,
             reply_to=reply_to,
             key=MessageKey(
                 message.channel, message.account, inbound.chat, inbound.message_id, inbound.version
             ),
-            limit=QueueLimit(
+            limit=None
+            if command_in(content) is not None
+            else QueueLimit(
                 settings.queue.cap,
                 settings.queue.drop,
                 NEW_NOTICE if settings.queue.drop == "new" else CAP_NOTICE,

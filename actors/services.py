@@ -13,10 +13,12 @@ from actors.watch import Watchers
 from runtime.metrics import Metrics
 from runtime.ports.agent import Agent, AgentContext
 from runtime.ports.channel import Channel
+from runtime.processes import Processes, Slots
 from runtime.sessions.ids import IdSource
 from runtime.sessions.queueing import QueueMode, QueuePolicy
 from runtime.sessions.rows import SessionRow
 from runtime.sessions.split import Counting
+from runtime.sessions.updates import Announcement
 from runtime.settings import Settings
 from runtime.storage.requests import InterruptedPolicy
 from runtime.storage.store import Store
@@ -31,6 +33,9 @@ class Services:
         instance: the id of this run of the runtime (D8).
         now: the wall clock in milliseconds since 1970.
         folder_of: where a session's agent may work; None without a data directory.
+        log_of: where its process' standard error goes; None without a data directory.
+        processes: starts processes.
+        slots: how many agents may run as processes (P6).
     """
 
     configuration: Configuration
@@ -43,6 +48,9 @@ class Services:
     now: Callable[[], int]
     channels: Mapping[tuple[str, str], Channel]
     folder_of: Callable[[str, str], Path | None]
+    log_of: Callable[[str, str], Path | None]
+    processes: Processes
+    slots: Slots
 
     @property
     def settings(self) -> Settings:
@@ -77,8 +85,11 @@ class Services:
         )
         return policy, own.cap or settings.cap
 
-    def agent_context(self, row: SessionRow) -> AgentContext:
+    def agent_context(
+        self, row: SessionRow, announce: Callable[[Announcement], None]
+    ) -> AgentContext:
         """What an agent is told about a session when it is opened for it."""
+        workplace = row.overrides.workplace
         return AgentContext(
             session_id=row.id,
             agent_id=row.agent_id,
@@ -86,6 +97,12 @@ class Services:
             epoch=row.epoch,
             folder=self.folder_of(row.agent_id, row.id),
             resume=row.agent_session_id,
+            workspace=Path(workplace.folder) if workplace.folder is not None else None,
+            mcp_servers=workplace.mcp_servers,
+            choices=row.overrides.choices,
+            announce=announce,
+            log=self.log_of(row.agent_id, row.id),
+            processes=self.processes,
         )
 
     def text_limit(self, channel: str, account: str) -> tuple[int, Counting]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from actors.agent_messages import AgentReady, AgentTrouble, Announced
 from actors.queue import Arrived, InterruptTurn, Offered
 from runtime.kernel import Message, Request
+from runtime.ports.agent import Offers
 from runtime.sessions.events import QueueStatus, Snapshot
-from runtime.sessions.rows import QueueOverrides, SessionRow
+from runtime.sessions.rows import QueueOverrides, SessionRow, Workplace
 
 
 class Cancel(Request[bool], frozen=True):
@@ -39,6 +41,34 @@ class SetQueue(Request[SessionRow], frozen=True):
     """Set the session's own queue settings (Q3)."""
 
     overrides: QueueOverrides
+
+
+class SetWorkplace(Request[SessionRow], frozen=True):
+    """Where the agent works from its next start on (G10)."""
+
+    workplace: Workplace
+
+
+class GetOffers(Request[Offers], frozen=True):
+    """Ask what can be chosen of the agent."""
+
+
+class Choose(Request[Offers], frozen=True):
+    """Choose one of the agent's settings; see `Front.choose`."""
+
+    option_id: str
+    value: str | bool
+
+
+class Answer(Request[bool], frozen=True):
+    """Answer a question of the agent; see `Front.answer_permission`."""
+
+    request_id: str
+    option_id: str | None
+
+
+class Reconnect(Request[None], frozen=True):
+    """Start the agent again, whatever failed before (P3)."""
 
 
 class Reconfigure(Message, frozen=True):
@@ -81,6 +111,14 @@ SessionMessage = (
     | Reset
     | Close
     | SetQueue
+    | SetWorkplace
+    | GetOffers
+    | Choose
+    | Answer
+    | Reconnect
+    | AgentReady
+    | AgentTrouble
+    | Announced
     | Reconfigure
     | Drain
     | GraceOver

@@ -1,4 +1,7 @@
-"""One run of the agent: claim, prompt, relay, settle (T1–T6).
+"""One run of the agent: wait for it, claim, prompt, relay, settle (T1–T6).
+
+The messages are claimed when the agent is open: while it is being started, or cannot be, they are
+rows that wait (T5 a).
 
 Not an actor: a task in the session's nursery, since "busy" is that task (T1). Whatever ends it, it
 leaves through `_finish`, which commits the outcome (T2, D7); should even that be cut off, the claim
@@ -7,60 +10,57 @@ in the store is settled when the session wakes again (D8).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import math
 from contextlib import aclosing
 
 import msgspec
 import trio
 
-from actors.agent import START_LIMIT, Acquire, AgentStartFailed, Discard, Lease
-from actors.checking import checked_error, checked_event
-from actors.persistence import until_written
+from actors.agent_messages import Acquire, Claim, Lease
+from actors.checking import checked_event
+from actors.ending import Ending, TurnHooks
+from actors.progress import Progress
+from actors.questions import Questions
 from actors.queue import Batch
-from actors.reporting import end_of_turn
 from actors.services import Services
-from runtime.kernel import ActorRef, ActorStopped, AskTimeout
+from runtime.kernel import ActorRef, ActorStopped
 from runtime.log import get_logger
-from runtime.ports.agent import AgentContext, AgentGone, AgentRefused, PromptTurn
+from runtime.ports.agent import AgentGone, AgentHandle, AgentRefused, PromptTurn
 from runtime.sessions.content import Content
-from runtime.sessions.events import RunningTurn, TurnEnded, TurnStarted, TurnUpdate
+from runtime.sessions.events import RunningTurn, TurnStarted, TurnUpdate
 from runtime.sessions.prompting import build_prompt, merged_content
 from runtime.sessions.relay import Reply
-from runtime.sessions.rows import InboundRow, SessionRow, TurnError
-from runtime.sessions.settling import TurnEnd, Verdict, settle
-from runtime.sessions.updates import AgentEvent, Result, is_turn_event
-from runtime.storage.errors import NotPending, StoreError, StoreUnavailable
-from runtime.storage.requests import BeginTurn, EndedTurn, Owner, TurnProgress
+from runtime.sessions.rows import SessionRow, TurnError
+from runtime.sessions.settling import TurnEnd
+from runtime.sessions.updates import (
+    AgentEvent,
+    PermissionRequest,
+    PermissionSettled,
+    Result,
+    is_turn_event,
+)
+from runtime.storage.errors import NotPending, StoreUnavailable
+from runtime.storage.requests import BeginTurn, Owner
 
 CANCEL_LIMIT = 5.0  # T6
+DISCARD_LIMIT = 1.0
+"""Seconds to wait until an agent is gone before the queue goes on; one that does not go is killed
+meanwhile (P5).
+"""
+
 TAIL_LIMIT = 1.0
 """Seconds that an agent may go on after its result; the result is the end."""
 
-PROGRESS_EVERY = 1.0  # T3
 BEGIN_AGAIN = 1.0
-"""Seconds until a batch is offered again whose claim the disk refused."""
+"""Seconds until a batch is offered again whose claim the disk refused, and until the agent is asked
+for again when whoever looks after it has just crashed.
+"""
 
 log = get_logger(__name__)
 
 
 WISHES = (TurnEnd.CANCELLED, TurnEnd.WITHDRAWN)
 """Ends that a person asked for."""
-
-
-class TurnHooks(msgspec.Struct, frozen=True):
-    """What the session does for its turn.
-
-    Args:
-        first_event: the agent has begun.
-        committed: the end is durable; called in the same step in which it becomes visible.
-        withdrawn: rows that a person withdrew before they were claimed; answers what is left.
-        over: the batch is settled; with the rows that wait again, and overflow lines not told.
-    """
-
-    first_event: Callable[[], Awaitable[None]]
-    committed: Callable[[EndedTurn, TurnEnded], None]
-    withdrawn: Callable[[tuple[InboundRow, ...]], Awaitable[tuple[InboundRow, ...]]]
-    over: Callable[[tuple[InboundRow, ...], tuple[InboundRow, ...]], Awaitable[None]]
 
 
 class Turn:
@@ -71,8 +71,7 @@ class Turn:
         services: Services,
         session: SessionRow,
         owner: Owner,
-        agent: ActorRef[Acquire | Discard],
-        context: AgentContext,
+        agent: ActorRef[Acquire],
         batch: Batch,
         hooks: TurnHooks,
     ) -> None:
@@ -80,20 +79,19 @@ class Turn:
         self._session = session
         self._owner = owner
         self._agent = agent
-        self._context = context
         self.batch = batch
         self._hooks = hooks
         self._settings = services.settings.sessions  # a running turn keeps those it began with
         self._reply = Reply()
-        self._lease: Lease | None = None
+        self._claim = Claim()
+        self._starting = trio.CancelScope()
+        self.questions = Questions(services, session.id, batch.turn_id, hooks.ask)
         self._asked_to_end: TurnEnd | None = None
         self._end_now = trio.Event()
         self._scope = trio.CancelScope()
         self._first_event_at: int | None = None
         self._last_event = 0.0
-        self._start_failures = 0
-        self._unsaved = trio.Event()
-        self._saved = 0
+        self._progress = Progress(services, session, batch.turn_id, self._reply)
         self.started: TurnStarted | None = None
 
     # -- what the session asks of it ----------------------------------------------------------
@@ -108,7 +106,7 @@ class Turn:
         """The turn so far, for somebody who comes late; None before it is claimed."""
         if self.started is None:
             return None
-        return RunningTurn(self.started, self._reply.updates)
+        return RunningTurn(self.started, self._reply.updates, self.questions.open)
 
     def request_end(self, end: TurnEnd) -> bool:
         """Ask the agent to stop, and make it stop 5 s later.
@@ -123,11 +121,12 @@ class Turn:
         if self._asked_to_end is None or end in WISHES:
             self._asked_to_end = end
             self._end_now.set()
+            self._starting.cancel()
         return True
 
     async def steer(self, text: str) -> bool:
         """Hand a message to the agent in the middle of its turn; whether it confirmed."""
-        handle = self._lease.handle if self._lease is not None else None
+        handle = self._handle
         if handle is None or not handle.capabilities.steer:
             return False
         with trio.move_on_after(CANCEL_LIMIT):
@@ -141,15 +140,47 @@ class Turn:
 
     async def run(self) -> None:
         """The whole turn. Cancelled from outside, it is settled as cut off (T5 d)."""
-        if not await self._begin():
-            return
+        try:
+            lease = await self._obtain()
+            if lease is None:
+                await self._go_back()
+            elif await self._begin():
+                await self._run(lease)
+        finally:
+            self._claim.leave()
+
+    async def _run(self, lease: Lease) -> None:
         end, error = TurnEnd.SHUTDOWN, None
         self._services.metrics.running_turns.inc()
         try:
-            end, error = await self._drive()
+            end, error = await self._drive(lease)
         finally:
             self._services.metrics.running_turns.dec()
-            await self._finish(*self._ended_as(end, error))
+            self.questions.close()
+            ending = Ending(self._services, self._session, self.batch, self._reply, self._hooks)
+            end, error = self._ended_as(end, error)
+            await ending.write(end, error, self._settings, self._first_event_at)
+
+    async def _obtain(self) -> Lease | None:
+        """The open agent, however often it has to be started (P3); None when the turn was asked to
+        end before there was one.
+        """
+        with self._starting:
+            while True:
+                try:
+                    return await self._agent.ask(Acquire(self._claim), timeout=math.inf)
+                except ActorStopped as error:
+                    log.warning("agent_actor_stopped", turn=self.batch.turn_id, reason=str(error))
+                    await trio.sleep(BEGIN_AGAIN)
+        return None
+
+    async def _go_back(self) -> None:
+        """Asked to end before the messages were claimed: they wait, or a person withdrew them."""
+        batch = self.batch
+        again = batch.claimed
+        if self._asked_to_end in WISHES:
+            again = (*batch.context, *await self._hooks.withdrawn(batch.rows))
+        await self._hooks.over(again, batch.overflow)
 
     async def _begin(self) -> bool:
         """Claim the batch; False when there is nothing to run, or the disk refuses."""
@@ -190,46 +221,41 @@ class Turn:
         self._services.watchers.publish(self._session.id, self.started)
         return True
 
-    async def _drive(self) -> tuple[TurnEnd, TurnError | None]:
+    async def _drive(self, lease: Lease) -> tuple[TurnEnd, TurnError | None]:
         """Run the agent until it has ended, by itself or asked to."""
         end: tuple[TurnEnd, TurnError | None] = (TurnEnd.SHUTDOWN, None)
+        self._last_event = trio.current_time()
         with self._scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._end_when_asked)
-                end = await self._converse(nursery)
+                nursery.start_soon(self._end_when_silent, lease)
+                nursery.start_soon(self._end_when_lost, lease)
+                nursery.start_soon(self._progress.save_forever)
+                end = await self._stream(lease, nursery)
                 nursery.cancel_scope.cancel()
         if self._scope.cancelled_caught:
-            await self._discard()
-            end = (TurnEnd.VANISHED, self._gone("it ended in the middle of the turn"))
+            await self._discard(lease)
+            end = (TurnEnd.VANISHED, self._gone(_lost(lease)))
         elif end[0] is TurnEnd.VANISHED:
-            await self._discard()
+            await self._discard(lease)
         return end
 
-    async def _converse(self, nursery: trio.Nursery) -> tuple[TurnEnd, TurnError | None]:
-        try:
-            lease = await self._agent.ask(Acquire(self._context), timeout=START_LIMIT * 2)
-        except AgentStartFailed as error:
-            self._start_failures = error.failures
-            return TurnEnd.START_FAILED, TurnError("agent_start_failed", str(error))
-        except (ActorStopped, AskTimeout) as error:
-            return TurnEnd.START_FAILED, TurnError("agent_start_failed", str(error))
-        self._lease = lease
-        self._last_event = trio.current_time()
-        nursery.start_soon(self._end_when_silent, lease)
-        nursery.start_soon(self._end_when_lost, lease)
-        nursery.start_soon(self._save_progress)
-        return await self._stream(lease)
-
-    async def _stream(self, lease: Lease) -> tuple[TurnEnd, TurnError | None]:
+    async def _stream(
+        self, lease: Lease, nursery: trio.Nursery
+    ) -> tuple[TurnEnd, TurnError | None]:
         """Write the prompt and relay what comes back; says how it ended."""
         if lease.handle is None:
-            return TurnEnd.VANISHED, self._gone("the agent is gone")
+            return TurnEnd.VANISHED, self._gone(_lost(lease))
+        handle = lease.handle
         prompt = PromptTurn(self.batch.turn_id, self._prompt(), self.batch.message_ids)
         try:
             with trio.CancelScope() as tail:
-                async with aclosing(lease.handle.prompt(prompt)) as events:  # type: ignore[type-var]
+                async with aclosing(handle.prompt(prompt)) as events:  # type: ignore[type-var]
                     async for event in events:
-                        await self._feed(checked_event(event))
+                        checked = checked_event(event)
+                        await self._feed(checked)
+                        if isinstance(checked, PermissionRequest | PermissionSettled):
+                            self.questions.heard(checked, handle, nursery)
                         if isinstance(event, Result):
                             tail.deadline = trio.current_time() + TAIL_LIMIT
                         await trio.lowlevel.checkpoint()  # an agent may yield without ever waiting
@@ -280,11 +306,13 @@ class Turn:
         if self._first_event_at is None and is_turn_event(event) and not confirmed:
             self._first_event_at = self._services.now()
             await self._hooks.first_event()
+        if isinstance(event, PermissionRequest | PermissionSettled):
+            return
         for update in self._reply.feed(event):
             self._services.watchers.publish(
                 self._session.id, TurnUpdate(self.batch.turn_id, update)
             )
-        self._unsaved.set()
+        self._progress.note(self._first_event_at)
 
     @staticmethod
     def _gone(reason: str) -> TurnError:
@@ -295,7 +323,7 @@ class Turn:
     async def _end_when_asked(self) -> None:
         """Ask the agent, wait, then take the turn away from it (T4, T6)."""
         await self._end_now.wait()
-        handle = self._lease.handle if self._lease is not None else None
+        handle = self._handle
         if handle is not None:
             with trio.move_on_after(CANCEL_LIMIT) as limit:
                 try:
@@ -316,7 +344,13 @@ class Turn:
                 return
             await trio.sleep_until(deadline)
 
+    @property
+    def _handle(self) -> AgentHandle | None:
+        return self._claim.lease.handle if self._claim.lease is not None else None
+
     def _declared_silence(self, lease: Lease) -> float:
+        if self.questions.open:
+            return self._settings.permission_limit + CANCEL_LIMIT  # people are thinking
         try:
             return float(lease.handle.declared_silence()) if lease.handle is not None else 0.0
         except Exception:
@@ -327,88 +361,12 @@ class Turn:
         await lease.lost.wait()
         self._scope.cancel()
 
-    async def _save_progress(self) -> None:
-        """Keep what was said, about once a second (T3)."""
-        while True:
-            await self._unsaved.wait()
-            await trio.sleep(PROGRESS_EVERY)
-            self._unsaved = trio.Event()
-            text, updates = self._reply.take_unsaved()
-            progress = TurnProgress(
-                turn_id=self.batch.turn_id,
-                session_id=self._session.id,
-                fence=self._session.fence,
-                n=self._saved,
-                text=text,
-                data=[msgspec.to_builtins(update) for update in updates] or None,
-                first_event_at=self._first_event_at,
-            )
-            await until_written(lambda: self._services.store.save_progress(progress))  # noqa: B023
-            self._saved += 1
+    async def _discard(self, lease: Lease) -> None:
+        lease.release()
+        with trio.move_on_after(DISCARD_LIMIT):
+            await lease.lost.wait()
 
-    async def _discard(self) -> None:
-        if self._lease is not None:
-            self._agent.tell(Discard(self._lease))
-            with trio.move_on_after(CANCEL_LIMIT):
-                await self._lease.lost.wait()
 
-    # -- the one way out ----------------------------------------------------------------------
-
-    async def _finish(self, end: TurnEnd, error: TurnError | None) -> None:
-        """Commit the outcome, show it, hand the rest back to the queue (T2)."""
-        try:
-            verdict, ended = await self._commit(end, error, self._reply)
-        except StoreError:
-            raise
-        except Exception:
-            # What the agent said cannot be written down. To say so is better than to run it again.
-            log.exception("turn_not_recordable", turn=self.batch.turn_id)
-            unwritable = TurnError(
-                "not_recordable", "The agent's answer could not be written down."
-            )
-            verdict, ended = await self._commit(TurnEnd.ANSWERED_ERROR, unwritable, Reply())
-        await self._show(ended, verdict)
-
-    async def _commit(
-        self, end: TurnEnd, error: TurnError | None, reply: Reply
-    ) -> tuple[Verdict, EndedTurn]:
-        settings = self._settings
-        verdict = settle(
-            end,
-            first_event=self.begun,
-            rows=self.batch.claimed,
-            now_ms=self._services.now(),
-            max_tries=settings.max_tries,
-            retry_delay=settings.retry_delay,
-            error=checked_error(error),
-            stop_reason=reply.result.stop_reason if reply.result else None,
-            on_interrupted_retry=settings.on_interrupted == "retry",
-            start_failures=max(1, self._start_failures),
-        )
-        request = end_of_turn(
-            self._services, self._session, self.batch, verdict, reply, self._first_event_at
-        )
-        return verdict, await until_written(lambda: self._services.store.end_turn(request))
-
-    async def _show(self, ended: EndedTurn, verdict: Verdict) -> None:
-        again = tuple(
-            msgspec.structs.replace(row, turn_id=self.batch.turn_id)
-            for row in verdict.requeued(self.batch.claimed)
-        )
-        event = TurnEnded(
-            turn_id=self.batch.turn_id,
-            epoch=self._session.epoch,
-            message_ids=self.batch.message_ids,
-            state=verdict.turn_state,
-            message_state=verdict.message_state,
-            stop_reason=verdict.stop_reason,
-            text=None if verdict.error is not None else self._reply.text or None,
-            error=verdict.error,
-            retry_at=verdict.retry_at,
-            journal_seq=ended.session.journal_seq,
-        )
-        self._services.metrics.turns.labels(state=verdict.turn_state.value).inc()
-        if again:
-            self._services.metrics.retries.inc()
-        self._hooks.committed(ended, event)
-        await self._hooks.over(again, self.batch.overflow if again else ())
+def _lost(lease: Lease) -> str:
+    """Why an agent is gone, for people."""
+    return str(lease.error) if lease.error is not None else "it ended in the middle of the turn"

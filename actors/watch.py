@@ -19,7 +19,8 @@ import trio
 from runtime.metrics import Metrics
 from runtime.ports.front import Outcome, Watch, WatcherLagged
 from runtime.sessions.events import LiveEvent, MessageDropped, SessionEvent, TurnEnded
-from runtime.sessions.rows import DropReason, InboundRow
+from runtime.sessions.rows import DropReason, InboundRow, InboundState, SessionRow, TurnState
+from runtime.storage.requests import SettledTurn
 
 SWEEP_FROM = 1_000
 """From how many watched sessions on those without watchers are looked for."""
@@ -74,11 +75,15 @@ class SessionWatch(Watch):
 
 
 class Waiter:
-    """Somebody who waits for the end of a message. ``outcome`` is there when it was told."""
+    """Somebody who waits for the end of a message.
+
+    ``outcome`` is there when it was told; ``blocked`` says why nothing runs the message (P3).
+    """
 
     def __init__(self) -> None:
         self.woken = trio.Event()
         self.outcome: Outcome | None = None
+        self.blocked: str | None = None
 
 
 class Watchers:
@@ -90,6 +95,7 @@ class Watchers:
         self._metrics = metrics
         self._watches: dict[str, weakref.WeakSet[SessionWatch]] = {}
         self._waiters: defaultdict[str, list[Waiter]] = defaultdict(list)
+        self._blocked: dict[str, str] = {}
         self._number = 0
         self._closed = False
         self._sweep_at = SWEEP_FROM
@@ -166,6 +172,40 @@ class Watchers:
             self._metrics.dropped.labels(reason=reason.value).inc()
             self.publish(session_id, MessageDropped(row.id, reason))
             self.ended((row.id,))
+
+    def interrupted(self, session: SessionRow, settled: SettledTurn) -> None:
+        """A turn that an earlier actor of the session left was settled (D8)."""
+        for ids, state in (
+            (settled.requeued, InboundState.PENDING),
+            (settled.failed, InboundState.FAILED),
+        ):
+            if not ids:
+                continue
+            cut_off = TurnState.INTERRUPTED
+            event = TurnEnded(settled.turn_id, session.epoch, ids, cut_off, state, None)
+            event = msgspec.structs.replace(event, journal_seq=session.journal_seq)
+            self.publish(session.id, event)
+            if state is not InboundState.PENDING:
+                self.ended(ids)
+
+    def block(self, session_id: str, why: str) -> None:
+        """The session's agent is not started any more: said by its actor, until `unblock` (P3)."""
+        self._blocked[session_id] = why
+
+    def unblock(self, session_id: str) -> None:
+        """The session's agent is started again, or the session sleeps."""
+        self._blocked.pop(session_id, None)
+
+    def blocked(self, session_id: str) -> str | None:
+        """Why the agent of a session is not started any more; None when it is not blocked."""
+        return self._blocked.get(session_id)
+
+    def held_up(self, message_ids: Iterable[str], why: str) -> None:
+        """These messages wait in a blocked session: whoever waits for them is told."""
+        for message_id in message_ids:
+            for waiter in self._waiters.get(message_id, ()):
+                waiter.blocked = why
+                waiter.woken.set()
 
     @property
     def closed(self) -> bool:

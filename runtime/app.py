@@ -45,7 +45,9 @@ from runtime.metrics import Metrics
 from runtime.ports.agent import Agent
 from runtime.ports.channel import Channel
 from runtime.ports.front import Front
+from runtime.processes import Slots, open_processes
 from runtime.sessions.ids import IdSource, wall_clock_ms
+from runtime.sessions.names import file_name
 from runtime.settings import Problem, Settings, SettingsError, check
 from runtime.storage.requests import Recovery
 from runtime.storage.sqlite import open_sqlite
@@ -165,8 +167,10 @@ async def open_runtime(
             store = await stack.enter_async_context(
                 open_sqlite(folder, clock, observe=metrics.committed)
             )
+        configuration = Configuration(settings, made, default_agent)
+        processes = await stack.enter_async_context(open_processes(_within(folder, "processes")))
         services = Services(
-            configuration=Configuration(settings, made, default_agent),
+            configuration=configuration,
             store=store,
             transcripts=Transcripts(folder, store) if folder is not None else NoTranscripts(),
             watchers=Watchers(metrics),
@@ -176,6 +180,9 @@ async def open_runtime(
             now=clock,
             channels={(channel.name, channel.account): channel for channel in channels},
             folder_of=partial(_folder_of, folder),
+            log_of=partial(_log_of, folder),
+            processes=processes,
+            slots=Slots(lambda: configuration.settings.sessions.max_agent_processes),
         )
         recovery = await _recover(services)
         runtime = await stack.enter_async_context(
@@ -283,6 +290,7 @@ def _reconfigure(
     check(settings, agents)
     before = current.settings
     current.settings, current.agents, current.default_agent = settings, agents, default_agent
+    services.slots.reconsider()
     sessions.tell(Reconfigured())
     return tuple(
         table
@@ -325,6 +333,17 @@ def _endpoint(port: Port) -> Endpoint:
 
 async def _no_farewell() -> None:
     """Nobody is connected."""
+
+
+def _within(data_dir: Path | None, name: str) -> Path | None:
+    return None if data_dir is None else data_dir / name
+
+
+def _log_of(data_dir: Path | None, agent_id: str, session_id: str) -> Path | None:
+    """Beside the session's folder, which is the agent's own."""
+    if data_dir is None:
+        return None
+    return data_dir / "logs" / file_name(agent_id) / f"{file_name(session_id)}.log"
 
 
 def _folder_of(data_dir: Path | None, agent_id: str, session_id: str) -> Path | None:

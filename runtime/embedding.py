@@ -12,10 +12,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from runtime.ports.front import Front, NoSuchSession, Outcome, Submitted, Watch, WatcherLagged
+from runtime.ports.agent import Offers
+from runtime.ports.front import (
+    Front,
+    NoSuchSession,
+    Outcome,
+    SessionBlocked,
+    Submitted,
+    Watch,
+    WatcherLagged,
+)
 from runtime.sessions.content import Content, ContentBlock, TextBlock, text_content
 from runtime.sessions.events import (
     MessageDropped,
+    Notice,
     QueueStatus,
     SessionEvent,
     TurnEnded,
@@ -69,6 +79,10 @@ class Turn:
 
         A reader who was too slow for the buffer gets the whole answer once more, as one piece.
         Cancelled, it loses nothing.
+
+        Raises:
+            SessionBlocked: the agent cannot be started; the message is kept, see
+                `Session.reconnect`.
         """
         while not self._late:
             try:
@@ -93,8 +107,12 @@ class Turn:
                 return update, False
             case TurnEnded(message_ids=ids, message_state=state) if self.message_id in ids:
                 return None, state is not InboundState.PENDING
-            case MessageDropped(message_id=dropped) if dropped == self.message_id:
+            case MessageDropped(message_id=ended) | Notice(message_id=ended) if (
+                ended == self.message_id
+            ):
                 return None, True
+            case Notice(code="agent_blocked", text=why) if self._turn_id is None:
+                raise SessionBlocked(why)
             case _:
                 pass
         return None, False
@@ -118,6 +136,8 @@ class Turn:
 
         Raises:
             TurnFailed: it was run and failed.
+            SessionBlocked: the agent cannot be started; the message is kept, see
+                `Session.reconnect`.
             Unavailable: the runtime stops; the message is kept and runs after the next start.
 
         Cancellation only stops the waiting.
@@ -196,6 +216,31 @@ class Session:
     ) -> None:
         """Set this session's own queue settings; None falls back to the configured one (Q3)."""
         await self._front.set_queue(self.id, QueueOverrides(mode, debounce, cap, drop))
+
+    async def offers(self) -> Offers:
+        """What the agent lets one choose from: models, modes, commands."""
+        return await self._front.offers(self.id)
+
+    async def choose(self, option_id: str, value: str | bool) -> Offers:
+        """Choose one of the agent's settings, now and after each start of it.
+
+        Raises:
+            Refused: the agent has no such setting or value.
+            SessionBlocked: it cannot be started.
+        """
+        return await self._front.choose(self.id, option_id, value)
+
+    async def answer(self, request_id: str, option_id: str | None) -> bool:
+        """Answer a question of the agent, seen as `PermissionAsked` by a watch; None: nobody chose.
+
+        Returns:
+            Whether it was still open.
+        """
+        return await self._front.answer_permission(self.id, request_id, option_id)
+
+    async def reconnect(self) -> None:
+        """Start the agent again after it could not be started; what waits runs then (P3)."""
+        await self._front.reconnect(self.id)
 
     async def reset(self) -> None:
         """Begin the conversation anew; the old one stays readable (S18)."""

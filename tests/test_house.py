@@ -24,9 +24,10 @@ LINES = 420
 MAY_IMPORT: dict[str, set[str]] = {
     "kernel": set(),
     "sessions": set(),
+    "processes": set(),
     "storage": {"sessions"},
     "protocol": {"sessions"},
-    "ports": {"sessions"},
+    "ports": {"sessions", "processes"},
 }
 
 PINNED = re.compile(r"^(?P<name>[a-z0-9-]+)(?:\[[^]]*\])?==(?P<version>[^ ;]+)", re.MULTILINE)

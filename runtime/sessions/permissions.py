@@ -1,4 +1,4 @@
-"""Requests for permission: what a policy answers, how a chat asks, what an answer in words means."""
+"""Requests for permission: what a policy answers, how a chat asks, what words mean as an answer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def question(request: PermissionRequest) -> str:
 
 
 def answer_in_words(text: str, options: Sequence[PermissionOption]) -> str | None:
-    """The option that a message means: its number or its name and nothing else; None for neither."""
+    """The option that a message means: its number or its name, nothing else; None for neither."""
     said = text.strip().rstrip(".").casefold()
     if said.isascii() and said.isdigit() and 1 <= int(said[:9]) <= len(options):
         return options[int(said[:9]) - 1].option_id

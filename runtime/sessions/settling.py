@@ -12,21 +12,19 @@ vanished       no           tries < max            vanished     pending    yes  
 vanished       no           tries used up          failed       failed             yes (a)
 silent         no           tries < 1              vanished     pending    yes     later (a)
 silent         no           was tried before       failed       failed             yes (a)
-start failed   no           failures < 5           vanished     pending    no      later (P3)
-start failed   no           5 in a row             failed       failed             yes (P3)
 any of these   yes                                 failed       failed             yes (c)
 shutdown       any          retry, tries < max     interrupted  pending    yes     no (d)
 shutdown       any          retry, tries used up   interrupted  failed             yes (d)
 shutdown       any          notify                 interrupted  failed             yes (d)
 =============  ===========  =====================  ===========  =========  ======  =============
 
-``vanished`` and ``silent`` are tried again after ``retry_delay · 2ⁿ``, n being the tries so far; a
-failed start after the same with n the starts that failed before it, at most 60 s; after a shutdown
-at once. ``stalled`` is silence after the first event; without one it is the same as ``silent``.
+``vanished`` and ``silent`` are tried again after ``retry_delay · 2ⁿ``, n being the tries so far;
+after a shutdown at once. ``stalled`` is silence after the first event; without one it is the same
+as ``silent``.
 
 *Tries* are the earlier prompts that came to nothing, so 5 of them allow a sixth prompt and no
-seventh. A failed start wrote no prompt and counts none. The messages of one turn share its fate:
-the one with the most tries decides.
+seventh. A failed start wrote no prompt and is no end of a turn: see `runtime.sessions.starting`.
+The messages of one turn share its fate: the one with the most tries decides.
 """
 
 from __future__ import annotations
@@ -38,12 +36,6 @@ import msgspec
 
 from runtime.sessions.rows import DropReason, InboundRow, InboundState, TurnError, TurnState
 
-MAX_START_FAILURES = 5
-"""Consecutive failed starts after which a session gives up (P3)."""
-
-MAX_START_DELAY = 60.0
-"""Seconds that are waited at most before another start (P3)."""
-
 SILENT_TRIES = 1
 """How often a silent agent is asked again (T5 a)."""
 
@@ -54,7 +46,6 @@ class TurnEnd(StrEnum):
     DONE = "done"
     ANSWERED_ERROR = "answered_error"
     VANISHED = "vanished"
-    START_FAILED = "start_failed"
     SILENT = "silent"
     STALLED = "stalled"
     CANCELLED = "cancelled"
@@ -117,7 +108,6 @@ class Verdict(msgspec.Struct, frozen=True):
 _CAUSES = {
     TurnEnd.ANSWERED_ERROR: TurnError("agent_error", "The agent answered with an error."),
     TurnEnd.VANISHED: TurnError("agent_vanished", "The agent went away before it had answered."),
-    TurnEnd.START_FAILED: TurnError("agent_start_failed", "The agent could not be started."),
     TurnEnd.SILENT: TurnError("agent_silent", "The agent did not answer in time."),
     TurnEnd.STALLED: TurnError(
         "agent_stalled", "The agent fell silent in the middle of its answer."
@@ -139,7 +129,6 @@ def settle(
     error: TurnError | None = None,
     stop_reason: str | None = None,
     on_interrupted_retry: bool = True,
-    start_failures: int = 1,
 ) -> Verdict:
     """Decide what an end means; total, so that no end of a turn is left unsettled.
 
@@ -153,7 +142,6 @@ def settle(
         error: what went wrong in the agent's words; otherwise ours.
         stop_reason: the agent's own, of a turn that is done.
         on_interrupted_retry: False for ``on_interrupted = "notify"`` (T5 d).
-        start_failures: consecutive failed starts of the session's agent, this one included (P3).
     """
     if end is TurnEnd.CANCELLED or (end is TurnEnd.DONE and stop_reason == "cancelled"):
         return _finished(TurnState.CANCELLED, "cancelled", rows)
@@ -173,21 +161,16 @@ def settle(
         return _failed(TurnState.INTERRUPTED, given_up, rows)
     if end is TurnEnd.ANSWERED_ERROR or first_event:
         return _failed(TurnState.FAILED, cause, rows)
-    if end is TurnEnd.START_FAILED:
-        if start_failures >= MAX_START_FAILURES:
-            return _failed(TurnState.FAILED, _start_given_up(cause, start_failures), rows)
-        delay = min(retry_delay * 2 ** max(start_failures - 1, 0), MAX_START_DELAY)
-    else:
-        if tries >= (min(SILENT_TRIES, max_tries) if end is TurnEnd.SILENT else max_tries):
-            return _failed(TurnState.FAILED, _given_up(cause, tries), rows)
-        delay = retry_delay * 2**tries
+    if tries >= (min(SILENT_TRIES, max_tries) if end is TurnEnd.SILENT else max_tries):
+        return _failed(TurnState.FAILED, _given_up(cause, tries), rows)
+    delay = retry_delay * 2**tries
     return _tried_again(
         TurnState.VANISHED,
         cause,
         rows,
         reason=end,
         not_before=now_ms + round(delay * 1000),
-        count_try=end is not TurnEnd.START_FAILED,
+        count_try=True,
     )
 
 
@@ -233,12 +216,4 @@ def _given_up(cause: TurnError, tries: int) -> TurnError:
         cause.code,
         f"{cause.message} That was try {tries + 1}, and there will be no other by itself:"
         " send the message again to have it tried again.",
-    )
-
-
-def _start_given_up(cause: TurnError, failures: int) -> TurnError:
-    return TurnError(
-        cause.code,
-        f"{cause.message} That was start {failures} in a row that failed, and the message was given"
-        " up: see to the agent, then send the message again.",
     )

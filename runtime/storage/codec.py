@@ -14,6 +14,7 @@ from runtime.sessions.rows import (
     JournalEntry,
     OutboundRow,
     OutboundState,
+    Overrides,
     QueueOverrides,
     ReplyAddress,
     Sender,
@@ -33,6 +34,7 @@ _content = msgspec.json.Decoder(Content)
 _sender = msgspec.json.Decoder(Sender)
 _address = msgspec.json.Decoder(ReplyAddress)
 _queue = msgspec.json.Decoder(QueueOverrides)
+_overrides = msgspec.json.Decoder(Overrides)
 _usage = msgspec.json.Decoder(Usage)
 _error = msgspec.json.Decoder(TurnError)
 _ids = msgspec.json.Decoder(tuple[str, ...])
@@ -41,14 +43,15 @@ _list = msgspec.json.Decoder(list[dict[str, Any]])
 
 # A list of sessions decodes thousands of rows, most of which have none of these.
 _NO_OVERRIDES = QueueOverrides()
+_NOTHING_OVERRIDDEN = Overrides()
 _NO_USAGE = Usage()
 _STATUSES = {status.value: status for status in SessionStatus}
 
 SESSION_COLUMNS = (
     "id, agent_group_id, key, status, epoch, created_at, updated_at, last_interaction_at,"
     " last_active_at, agent_session_id, chat_type, label, display_name, thread_id, origin,"
-    " last_route, queue, input_tokens, output_tokens, total_tokens, context_tokens, generation,"
-    " journal_seq, fence"
+    " last_route, queue, overrides, input_tokens, output_tokens, total_tokens, context_tokens,"
+    " generation, journal_seq, fence"
 )
 
 INBOUND_COLUMNS = (
@@ -108,10 +111,11 @@ def session_row(row: SqlRow) -> SessionRow:
         origin=_maybe(_address, row[14]),
         last_route=_maybe(_address, row[15]),
         queue=_NO_OVERRIDES if row[16] == "{}" else _queue.decode(row[16]),
-        usage=Usage(*row[17:21]) if any(row[17:21]) else _NO_USAGE,
-        generation=row[21],
-        journal_seq=row[22],
-        fence=row[23],
+        overrides=_NOTHING_OVERRIDDEN if row[17] == "{}" else _overrides.decode(row[17]),
+        usage=Usage(*row[18:22]) if any(row[18:22]) else _NO_USAGE,
+        generation=row[22],
+        journal_seq=row[23],
+        fence=row[24],
     )
 
 

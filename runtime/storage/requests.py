@@ -15,6 +15,7 @@ from runtime.sessions.rows import (
     JournalEntry,
     MessageKey,
     OutboundRow,
+    Overrides,
     QueueOverrides,
     ReplyAddress,
     Sender,
@@ -272,6 +273,29 @@ class DropPending(msgspec.Struct, frozen=True):
     message_ids: tuple[str, ...] | None = None
 
 
+class FinishPending(msgspec.Struct, frozen=True):
+    """Messages that were answered without a turn: a command, the answer to a question (S36, D10).
+
+    Args:
+        session_id: the session.
+        message_ids: those that wait become done; others are not touched.
+        reason: why there was no turn.
+        outbound: what is owed to a push channel for it.
+    """
+
+    session_id: str
+    message_ids: tuple[str, ...]
+    reason: str
+    outbound: tuple[NewOutbound, ...] = ()
+
+
+class FinishedPending(msgspec.Struct, frozen=True):
+    """The messages that were finished just now, and what is owed."""
+
+    messages: tuple[InboundRow, ...]
+    outbound: tuple[OutboundRow, ...] = ()
+
+
 class SessionPatch(msgspec.Struct, frozen=True):
     """Fields of a session to set; `msgspec.UNSET` leaves one as it is (S20).
 
@@ -286,6 +310,7 @@ class SessionPatch(msgspec.Struct, frozen=True):
     agent_session_id: str | msgspec.UnsetType | None = msgspec.UNSET
     last_route: ReplyAddress | msgspec.UnsetType | None = msgspec.UNSET
     queue: QueueOverrides | msgspec.UnsetType = msgspec.UNSET
+    overrides: Overrides | msgspec.UnsetType = msgspec.UNSET
     updated_at: int | msgspec.UnsetType = msgspec.UNSET
 
 

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from msgspec import structs
 
 from runtime.sessions.rows import DropReason, InboundRow, InboundState
@@ -123,14 +125,35 @@ def withdraw(transaction: Transaction, request: DropPending) -> tuple[InboundRow
             request.session_id,
         )
         return rows
-    found = (by_id(transaction, message_id) for message_id in dict.fromkeys(request.message_ids))
     return tuple(
         drop_row(transaction, row, request.reason)
-        for row in found
-        if row is not None
-        and row.session_id == request.session_id
-        and row.state is InboundState.PENDING
+        for row in waiting_among(transaction, request.session_id, request.message_ids)
     )
+
+
+def waiting_among(
+    transaction: Transaction, session_id: str, message_ids: Iterable[str]
+) -> list[InboundRow]:
+    """Those of some messages that wait in a session."""
+    found = (by_id(transaction, message_id) for message_id in dict.fromkeys(message_ids))
+    return [
+        row
+        for row in found
+        if row is not None and row.session_id == session_id and row.state is InboundState.PENDING
+    ]
+
+
+def finish_row(transaction: Transaction, row: InboundRow, reason: str) -> InboundRow:
+    """A message that is done without a turn."""
+    state = InboundState.DONE
+    transaction.run(
+        "UPDATE inbound SET state = ?, reason = ?, finished_at = ? WHERE id = ?",
+        state,
+        reason,
+        transaction.now,
+        row.id,
+    )
+    return structs.replace(row, state=state, reason=reason, finished_at=transaction.now)
 
 
 def record_drop(transaction: Transaction, drop: Drop) -> None:

@@ -153,6 +153,8 @@ def patch(transaction: Transaction, session_id: str, changes: SessionPatch) -> S
         columns["last_route"] = to_json_or_null(_route(changes.last_route, session.last_route))
     if changes.queue is not msgspec.UNSET:
         columns["queue"] = to_json(changes.queue)
+    if changes.overrides is not msgspec.UNSET:
+        columns["overrides"] = to_json(changes.overrides)
     if not columns and changes.updated_at is msgspec.UNSET:
         return session
     asked = 0 if changes.updated_at is msgspec.UNSET else changes.updated_at

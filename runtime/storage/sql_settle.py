@@ -30,6 +30,8 @@ from runtime.storage.engine import Transaction
 from runtime.storage.entries import error_entry, interrupted_entry, user_entry
 from runtime.storage.requests import (
     Awake,
+    FinishedPending,
+    FinishPending,
     InterruptedPolicy,
     NewEntry,
     NewOutbound,
@@ -198,3 +200,18 @@ def _tell_senders(
     for address in newest.values():
         notice = NewOutbound(transaction.ids.new(), address, INTERRUPTED.message, kind="notice")
         sql_outbox.insert(transaction, session.id, turn.id, notice)
+
+
+def finish_pending(transaction: Transaction, request: FinishPending) -> FinishedPending:
+    """Finish waiting messages that needed no turn, and owe what is said to them."""
+    session_id = request.session_id
+    sql_sessions.existing(transaction, session_id)
+    waiting = sql_inbound.waiting_among(transaction, session_id, request.message_ids)
+    return FinishedPending(
+        messages=tuple(sql_inbound.finish_row(transaction, row, request.reason) for row in waiting),
+        outbound=tuple(
+            sql_outbox.insert(transaction, session_id, None, new)
+            for new in request.outbound
+            if waiting
+        ),
+    )

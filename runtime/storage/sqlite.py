@@ -52,6 +52,8 @@ from runtime.storage.requests import (
     DropPending,
     EndedTurn,
     EndTurn,
+    FinishedPending,
+    FinishPending,
     Health,
     InterruptedPolicy,
     JournalExtent,
@@ -217,6 +219,9 @@ class SqliteStore(Store):
     async def drop_pending(self, request: DropPending) -> tuple[InboundRow, ...]:
         return await self._writes.write(partial(sql_inbound.withdraw, request=request))
 
+    async def finish_pending(self, request: FinishPending) -> FinishedPending:
+        return await self._writes.write(partial(sql_settle.finish_pending, request=request))
+
     async def sessions_with_due_messages(
         self, limit: int, *, after: str | None = None
     ) -> tuple[str, ...]:
@@ -298,13 +303,8 @@ class SqliteStore(Store):
         )
 
     async def outbox_delivered(self, outbound_id: str, platform_message_id: str | None) -> None:
-        await self._writes.write(
-            partial(
-                sql_outbox.delivered,
-                outbound_id=outbound_id,
-                platform_message_id=platform_message_id,
-            )
-        )
+        sent_as = partial(sql_outbox.delivered, platform_message_id=platform_message_id)
+        await self._writes.write(partial(sent_as, outbound_id=outbound_id))
 
     async def outbox_retry(
         self, outbound_id: str, *, not_before: int, error: str, ambiguous: bool

@@ -34,6 +34,8 @@ from runtime.storage.requests import (
     DropPending,
     EndedTurn,
     EndTurn,
+    FinishedPending,
+    FinishPending,
     Health,
     InterruptedPolicy,
     JournalExtent,
@@ -163,6 +165,13 @@ class Store(ABC):
 
         Without ``message_ids`` the queue's generation rises. The reason ``expired`` makes them
         ``expired``, any other ``dropped``.
+        """
+
+    @abstractmethod
+    async def finish_pending(self, request: FinishPending) -> FinishedPending:
+        """Finish waiting messages that needed no turn, and owe what is said to them (S36).
+
+        When none of them waits any more, nothing changes.
         """
 
     @abstractmethod

@@ -10,8 +10,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from runtime.embedding import TurnFailed
 from runtime.ports.agent import Agent, AgentCapabilities, AgentContext, AgentHandle, PromptTurn
+from runtime.ports.front import SessionBlocked
 from runtime.sessions.rows import InboundState
 from runtime.sessions.updates import AgentEvent, Result
 from runtime.storage.sqlite import open_memory
@@ -81,10 +81,10 @@ class Nothing(Agent):
 
 
 async def test_an_agent_without_a_handle_cannot_be_started(autojump_clock: MockClock) -> None:
-    # T5
+    # P3
     agent = Nothing()
     async with stage(agent=agent) as rt:
-        with pytest.raises(TurnFailed, match="AgentHandle"):
+        with pytest.raises(SessionBlocked, match="AgentHandle"):
             await (await (await rt.session("demo")).prompt("go")).result()
         await trio.sleep(10)
         assert agent.opened == agent.closed == 5
@@ -110,10 +110,10 @@ class Quick(AgentHandle):
 
 
 async def test_starting_and_ending_an_agent_have_deadlines(autojump_clock: MockClock) -> None:
-    # T5
+    # P2 P3
     async with stage(agent=Slow(start=50_000, end=0)) as rt:
         began = trio.current_time()
-        with pytest.raises(TurnFailed, match="ready within"):
+        with pytest.raises(SessionBlocked, match="ready within"):
             await (await (await rt.session("demo")).prompt("go")).result()
         assert trio.current_time() - began < 5 * 10 + 5 + 10 + 20 + 40 + 10
     async with stage(agent=Slow(start=0, end=50_000)) as rt:

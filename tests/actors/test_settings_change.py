@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+import trio
 from trio.testing import MockClock
 
 from actors.agents.echo import Options
+from runtime.ports.front import SessionBlocked
 from runtime.settings import AgentEntry, GatewaySettings, Settings, SettingsError
 from tests.actors.stage import HandAgent, settings, stage
 
@@ -36,7 +38,23 @@ async def test_new_sessions_get_the_new_agents(autojump_clock: MockClock) -> Non
         assert rt.agents == ("two",)
         new = await rt.session("new")
         assert (await (await new.prompt("b")).result()).text == "2: b"
-        assert (await (await old.prompt("c")).result()).text == "1: c"
+        kept = await old.prompt("c")
+        with pytest.raises(SessionBlocked, match=r"\[agents.one\]"):
+            await kept.result()
+        rt.reconfigure(Settings(agents={"one": AgentEntry("echo", Options(prefix="3: "))}))
+        await trio.sleep(1)
+        assert (await kept.result()).text == "3: c"
+
+
+async def test_the_next_turn_has_the_agent_as_it_is_set_now(autojump_clock: MockClock) -> None:
+    first = Settings(agents={"one": AgentEntry("echo", Options(prefix="1: ", pace=1.0))})
+    async with stage(settings=first) as rt:
+        session = await rt.session("demo")
+        running = await session.prompt("a b c")
+        await trio.sleep(0.5)
+        rt.reconfigure(Settings(agents={"one": AgentEntry("echo", Options(prefix="2: "))}))
+        assert (await running.result()).text == "1: a b c"
+        assert (await (await session.prompt("d")).result()).text == "2: d"
 
 
 async def test_bad_settings_leave_the_old_ones(autojump_clock: MockClock) -> None:

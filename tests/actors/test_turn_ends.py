@@ -119,19 +119,6 @@ async def test_an_exception_of_an_agent_is_its_answer(autojump_clock: MockClock)
         assert (await (await session.prompt("fine")).result()).text == "echo: fine"
 
 
-async def test_an_agent_that_cannot_be_started_gives_up_in_words(
-    autojump_clock: MockClock,
-) -> None:
-    # T5
-    agent = EchoAgent(Options(fail="start"))
-    async with stage(agent=agent) as rt:
-        session = await rt.session("demo")
-        turn = await session.prompt("hello")
-        with pytest.raises(TurnFailed, match="started") as caught:
-            await turn.result()
-        assert caught.value.code == "agent_start_failed"
-
-
 async def test_a_silent_agent_is_asked_once_more(autojump_clock: MockClock) -> None:
     # T4 T5
     agent = EchoAgent(Options(fail="silent"))

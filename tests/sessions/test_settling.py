@@ -5,7 +5,6 @@ import pytest
 
 from runtime.sessions.rows import InboundState, TurnError, TurnState
 from runtime.sessions.settling import (
-    MAX_START_FAILURES,
     MessageVerdict,
     TurnEnd,
     Verdict,
@@ -27,7 +26,6 @@ class Case(NamedTuple):
     counts: bool = False
     told: bool = False
     tries: int = 0
-    failures: int = 1
     retry: bool = True
     said: str | None = None
     stop_reason: str | None = None
@@ -35,7 +33,7 @@ class Case(NamedTuple):
 
 DONE, PENDING, FAILED = InboundState.DONE, InboundState.PENDING, InboundState.FAILED
 VANISHED, SILENT, STALLED = TurnEnd.VANISHED, TurnEnd.SILENT, TurnEnd.STALLED
-START, SHUTDOWN = TurnEnd.START_FAILED, TurnEnd.SHUTDOWN
+SHUTDOWN = TurnEnd.SHUTDOWN
 
 TABLE = [
     Case(TurnEnd.DONE, None, TurnState.DONE, DONE, stop_reason="end_turn"),
@@ -56,17 +54,10 @@ TABLE = [
     Case(SILENT, False, TurnState.FAILED, FAILED, told=True, tries=1),
     Case(STALLED, False, TurnState.VANISHED, PENDING, 5.0, counts=True),
     Case(STALLED, False, TurnState.FAILED, FAILED, told=True, tries=1),
-    *(
-        Case(START, False, TurnState.VANISHED, PENDING, delay, tries=tries, failures=failures)
-        for failures, delay in ((0, 5.0), (1, 5.0), (2, 10.0), (3, 20.0), (4, 40.0))
-        for tries in (0, 5)
-    ),
-    Case(START, False, TurnState.FAILED, FAILED, told=True, failures=5),
-    Case(START, False, TurnState.FAILED, FAILED, told=True, failures=9),
     # T5 c, after the first event
     *(
         Case(end, True, TurnState.FAILED, FAILED, told=True, tries=tries)
-        for end in (VANISHED, SILENT, STALLED, START)
+        for end in (VANISHED, SILENT, STALLED)
         for tries in (0, 5)
     ),
     # T5 d, cut off
@@ -85,12 +76,11 @@ def settled(case: Case, *, first_event: bool) -> Verdict:
         now_ms=NOW_MS,
         stop_reason=case.said,
         on_interrupted_retry=case.retry,
-        start_failures=case.failures,
     )
 
 
 # T2, T5, D8: the whole table.
-@pytest.mark.parametrize("case", TABLE, ids=lambda case: f"{case.end}-{case.tries}-{case.failures}")
+@pytest.mark.parametrize("case", TABLE, ids=lambda case: f"{case.end}-{case.tries}")
 def test_the_table(case: Case) -> None:
     for first_event in (True, False) if case.first_event is None else (case.first_event,):
         verdict = settled(case, first_event=first_event)
@@ -112,13 +102,13 @@ def test_the_table(case: Case) -> None:
 @pytest.mark.parametrize("first_event", [True, False])
 @pytest.mark.parametrize("end", TurnEnd)
 def test_every_end_is_settled(end: TurnEnd, first_event: bool) -> None:
-    for tries, failures, retry in product((0, 1, 4, 5, 99), (0, 1, 5, 99), (True, False)):
-        case = Case(end, None, TurnState.DONE, DONE, tries=tries, failures=failures, retry=retry)
+    for tries, retry in product((0, 1, 4, 5, 99), (True, False)):
+        case = Case(end, None, TurnState.DONE, DONE, tries=tries, retry=retry)
         verdict = settled(case, first_event=first_event)
         assert verdict.tell_sender is (verdict.message_state is FAILED)
         assert verdict.turn_state is not TurnState.RUNNING
         if verdict.message_state is PENDING:
-            assert end in {VANISHED, SILENT, STALLED, START, SHUTDOWN}
+            assert end in {VANISHED, SILENT, STALLED, SHUTDOWN}
             assert not first_event or end is SHUTDOWN
 
 
@@ -136,23 +126,6 @@ def test_tries_come_to_an_end(end: TurnEnd, max_tries: int) -> None:
         row = again[0]
     assert prompts == 1 + (min(max_tries, 1) if end is SILENT else max_tries)
     assert row.tries == prompts - 1
-
-
-def test_failed_starts_come_to_an_end() -> None:  # P3
-    states = [
-        settle(
-            START, first_event=False, rows=[inbound(1)], now_ms=0, start_failures=n
-        ).message_state
-        for n in range(1, MAX_START_FAILURES + 1)
-    ]
-    assert states == [PENDING] * (MAX_START_FAILURES - 1) + [FAILED]
-
-
-def test_the_wait_for_another_start_has_a_limit() -> None:  # P3
-    verdict = settle(
-        START, first_event=False, rows=[inbound(1)], now_ms=0, retry_delay=25.0, start_failures=4
-    )
-    assert verdict.retry_at == 60_000
 
 
 def test_the_messages_of_a_turn_share_its_fate() -> None:  # T5
@@ -179,11 +152,9 @@ def test_the_sender_learns_the_cause_and_that_it_was_given_up() -> None:
     assert verdict.error == cause
 
 
-@pytest.mark.parametrize(
-    "end", [VANISHED, SILENT, STALLED, START, SHUTDOWN, TurnEnd.ANSWERED_ERROR]
-)
+@pytest.mark.parametrize("end", [VANISHED, SILENT, STALLED, SHUTDOWN, TurnEnd.ANSWERED_ERROR])
 def test_every_failure_has_words_of_its_own(end: TurnEnd) -> None:  # T5
-    case = Case(end, None, TurnState.FAILED, FAILED, tries=9, failures=9, retry=False)
+    case = Case(end, None, TurnState.FAILED, FAILED, tries=9, retry=False)
     messages = set()
     for first_event in (True, False):
         error = settled(case, first_event=first_event).error

@@ -1,0 +1,31 @@
+"""What the parts of a session's actor share: its row as it was written last, and its turn.
+
+There is one of these per session's actor, and only that actor's own tasks touch it.
+"""
+
+from __future__ import annotations
+
+from actors.turn import Turn
+from runtime.sessions.rows import ReplyAddress, SessionRow
+
+
+class Conversation:
+    """One session as its actor has it.
+
+    Args:
+        row: as the store has it.
+    """
+
+    def __init__(self, row: SessionRow) -> None:
+        self.row = row
+        self.turn: Turn | None = None
+
+    @property
+    def id(self) -> str:
+        """The id of the session."""
+        return self.row.id
+
+    @property
+    def address(self) -> ReplyAddress | None:
+        """Where the people are whose messages the turn has; None without one, or for clients."""
+        return self.turn.batch.rows[0].reply_to if self.turn is not None else None

@@ -1,0 +1,127 @@
+"""The one way out of a turn: commit what came of it, show it, hand the rest back (T2, D7)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from actors.checking import checked_error
+from actors.persistence import until_written
+from actors.queue import Batch
+from actors.reporting import end_of_turn
+from actors.services import Services
+from runtime.log import get_logger
+from runtime.sessions.events import TurnEnded
+from runtime.sessions.relay import Reply
+from runtime.sessions.rows import InboundRow, SessionRow, TurnError
+from runtime.sessions.settling import TurnEnd, Verdict, settle
+from runtime.sessions.updates import PermissionRequest
+from runtime.settings import SessionSettings
+from runtime.storage.errors import StoreError
+from runtime.storage.requests import EndedTurn
+
+log = get_logger(__name__)
+
+
+class TurnHooks(msgspec.Struct, frozen=True):
+    """What the session does for its turn.
+
+    Args:
+        first_event: the agent has begun.
+        committed: the end is durable; called in the same step in which it becomes visible.
+        withdrawn: rows that a person withdrew before they were claimed; answers what is left.
+        over: the batch is settled; with the rows that wait again, and overflow lines not told.
+        ask: the agent asks people something; puts it in words where there is no dialog.
+    """
+
+    first_event: Callable[[], Awaitable[None]]
+    committed: Callable[[EndedTurn, TurnEnded], None]
+    withdrawn: Callable[[tuple[InboundRow, ...]], Awaitable[tuple[InboundRow, ...]]]
+    over: Callable[[tuple[InboundRow, ...], tuple[InboundRow, ...]], Awaitable[None]]
+    ask: Callable[[PermissionRequest], Awaitable[None]]
+
+
+class Ending:
+    """Writes down the end of one turn."""
+
+    def __init__(
+        self, services: Services, session: SessionRow, batch: Batch, reply: Reply, hooks: TurnHooks
+    ) -> None:
+        self._services = services
+        self._session = session
+        self._batch = batch
+        self._reply = reply
+        self._hooks = hooks
+
+    async def write(
+        self,
+        end: TurnEnd,
+        error: TurnError | None,
+        settings: SessionSettings,
+        first_event_at: int | None,
+    ) -> None:
+        """Commit the outcome, show it, hand the rest back to the queue.
+
+        Args:
+            end: how the turn ended.
+            error: what went wrong, in the agent's words.
+            settings: those that the turn began with.
+            first_event_at: when the agent had begun, in ms since 1970; None when it had not.
+        """
+
+        async def commit(
+            end: TurnEnd, error: TurnError | None, reply: Reply
+        ) -> tuple[Verdict, EndedTurn]:
+            verdict = settle(
+                end,
+                first_event=first_event_at is not None,
+                rows=self._batch.claimed,
+                now_ms=self._services.now(),
+                max_tries=settings.max_tries,
+                retry_delay=settings.retry_delay,
+                error=checked_error(error),
+                stop_reason=reply.result.stop_reason if reply.result else None,
+                on_interrupted_retry=settings.on_interrupted == "retry",
+            )
+            request = end_of_turn(
+                self._services, self._session, self._batch, verdict, reply, first_event_at
+            )
+            return verdict, await until_written(lambda: self._services.store.end_turn(request))
+
+        try:
+            verdict, ended = await commit(end, error, self._reply)
+        except StoreError:
+            raise
+        except Exception:
+            # What the agent said cannot be written down. To say so is better than to run it again.
+            log.exception("turn_not_recordable", turn=self._batch.turn_id)
+            unwritable = TurnError(
+                "not_recordable", "The agent's answer could not be written down."
+            )
+            verdict, ended = await commit(TurnEnd.ANSWERED_ERROR, unwritable, Reply())
+        await self._show(ended, verdict)
+
+    async def _show(self, ended: EndedTurn, verdict: Verdict) -> None:
+        batch = self._batch
+        again = tuple(
+            msgspec.structs.replace(row, turn_id=batch.turn_id)
+            for row in verdict.requeued(batch.claimed)
+        )
+        event = TurnEnded(
+            turn_id=batch.turn_id,
+            epoch=self._session.epoch,
+            message_ids=batch.message_ids,
+            state=verdict.turn_state,
+            message_state=verdict.message_state,
+            stop_reason=verdict.stop_reason,
+            text=None if verdict.error is not None else self._reply.text or None,
+            error=verdict.error,
+            retry_at=verdict.retry_at,
+            journal_seq=ended.session.journal_seq,
+        )
+        self._services.metrics.turns.labels(state=verdict.turn_state.value).inc()
+        if again:
+            self._services.metrics.retries.inc()
+        self._hooks.committed(ended, event)
+        await self._hooks.over(again, batch.overflow if again else ())

@@ -1,0 +1,74 @@
+"""The end of a conversation: begun anew, or closed for good (S18, S43)."""
+
+from __future__ import annotations
+
+import trio
+
+from actors import projecting
+from actors.agent_messages import AgentMessage, Discard
+from actors.conversation import Conversation
+from actors.services import Services
+from actors.withdrawals import Withdrawals
+from runtime.kernel import ActorRef, Helper
+from runtime.sessions.events import EpochStarted, SessionClosed
+from runtime.sessions.rows import DropReason, SessionRow
+from runtime.sessions.settling import TurnEnd
+from runtime.storage.errors import StoreUnavailable
+
+END_LIMIT = 15.0
+"""Seconds for a turn to end before a session is reset or closed: the agent's 5, the commit."""
+
+
+class Epochs:
+    """Ends epochs of one session."""
+
+    def __init__(
+        self,
+        services: Services,
+        conversation: Conversation,
+        withdrawals: Withdrawals,
+        agent: ActorRef[AgentMessage],
+    ) -> None:
+        self._services = services
+        self._conversation = conversation
+        self._withdrawals = withdrawals
+        self._agent = agent
+
+    async def reset(self, turn_task: Helper | None) -> SessionRow:
+        """Begin a new epoch (S18).
+
+        Args:
+            turn_task: the task of the turn that there is, or was last.
+
+        Raises:
+            StoreError: the disk refuses; nothing was changed but the turn, which has ended.
+        """
+        await self._end_everything(turn_task)
+        # Later on only the newest two epochs are checked: none is left before its file is complete.
+        here = self._conversation
+        here.row, dropped = await self._services.store.new_epoch(here.id)
+        await self._withdrawals.forget(dropped, DropReason.RESET)
+        self._services.watchers.publish(here.id, EpochStarted(here.row.epoch))
+        return here.row
+
+    async def close(self, turn_task: Helper | None) -> None:
+        """Close the session (S43); its actor is to stop. See `reset`."""
+        await self._end_everything(turn_task)  # and its file: a closed session never wakes again
+        here = self._conversation
+        here.row, dropped = await self._services.store.close_session(here.id)
+        await self._withdrawals.forget(dropped, DropReason.CLOSED)
+        self._services.watchers.publish(here.id, SessionClosed())
+
+    async def _end_everything(self, turn_task: Helper | None) -> None:
+        """Nothing runs, nothing is open any more, and the transcript file is complete."""
+        turn = self._conversation.turn
+        if turn is not None:
+            turn.request_end(TurnEnd.CANCELLED)
+        with trio.move_on_after(END_LIMIT) as limit:
+            if turn_task is not None:
+                await turn_task.wait()
+        if limit.cancelled_caught:
+            raise StoreUnavailable("the running turn cannot be written down now; try again later")
+        await self._agent.send(Discard(None))
+        row = self._conversation.row
+        await projecting.project(self._services, row, row.epoch)

@@ -1,0 +1,76 @@
+"""Messages that leave a session without having been answered (H3, G11)."""
+
+from __future__ import annotations
+
+from actors.conversation import Conversation
+from actors.persistence import until_written
+from actors.queue import QueueMessage, Withdraw
+from actors.services import Services
+from actors.session_messages import Cancel
+from runtime.kernel import ActorRef
+from runtime.sessions.rows import DropReason, InboundRow
+from runtime.sessions.settling import TurnEnd
+from runtime.storage.requests import DropPending
+
+ASK_LIMIT = 30.0
+"""Seconds within which the queue must answer; it never waits for anything itself."""
+
+
+class Withdrawals:
+    """Takes messages back, out of the queue first and then out of the store."""
+
+    def __init__(
+        self, services: Services, conversation: Conversation, queue: ActorRef[QueueMessage]
+    ) -> None:
+        self._services = services
+        self._conversation = conversation
+        self._queue = queue
+
+    async def cancel(self, message: Cancel) -> bool:
+        turn = self._conversation.turn
+        meant = turn is not None and (
+            message.message_id is None or message.message_id in turn.batch.message_ids
+        )
+        hit = turn is not None and meant and turn.request_end(TurnEnd.CANCELLED)
+        withdrawn = 0
+        if message.connection is not None or message.message_id is not None:
+            ids = (message.message_id,) if message.message_id is not None else ()
+            request = Withdraw(connection=message.connection, message_ids=ids)
+            withdrawn = await self._withdraw(request, DropReason.CANCELLED)
+        return hit or withdrawn > 0
+
+    async def clear(self) -> int:
+        """All that waits, in the queue and in the store, and a turn that has not begun (H3)."""
+        await self._queue.ask(Withdraw(everything=True), timeout=ASK_LIMIT)
+        request = DropPending(self._conversation.id, DropReason.CLEARED)
+        dropped = await self._services.store.drop_pending(request)
+        self._services.watchers.dropped(self._conversation.id, dropped, DropReason.CLEARED)
+        gone = {row.id for row in dropped}
+        turn = self._conversation.turn
+        if turn is not None and not turn.begun and turn.request_end(TurnEnd.WITHDRAWN):
+            gone.update(turn.batch.message_ids)
+        return len(gone)
+
+    async def _withdraw(self, request: Withdraw, reason: DropReason) -> int:
+        """Take rows out of the queue and then out of the store: neither runs them then."""
+        ids = await self._queue.ask(request, timeout=ASK_LIMIT)
+        if not ids:
+            return 0
+        dropped = await self._services.store.drop_pending(
+            DropPending(self._conversation.id, reason, ids)
+        )
+        self._services.watchers.dropped(self._conversation.id, dropped, reason)
+        return len(dropped)
+
+    async def withdrawn(self, rows: tuple[InboundRow, ...]) -> tuple[InboundRow, ...]:
+        """Rows of a turn that a person cancelled before the disk let it begin."""
+        ids = tuple(row.id for row in rows)
+        request = DropPending(self._conversation.id, DropReason.CANCELLED, ids)
+        dropped = await until_written(lambda: self._services.store.drop_pending(request))
+        self._services.watchers.dropped(self._conversation.id, dropped, DropReason.CANCELLED)
+        return ()
+
+    async def forget(self, dropped: tuple[InboundRow, ...], reason: DropReason) -> None:
+        ids = tuple(row.id for row in dropped)
+        await self._queue.ask(Withdraw(message_ids=ids), timeout=ASK_LIMIT)
+        self._services.watchers.dropped(self._conversation.id, dropped, reason)
