@@ -30,7 +30,7 @@ PASSED = frozenset(
         "COLORTERM",
         "NO_COLOR",
         "TERM",
-        # How to reach the network; without these nothing works in many offices
+        # How to reach the network, a password of the proxy included: there is no other way
         "ALL_PROXY",
         "HTTPS_PROXY",
         "HTTP_PROXY",

@@ -97,7 +97,8 @@ def _with_descendants(found: set[int], processes: Snapshot, spared: set[int]) ->
         children.setdefault(seen.parent, []).append(pid)
     todo = list(found)
     while todo:
-        new = [pid for pid in children.get(todo.pop(), ()) if pid not in found | spared]
+        born = children.get(todo.pop(), ())
+        new = [pid for pid in born if pid not in found and pid not in spared]
         found.update(new)
         todo += new
     return found

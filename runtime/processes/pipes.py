@@ -74,17 +74,19 @@ class RecordWriter:
 
     def __init__(self, descriptor: int) -> None:
         self._stream = trio.lowlevel.FdStream(descriptor)
+        self._running = trio.CancelScope()
         # No buffer: a record is handed over when the one before is in the pipe.
         self._sender, self._receiver = trio.open_memory_channel[bytes](0)
 
     async def run(self) -> None:
         """Write what is handed over, until `close` was called or nobody reads any more."""
-        async with self._stream, self._receiver:
-            async for record in self._receiver:
-                try:
-                    await self._stream.send_all(record)
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    return
+        with self._running:
+            async with self._stream, self._receiver:
+                async for record in self._receiver:
+                    try:
+                        await self._stream.send_all(record)
+                    except trio.BrokenResourceError:
+                        return
 
     async def write(self, record: bytes) -> None:
         """Hand over a record. Cancelled while it waits, nothing of it is written.
@@ -98,3 +100,8 @@ class RecordWriter:
     def close(self) -> None:
         """Take no more records; `run` writes what it has and then closes the pipe."""
         self._sender.close()
+
+    def abandon(self) -> None:
+        """Write nothing more at all: descendants may keep the other end open, nobody reads it."""
+        self._sender.close()
+        self._running.cancel()

@@ -20,7 +20,7 @@ from runtime.processes.scan import Scanner
 from runtime.processes.spawner import Launch, Spawner, Started, reap
 
 EXECUTE_DEADLINE = 10.0
-"""Seconds until a program has to be executing (P2)."""
+"""Seconds for each of two steps: until there is a process, and until it is the program (P2)."""
 
 LOG_THREADS = 8
 """How many logs of standard error are written at a time."""
@@ -64,7 +64,7 @@ class Processes:
 
         At the end of the block its standard input is closed, then SIGTERM and after 5 s SIGKILL go
         to its group and to whatever else it started (P5), also when it has ended by itself before.
-        The way out is shielded and takes at most about 7 s, and no longer than the processes need.
+        The way out is shielded, takes no longer than the processes need, and about 6 s at most.
 
         Cancelled while it starts, nothing is left of it.
 
@@ -88,6 +88,8 @@ class Processes:
             except BaseException as error:
                 # Kept from the nursery, which would wrap it in a group.
                 failure = error
+            # The nursery would replace what the block raised by a cancellation from outside.
+            nursery.cancel_scope.shield = True
             with trio.CancelScope(shield=True):
                 await self._end(child, started)
         if failure is not None:
@@ -99,16 +101,18 @@ class Processes:
         marker = self._register.new_marker()
         env = child_environment(os.environ, spec.pass_env, spec.env, marker)
         try:
-            return await self._spawner.launch(Launch(spec.command, spec.cwd, env, marker))
+            with trio.move_on_after(EXECUTE_DEADLINE):
+                return await self._spawner.launch(Launch(spec.command, spec.cwd, env, marker))
         except CannotStart as error:
             raise ProcessGone(str(error)) from error
+        raise ProcessGone(str(_too_late(spec)))
 
     async def _executed(self, child: ChildProcess, spec: ProcessSpec) -> None:
         error: OSError | None = None
         with trio.move_on_after(EXECUTE_DEADLINE) as patience:
             error = await child.executed()
         if patience.cancelled_caught:
-            error = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            raise ProcessGone(str(_too_late(spec)))
         if error is not None:
             raise ProcessGone(str(cannot_start(spec.command[0], error)))
 
@@ -127,12 +131,17 @@ class Processes:
         self._open = False
 
 
+def _too_late(spec: ProcessSpec) -> CannotStart:
+    return cannot_start(spec.command[0], OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
+
+
 @asynccontextmanager
 async def open_processes(folder: Path | None) -> AsyncIterator[Processes]:
     """Make ready to start processes; ends those that an earlier run left behind.
 
     That takes about 6 s when they do not end on SIGTERM, and milliseconds otherwise. All blocks of
-    `Processes.run` have to end before this one.
+    `Processes.run` have to end before this one. Without a folder there is no thread and nothing to
+    wait for before the first child.
 
     Args:
         folder: where it is written down which processes run, so that a later run can find them.
@@ -142,11 +151,14 @@ async def open_processes(folder: Path | None) -> AsyncIterator[Processes]:
     Raises:
         OSError: the folder cannot be used.
     """
-    register = await trio.to_thread.run_sync(Register, folder)
     scanner = Scanner()
-    reaped = await _end_earlier(register, scanner)
+    reaped = 0
+    if folder is None:
+        register = Register(None)
+    else:
+        register = await trio.to_thread.run_sync(Register, folder)
+        reaped = await _end_earlier(register, scanner)
     spawner = Spawner(register)
-    spawner.start()
     processes = Processes(register, spawner, scanner, reaped=reaped)
     try:
         yield processes
@@ -159,9 +171,9 @@ async def _end_earlier(register: Register, scanner: Scanner) -> int:
     family = await trio.to_thread.run_sync(register.earlier)
     ended = await end_family(family, scanner)
     if ended.told:
-        log.warning("ended %d processes that an earlier run left behind", ended.told)
+        log.warning("processes of an earlier run, ended at the start: %d", ended.told)
     if ended.left:
-        log.error("%d of them do not end on SIGKILL", len(ended.left))
+        log.error("processes of an earlier run that do not end on SIGKILL: %d", len(ended.left))
     else:
         await trio.to_thread.run_sync(register.forget_earlier)
     return ended.told

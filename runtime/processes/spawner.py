@@ -2,7 +2,7 @@
 
 The kernel sends the signal of PR_SET_PDEATHSIG when the *thread* that started a child ends
 (prctl(2)), and Trio's worker threads end when they had nothing to do for a while. Hence this thread
-stays for as long as children may run. Starting one takes it milliseconds, and the loop none.
+stays from the first child until no more may run. Starting one takes it milliseconds, and the loop none.
 """
 
 from __future__ import annotations
@@ -125,12 +125,10 @@ class Spawner:
         # A daemon: a disk that hangs must not keep the interpreter from exiting.
         self._thread = threading.Thread(target=self._work, name="process-spawner", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
     async def stop(self) -> None:
         """Let the thread end. All children must have ended: the kernel would end them now."""
+        if self._thread.ident is None:
+            return
         self._jobs.put(None)
         with trio.move_on_after(STOP_DEADLINE, shield=True):
             await self._stopped.wait()
@@ -146,6 +144,8 @@ class Spawner:
             CannotStart: it could not be started.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
+        if self._thread.ident is None:  # who starts no child has no thread
+            self._thread.start()
         job = _Job(order, trio.lowlevel.current_task())
         self._jobs.put(job)
 
@@ -226,7 +226,7 @@ def _execute(
         Its process id, and whether `runtime.processes.launch` stands before it.
     """
     command = list(order.command)
-    launched = sys.platform == "linux" and bool(sys.executable)
+    launched = _can_launch()
     if launched:
         # -I: nothing in the environment, which is the child's, changes what this Python does.
         command = [
@@ -249,6 +249,19 @@ def _execute(
     # Its end is waited for elsewhere; `Popen` would complain, and wait for it as well.
     process.returncode = 0
     return process.pid, launched
+
+
+def _can_launch() -> bool:
+    """Whether there is something to gain from `runtime.processes.launch`, and a Python to run it.
+
+    Inside of another program `sys.executable` may be that program, and the file may be in an
+    archive. Then a child that outlives a killed runtime is found at the next start only.
+    """
+    return (
+        sys.platform == "linux"
+        and Path(sys.executable or "").name.startswith(("python", "pypy"))
+        and Path(launch.__file__).is_file()
+    )
 
 
 def _open_pidfd(pid: int) -> int | None:
