@@ -30,7 +30,7 @@ from runtime.sessions.rows import (
     Sender,
     SessionSpec,
 )
-from runtime.storage.errors import RowTooLarge
+from runtime.storage.errors import QueueFull, RowTooLarge
 from runtime.storage.requests import (
     Admitted,
     ChannelOffset,
@@ -124,6 +124,8 @@ class Router(Actor[Submit | Deliver]):
         try:
             (admitted,) = await self._services.store.admit((row,))
         except Exception as error:
+            if isinstance(error, QueueFull):
+                self._services.metrics.refused_full.inc()
             reply.fail(error)
             return
         finally:

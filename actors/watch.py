@@ -200,6 +200,11 @@ class Watchers:
         """Why the agent of a session is not started any more; None when it is not blocked."""
         return self._blocked.get(session_id)
 
+    @property
+    def blocked_sessions(self) -> int:
+        """How many sessions are blocked."""
+        return len(self._blocked)
+
     def held_up(self, message_ids: Iterable[str], why: str) -> None:
         """These messages wait in a blocked session: whoever waits for them is told."""
         for message_id in message_ids:

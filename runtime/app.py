@@ -184,6 +184,7 @@ async def open_runtime(
             processes=processes,
             slots=Slots(lambda: configuration.settings.sessions.max_agent_processes),
         )
+        _show_agents(services)
         recovery = await _recover(services)
         runtime = await stack.enter_async_context(
             _tree(services, port, recovery, made_here=agents is None)
@@ -191,6 +192,15 @@ async def open_runtime(
         if port is not None and folder is not None:
             await stack.enter_async_context(published(folder, _endpoint(port)))
         yield runtime
+
+
+def _show_agents(services: Services) -> None:
+    """Figures that are asked for when somebody looks at them (P3, P6)."""
+    metrics, processes, slots = services.metrics, services.processes, services.slots
+    metrics.processes_reaped.inc(processes.reaped)
+    metrics.agent_processes.set_function(lambda: processes.live)
+    metrics.agent_processes_waiting.set_function(lambda: slots.waiting)
+    metrics.sessions_blocked.set_function(lambda: services.watchers.blocked_sessions)
 
 
 async def _recover(services: Services) -> Recovery:
