@@ -19,6 +19,7 @@ from runtime.cli.errors import INTERRUPTED, ungrouped
 from runtime.cli.notify import Notifier
 from runtime.cli.reloading import follow
 from runtime.cli.words import command_line, number_of
+from runtime.endpoint import read as read_endpoint
 from runtime.endpoint import websocket_url
 from runtime.log import Logs, get_logger
 from runtime.settings import Loaded, Settings
@@ -51,6 +52,7 @@ async def run(loaded: Loaded, read: Callable[[], Loaded], logs: Logs) -> int:
                 open_runtime(loaded.settings, serve=True) as runtime,
                 _following(partial(follow, runtime, loaded, read, logs, notifier)),
             ):
+                await _hide_local_key(loaded.settings.storage.data_dir, logs)
                 await _serve(runtime, loaded.settings, stop, notifier, log)
             code = 0
             nursery.cancel_scope.cancel()
@@ -68,6 +70,12 @@ async def _following(
             nursery.start_soon(follow_settings, hangups)
             yield
             nursery.cancel_scope.cancel()
+
+
+async def _hide_local_key(data_dir: Path, logs: Logs) -> None:
+    endpoint = await trio.to_thread.run_sync(read_endpoint, data_dir)
+    if endpoint is not None and endpoint.local_key is not None:
+        logs.hide([endpoint.local_key])
 
 
 async def _say_that_it_stops(stop: trio.Event, notifier: Notifier) -> None:

@@ -22,7 +22,7 @@ from runtime.settings.forms import (
 )
 from runtime.settings.load import Loaded, check_files, load_settings
 from runtime.settings.problems import Problem, SettingsError
-from runtime.settings.secrets import is_secret_name, secrets_of
+from runtime.settings.secrets import secrets_of
 from runtime.settings.structs import (
     AgentEntry,
     DropPolicy,
@@ -64,7 +64,6 @@ __all__ = [
     "format_duration",
     "format_size",
     "is_loopback",
-    "is_secret_name",
     "load_settings",
     "parse_duration",
     "parse_queue_mode",

@@ -220,6 +220,20 @@ PATH = Form(
 )
 
 
+def _read_paths(value: object) -> tuple[Path, ...]:
+    if isinstance(value, str):
+        value = [item.strip() for item in value.split(",") if item.strip()]
+    return tuple(map(_read_path, value if isinstance(value, list) else [value]))
+
+
+PATHS = Form(
+    expected="a list of paths",
+    read=_read_paths,
+    write=lambda value: [str(path) for path in value],
+    schema={"type": "array", "items": {"type": "string", "minLength": 1}},
+)
+
+
 def parse_queue_mode(text: str) -> QueueMode:
     """The queue mode of a name or one of its aliases, in any case.
 
@@ -278,6 +292,9 @@ PathField: TypeAlias = Annotated[Path, Meta(extra={"form": PATH})]
 
 OptionalPath: TypeAlias = Annotated[Path | None, Meta(extra={"form": PATH})]
 """A path, or None when it is left out."""
+
+PathList: TypeAlias = Annotated[tuple[Path, ...], Meta(extra={"form": PATHS})]
+"""Paths, each as in `PathField`."""
 
 Secret: TypeAlias = Annotated[str | None, Meta(extra={"secret": True, "form": SECRET})]
 """A text that is never shown, or None when it is left out."""

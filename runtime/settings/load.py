@@ -175,9 +175,8 @@ def _misplaced(place: Place, given: Given) -> Problem:
         expected = f'a table: [agents.{place[1]}] with kind = "..."'
     else:
         expected = "a setting; none is so deep"
-    return Problem(
-        path=".".join(place), expected=expected, given=shown(given.value), source=given.source
-    )
+    # What was given is not shown: it may be a secret that stands one place beside its own.
+    return Problem(path=".".join(place), expected=expected, source=given.source)
 
 
 def _agents(

@@ -1,43 +1,58 @@
-"""Which texts of the settings nobody may see."""
+"""Which texts of the settings no log may show."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from runtime.settings.forms import is_secret
 from runtime.settings.structs import Settings
 
-_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASS(WORD|WD|PHRASE)|CREDENTIAL|AUTH", re.IGNORECASE)
+LIKE_A_KEY = re.compile(r"[!-.0-~]{16,}")
+"""A value that is probably no word, path or address, but something to get in with."""
 
-
-def is_secret_name(name: str) -> bool:
-    """Whether the name of a variable says that its value is a secret, as in ``OPENAI_API_KEY``."""
-    return _SECRET_NAME.search(name) is not None
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH|COOKIE", re.IGNORECASE)
 
 
 def secrets_of(settings: Settings) -> frozenset[str]:
-    """All secrets: of the fields that are declared so, and of variables that are called so."""
-    return frozenset(_secrets(settings))
+    """All secrets: fields that are declared as such and, in tables that are, what looks like one.
+
+    In a table such as an agent's environment most values are harmless, and leaving all of them out
+    of the log would take it apart. So there the name has to say it, as in ``OPENAI_API_KEY``, or
+    the value must look `LIKE_A_KEY`.
+    """
+    return frozenset(_declared(settings))
 
 
-def _secrets(value: object) -> Iterator[str]:
+def _declared(value: object) -> Iterator[str]:
+    if isinstance(value, msgspec.Struct):
+        for field in msgspec.structs.fields(type(value)):
+            found = getattr(value, field.name)
+            if not is_secret(field.type):
+                yield from _declared(found)
+            elif isinstance(found, str):
+                yield found
+            else:
+                yield from _likely(found)
+    elif isinstance(value, Mapping):
+        for found in value.values():
+            yield from _declared(found)
+
+
+def _likely(value: object, name: str = "") -> Iterator[str]:
     match value:
-        case msgspec.Struct():
-            for field in msgspec.structs.fields(type(value)):
-                found = getattr(value, field.name)
-                if is_secret(field.type) and isinstance(found, str):
-                    yield found
-                else:
-                    yield from _secrets(found)
-        case dict():
-            for name, found in value.items():
-                if isinstance(found, str) and isinstance(name, str) and is_secret_name(name):
-                    yield found
-                else:
-                    yield from _secrets(found)
-        case list() | tuple() | set() | frozenset():
+        case str():
+            # The last word: a header says "Bearer" or "Basic" before it.
+            *_, last = value.split() or [""]
+            if last and (_SECRET_NAME.search(name) or LIKE_A_KEY.fullmatch(last)):
+                yield last
+        case {"name": str(inner), "value": str(text)}:
+            yield from _likely(text, inner)
+        case Mapping():
+            for key, found in value.items():
+                yield from _likely(found, str(key))
+        case list() | tuple():
             for found in value:
-                yield from _secrets(found)
+                yield from _likely(found, name)

@@ -18,6 +18,7 @@ from runtime.settings.forms import (
     QUEUE_MODE,
     OptionalPath,
     PathField,
+    PathList,
     PositiveSeconds,
     QueueMode,
     RequiredSecret,
@@ -92,7 +93,7 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
     max_frame_bytes: Annotated[int, Meta(extra={"form": size_form(1_024)})] = 32 * 1_024**2
     tls_certificate: OptionalPath = None
     tls_key: OptionalPath = None
-    workspace_roots: tuple[PathField, ...] = ()
+    workspace_roots: PathList = ()
     client_mcp_servers: bool = False
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
     max_connections_per_address: Annotated[int, Meta(ge=1, le=1_000_000)] = 100

@@ -16,7 +16,7 @@ import msgspec
 from cattrs import AttributeValidationNote, ClassValidationError, Converter
 from msgspec import inspect
 
-from runtime.settings.forms import PATH, form_of, is_secret
+from runtime.settings.forms import PATH, PATHS, Form, form_of, is_secret
 from runtime.settings.problems import Problem, closest, listed, shown
 
 SectionT = TypeVar("SectionT", bound=msgspec.Struct)
@@ -207,9 +207,16 @@ def _read(given: Given, field_type: Any) -> Any:
     except ValueError as error:
         expected = str(error) or describe(field_type)
     else:
-        return given.folder / found if form is PATH and given.folder is not None else found
+        return _placed(found, form, given.folder)
     shown_value = None if is_secret(field_type) else shown(given.value)
     raise _Refused(expected, given=shown_value, source=given.source, place=place)
+
+
+def _placed(found: Any, form: Form, folder: Path | None) -> Any:
+    """Relative paths belong to a folder."""
+    if folder is None or form not in (PATH, PATHS):
+        return found
+    return folder / found if form is PATH else tuple(folder / path for path in found)
 
 
 def _unknown(name: str, given: Given, known: Mapping[str, Any]) -> _Refused:

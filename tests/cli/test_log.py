@@ -1,13 +1,28 @@
 """Logs of the process that is the runtime."""
 
+import base64
+import io
 import json
+import logging
+import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote, urlsplit
 
+import msgspec
 import pytest
+import trio
 
-from .conftest import PATIENCE, environment
+from runtime.log import configure, get_logger, log_context
+from runtime.settings import AgentEntry, GatewaySettings, LogSettings, Settings, secrets_of
+
+from .conftest import PATIENCE, Start, environment
 
 LOGGING = """
 import logging, sys, trio
@@ -97,3 +112,151 @@ def test_nobody_reading_the_log_stops_nothing(tmp_path: Path) -> None:
     assert process.stdout.read() == "still here\n"
     process.stdout.close()
     process.wait(PATIENCE)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+SECRET = "sesame-0123456789\"'\\/+="  # what JSON, Python, URLs and base64 each write otherwise
+
+
+def test_secrets_are_left_out_however_they_are_written() -> None:
+    lines = io.StringIO()
+    logs = configure(LogSettings(format="json"), lines, [SECRET, "abc"])
+    log = get_logger("example")
+    token = base64.urlsafe_b64encode(SECRET.encode()).decode().rstrip("=")
+    log.info("said", plain=SECRET, nested={"a": [SECRET]}, shown=repr(SECRET), token=token)
+    log.info(f"{SECRET} in the middle", url=f"http://host/?t={quote(SECRET)}", n=json.dumps(SECRET))
+    try:
+        raise ValueError(SECRET)
+    except ValueError:
+        log.exception("failed")
+        logs.apply(LogSettings(format="text"))
+        log.exception("failed again", header={"authorization": f"Bearer {SECRET}"})
+    logging.getLogger("somebody.else").error("with %s and %r", SECRET, SECRET)
+    logs.hide(["open-sesame"])
+    log.info("open-sesame", abc="abc")
+    text = lines.getvalue()
+    for part in (SECRET, repr(SECRET)[1:-1], json.dumps(SECRET)[1:-1], token, quote(SECRET)):
+        assert part not in text
+    assert "0123456789" not in text
+    assert "open-sesame" not in text
+    assert text.count("***") >= 10
+    assert "abc" in text, "what is too short is left as it is"
+    assert all(json.loads(line)["level"] for line in text.splitlines()[:2])
+
+
+def test_the_level_and_the_format_can_change() -> None:
+    lines = io.StringIO()
+    logs = configure(LogSettings(level="error", format="json"), lines)
+    log = get_logger("example")
+    log.info("unseen")
+    logs.apply(LogSettings(level="debug", format="text"))
+    log.debug("seen")
+    assert "unseen" not in lines.getvalue()
+    assert "seen" in lines.getvalue()
+    assert not lines.getvalue().startswith("{")
+
+
+async def test_what_is_said_in_a_context_has_its_values() -> None:
+    lines = io.StringIO()
+    configure(LogSettings(format="json"), lines)
+    log = get_logger("example")
+
+    async def helper() -> None:
+        log.info("helped")
+        logging.getLogger("somebody.else").warning("so did I")
+
+    with log_context(turn="t1", session="s1"):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(helper)
+        log.info("own value", turn="t2")
+    log.info("outside")
+    *inside, own, outside = [json.loads(line) for line in lines.getvalue().splitlines()]
+    assert [(line["turn"], line["session"]) for line in inside] == [("t1", "s1")] * 2
+    assert (own["turn"], own["session"]) == ("t2", "s1")
+    assert "turn" not in outside
+
+
+def test_the_secrets_of_settings_are_found() -> None:
+    class Options(msgspec.Struct, frozen=True):
+        env: Annotated[dict[str, str] | None, msgspec.Meta(extra={"secret": True})] = None
+        servers: Annotated[tuple[dict[str, Any], ...], msgspec.Meta(extra={"secret": True})] = ()
+        harmless: tuple[str, ...] = ("some-long-text-that-is-no-secret",)
+
+    header = {"name": "Authorization", "value": "Bearer abcd"}
+    options = Options(
+        env={"API_KEY": "k-1", "MODE": "production", "HOME": "/somewhere/else/far/away"}
+        | {"OTHER": "sk-0123456789abcdef"},
+        servers=({"name": "files", "command": "/usr/bin/files", "headers": [header]},),
+    )
+    settings = Settings(
+        gateway=GatewaySettings(token="t-1"),
+        agents={"mine": AgentEntry("acp", options)},
+    )
+    assert secrets_of(settings) == {"t-1", "k-1", "sk-0123456789abcdef", "abcd"}
+
+
+# G8
+def test_no_secret_is_in_the_log_of_a_runtime(serve: Start, tmp_path: Path) -> None:
+    token = "open-sesame-0123456789"
+    toml = f"[log]\nlevel = 'debug'\n[gateway.principals.ada]\ntoken = '{token}-of-ada'\n"
+    served = serve(tmp_path / "data", toml=toml, variables={"RUNTIME_GATEWAY__TOKEN": token})
+    place = urlsplit(served.endpoint.url).netloc
+    key = served.endpoint.local_key
+    assert key is not None
+    handshake = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode(),
+    }
+    encoded = base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
+    requests: tuple[tuple[str, dict[str, str]], ...] = (
+        (f"/{token}?token={token}", {}),
+        (f"/acp?token={token}", handshake),
+        ("/acp", {**handshake, "Authorization": f"Basic {token}"}),
+        ("/acp", {**handshake, "Authorization": f"Bearer {token}-wrong"}),
+        ("/acp", {**handshake, "Sec-WebSocket-Protocol": f"acp, bearer.{encoded}, {token}"}),
+        ("/acp", {**handshake, "Origin": f"https://{token}.example.com"}),
+        ("/readyz", {"Host": f"{token}.example.com"}),
+        (f"/{key}", {"Origin": key, "Host": key}),
+    )
+    for path, headers in requests:
+        request = urllib.request.Request(f"http://{place}{path}", headers=headers)
+        with suppress(urllib.error.HTTPError), urllib.request.urlopen(request, timeout=PATIENCE):
+            pass
+    log = ""
+    config = served.data_dir.with_suffix(".toml")
+    assert served.process.stderr is not None
+    for broken in (
+        f"[gateway]\nallowed_origins = ['{token}']\n",
+        f"[gateway]\ntoken = ['{token}']\n",
+        f"[gateway.principals]\nada = '{token}'\n",
+        f"[routing]\ndefault_agent = '{token}'\n",
+        f"[gateway]\n{token}\n",
+    ):
+        config.write_text(broken)
+        served.process.send_signal(signal.SIGHUP)
+        lines = iter(served.process.stderr.readline, "")
+        log += "".join(takewhile_including(lines, "settings_"))
+    said = served.stop()
+    log += said.err
+    assert "settings_refused" in log
+    assert "refused a client" in log
+    assert "***" in log
+    for secret in (token, encoded, key):
+        assert secret not in log + said.out
+
+
+def takewhile_including(lines: Iterator[str], part: str) -> Iterator[str]:
+    for line in lines:
+        yield line
+        if part in line:
+            return
