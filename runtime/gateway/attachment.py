@@ -37,6 +37,7 @@ from runtime.sessions.updates import (
     AvailableCommands,
     ConfigOptions,
     CurrentMode,
+    PermissionRequest,
     SessionUpdate,
 )
 
@@ -90,6 +91,7 @@ class Attachment:
         self._updates_after: int | None = None
         self._events_after: int | None = None
         self._voices = Voices()
+        self._unasked: dict[str, tuple[str, PermissionRequest]] = {}
         self._submission: trio.Event | None = None
         self._ends: dict[str, trio.Event] = {}
         self._forwarded = 0
@@ -112,7 +114,7 @@ class Attachment:
             snapshot = await self._open()
             if self._updates_after is None:
                 self._updates_after = snapshot.number
-                self._ask_what_is_open(snapshot)
+                self._note_questions(snapshot)
         return snapshot
 
     async def replay(self) -> Snapshot:
@@ -132,7 +134,7 @@ class Attachment:
             if snapshot.running is not None:
                 self._replay_running(snapshot.running)
             self._updates_after = snapshot.number
-            self._ask_what_is_open(snapshot)
+            self._note_questions(snapshot)
         return snapshot
 
     async def follow_events(self, after: int, *, reset: bool) -> Snapshot:
@@ -173,6 +175,14 @@ class Attachment:
             self._submission.set()
             self._submission = None
 
+    def ask_what_is_open(self) -> None:
+        """Put the questions that were open when following began, now that the client knows the
+        session. Raises `SlowReader`.
+        """
+        for turn_id, request in self._unasked.values():
+            self._dialogs.ask(turn_id, request)
+        self._unasked.clear()
+
     def announce_commands(self, commands: tuple[dict[str, Any], ...]) -> None:
         """Say what may be typed with a slash before it. Raises `SlowReader`."""
         self._post(AvailableCommands(list(commands)), UpdateMark())
@@ -181,6 +191,7 @@ class Attachment:
         """Forward updates from now on; at once when they are forwarded already."""
         if self._updates_after is None:
             await self.follow()
+            self.ask_what_is_open()
 
     @asynccontextmanager
     async def expecting(self, submitted: Submitted) -> AsyncIterator[None]:
@@ -281,8 +292,10 @@ class Attachment:
             case PermissionAsked(turn_id=turn_id, request=request):
                 self._dialogs.ask(turn_id, request)
             case PermissionAnswered(request_id=request_id):
+                self._unasked.pop(request_id, None)
                 self._dialogs.settle(request_id)
             case TurnEnded(turn_id=turn_id, message_state=state) as ended:
+                self._unasked.clear()
                 self._dialogs.end_turn(turn_id)
                 if state == InboundState.PENDING:
                     self._outgoing.post_update(translate.retry_due(self._id, ended, live.number))
@@ -310,10 +323,11 @@ class Attachment:
         if modes is not None:
             self._post(CurrentMode(modes.current_mode_id), mark)
 
-    def _ask_what_is_open(self, snapshot: Snapshot) -> None:
+    def _note_questions(self, snapshot: Snapshot) -> None:
         if snapshot.running is not None:
-            for request in snapshot.running.questions:
-                self._dialogs.ask(snapshot.running.started.turn_id, request)
+            turn_id = snapshot.running.started.turn_id
+            questions = snapshot.running.questions
+            self._unasked = {each.request_id: (turn_id, each) for each in questions}
 
     def _post(self, update: SessionUpdate, mark: UpdateMark) -> None:
         self._outgoing.post_update(translate.update(self._id, update, mark))

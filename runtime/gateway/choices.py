@@ -1,4 +1,4 @@
-"""What can be chosen in a session: the queue mode, which is ours, and what the agent offers (G2)."""
+"""What can be chosen in a session: the queue mode, which is ours, and the agent's settings (G2)."""
 
 from __future__ import annotations
 

@@ -214,8 +214,11 @@ async def _granted(params: acp.NewSessionParams | acp.AttachParams, call: Call) 
 
 
 async def _offers(session_id: str, view: Attachment, call: Call) -> Offers:
-    """What the agent offers; its commands are said when the client knows the session."""
+    """What the agent offers; its commands, and its questions, are said when the client knows the
+    session.
+    """
     offers = await call.client.front.offers(session_id)
+    call.after_the_answer(view.ask_what_is_open)
     if offers.commands:
         call.after_the_answer(partial(view.announce_commands, offers.commands))
     return offers

@@ -87,10 +87,10 @@ FROM_CLIENT: tuple[Method, ...] = (
         "$/cancel_request",
         acp.CancelRequestParams,
         None,
-        "A notification, in both directions. From a client: the prompt with this id is withdrawn when "
-        "it waits, and its turn is cancelled when it runs; it is answered with stop reason "
-        "`cancelled`. Other requests are answered as if nothing had been said. From the runtime: the "
-        "question with this id was answered elsewhere, or is void.",
+        "A notification, in both directions. From a client: the prompt with this id is withdrawn "
+        "when it waits, and its turn is cancelled when it runs; it is answered with stop reason "
+        "`cancelled`. Other requests are answered as if nothing had been said. From the runtime: "
+        "the question with this id was answered elsewhere, or is void.",
     ),
     Method(
         "session/set_config_option",

@@ -237,7 +237,7 @@ ERRORS: tuple[tuple[int, str], ...] = (
     (extensions.TOO_MANY_REQUESTS, "too many unanswered requests, or followed sessions"),
     (
         extensions.SESSION_BLOCKED,
-        "the agent could not be started too often; with `data.kept` the prompt runs after `reconnect`",
+        "the agent could not be started; with `data.kept` the prompt runs after `reconnect`",
     ),
     (extensions.REFUSED, "the agent refused what was asked of it, in its own words"),
     (extensions.FORBIDDEN, "the client's role is not enough; `data.needed` names the one that is"),
