@@ -2,7 +2,8 @@
 
 The kernel sends the signal of PR_SET_PDEATHSIG when the *thread* that started a child ends
 (prctl(2)), and Trio's worker threads end when they had nothing to do for a while. Hence this thread
-stays from the first child until no more may run. Starting one takes it milliseconds, and the loop none.
+stays from the first child until no more may run. Starting one takes milliseconds, none of them the
+loop's.
 """
 
 from __future__ import annotations
