@@ -35,8 +35,8 @@ class StdioServer(msgspec.Struct, frozen=True):
 
     name: str
     command: str
-    args: tuple[str, ...]
-    env: tuple[Variable, ...]
+    args: list[str]
+    env: list[Variable]
 
 
 class HttpServer(msgspec.Struct, frozen=True, tag_field="type", tag="http"):
@@ -44,7 +44,7 @@ class HttpServer(msgspec.Struct, frozen=True, tag_field="type", tag="http"):
 
     name: str
     url: str
-    headers: tuple[Variable, ...]
+    headers: list[Variable]
 
 
 class SseServer(msgspec.Struct, frozen=True, tag_field="type", tag="sse"):
@@ -52,7 +52,7 @@ class SseServer(msgspec.Struct, frozen=True, tag_field="type", tag="sse"):
 
     name: str
     url: str
-    headers: tuple[Variable, ...]
+    headers: list[Variable]
 
 
 class Grant(msgspec.Struct, frozen=True):
