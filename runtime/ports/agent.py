@@ -130,7 +130,7 @@ class AgentHandle(ABC):
         """Run one turn and yield what the agent says, a `Result` last.
 
         The iterator is closed when it has ended, failed or been cancelled. Nothing else is asked of
-        the handle meanwhile but `steer` and `cancel`.
+        the handle meanwhile but `steer`, `cancel`, `answer_permission` and `choose`.
 
         Raises:
             AgentGone: the agent vanished. It is closed and opened again for the next turn.
