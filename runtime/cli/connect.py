@@ -61,23 +61,44 @@ async def _host(
 ) -> None:
     """Run one connection. What its reader raises ends this connection and nothing else."""
     client: Client | None = None
+    try:
+        async with open_socket(endpoint) as socket:
+            client = Client(endpoint, socket, listener)
+            task_status.started(client)
+            await client.serve()
+    except Exception as error:
+        if client is None:
+            raise
+        client.end(f"{type(error).__name__}: {error}")
+
+
+@asynccontextmanager
+async def open_socket(endpoint: Endpoint) -> AsyncIterator[trio_websocket.WebSocketConnection]:
+    """Connect, without a word of the protocol; closed at the end of the block, in good order.
+
+    What the reader of the socket raises comes out of the block.
+
+    Raises:
+        NotReachable: nothing listens there, or it does not answer in time.
+        NotAllowed: it refuses this client.
+    """
+    opened = False
     stream: _Stream | None = None
     try:
         with ungrouped():
             async with trio.open_nursery() as reader:
                 with trio.fail_after(CONNECT_TIMEOUT):
                     stream = await _open_stream(endpoint.url)
-                    socket = await _open_socket(reader, stream, endpoint)
-                client = Client(endpoint, socket, listener)
-                task_status.started(client)
-                await client.serve()
+                    socket = await _wrap(reader, stream, endpoint)
+                opened = True
+                yield socket
                 with trio.move_on_after(CLOSE_TIMEOUT):
                     await socket.aclose()
                 reader.cancel_scope.cancel()
     except Exception as error:
-        if client is None:
-            raise _not_open(endpoint, error) from None
-        client.end(f"{type(error).__name__}: {error}")
+        if opened:
+            raise
+        raise _not_open(endpoint, error) from None
     finally:
         if stream is not None:
             with trio.CancelScope(shield=True):
@@ -96,7 +117,7 @@ async def _open_stream(url: str) -> _Stream:
     )
 
 
-async def _open_socket(
+async def _wrap(
     reader: trio.Nursery, stream: _Stream, endpoint: Endpoint
 ) -> trio_websocket.WebSocketConnection:
     parts = urlsplit(endpoint.url)

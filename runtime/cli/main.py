@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from runtime.cli import chat, config, doctor, serve, sessions, version
+from runtime.cli import acp, chat, config, doctor, serve, sessions, version
 from runtime.cli.errors import (
     BROKEN_PIPE,
     FAILURE,
@@ -49,6 +49,7 @@ def root(debug: bool) -> None:
 for command in (
     serve.serve,
     chat.chat,
+    acp.acp,
     sessions.sessions,
     doctor.doctor,
     config.config,

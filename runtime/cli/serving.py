@@ -45,14 +45,14 @@ async def run(loaded: Loaded, read: Callable[[], Loaded], logs: Logs) -> int:
     # From here on no signal interrupts anything: the runtime is stopped, not torn down.
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals, ungrouped():
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_heed, signals, stop, nursery.cancel_scope, log)
+            nursery.start_soon(heed, signals, stop, nursery.cancel_scope, log)
             nursery.start_soon(notifier.keep_alive)
             nursery.start_soon(_say_that_it_stops, stop, notifier)
             async with (
                 open_runtime(loaded.settings, serve=True) as runtime,
-                _following(partial(follow, runtime, loaded, read, logs, notifier)),
+                following(partial(follow, runtime, loaded, read, logs, notifier)),
             ):
-                await _hide_local_key(loaded.settings.storage.data_dir, logs)
+                await hide_local_key(loaded.settings.storage.data_dir, logs)
                 await _serve(runtime, loaded.settings, stop, notifier, log)
             code = 0
             nursery.cancel_scope.cancel()
@@ -61,7 +61,7 @@ async def run(loaded: Loaded, read: Callable[[], Loaded], logs: Logs) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _following(
+async def following(
     follow_settings: Callable[[AsyncIterator[int]], Awaitable[None]],
 ) -> AsyncIterator[None]:
     """Changed settings are applied for as long as the block."""
@@ -72,7 +72,7 @@ async def _following(
             nursery.cancel_scope.cancel()
 
 
-async def _hide_local_key(data_dir: Path, logs: Logs) -> None:
+async def hide_local_key(data_dir: Path, logs: Logs) -> None:
     endpoint = await trio.to_thread.run_sync(read_endpoint, data_dir)
     if endpoint is not None and endpoint.local_key is not None:
         logs.hide([endpoint.local_key])
@@ -86,19 +86,25 @@ async def _say_that_it_stops(stop: trio.Event, notifier: Notifier) -> None:
 async def _serve(
     runtime: Runtime, settings: Settings, stop: trio.Event, notifier: Notifier, log: BoundLogger
 ) -> None:
-    host, port = runtime.address or (settings.gateway.host, settings.gateway.port)
-    url = websocket_url(host, port, tls=settings.gateway.tls_certificate is not None)
+    url = url_of(runtime, settings)
     # What is alive now stays: without it the collector would look at it again and again.
     gc.collect()
     gc.freeze()
     _say(*_greeting(runtime, settings, url))
-    _log_start(runtime, settings, url, log)
+    log_start(runtime, settings, url, log)
     notifier.ready(f"Listening at {url}")
     await stop.wait()
     _say("Stopping: running turns may finish; Ctrl-C again stops at once.")
 
 
-def _log_start(runtime: Runtime, settings: Settings, url: str, log: BoundLogger) -> None:
+def url_of(runtime: Runtime, settings: Settings) -> str:
+    """Where a runtime that serves is reached."""
+    host, port = runtime.address or (settings.gateway.host, settings.gateway.port)
+    return websocket_url(host, port, tls=settings.gateway.tls_certificate is not None)
+
+
+def log_start(runtime: Runtime, settings: Settings, url: str, log: BoundLogger) -> None:
+    """Say that the runtime serves, and what its start has recovered."""
     log.info(
         "started",
         url=url,
@@ -119,12 +125,13 @@ def _log_start(runtime: Runtime, settings: Settings, url: str, log: BoundLogger)
         )
 
 
-async def _heed(
+async def heed(
     signals: AsyncIterator[int],
     stop: trio.Event,
     everything: trio.CancelScope,
     log: BoundLogger,
 ) -> None:
+    """Take signals for wishes: to stop, to stop at once, to be gone."""
     async for number in signals:
         log.info("stopping", signal=signal.Signals(number).name, at_once=stop.is_set())
         if everything.cancel_called:
