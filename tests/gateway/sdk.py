@@ -15,9 +15,10 @@ LIMIT = 30.0
 
 
 class Listener:
-    """What an SDK client is told."""
+    """What an SDK client is told. ``decide`` answers when an agent asks for permission."""
 
     def __init__(self) -> None:
+        self.decide: Callable[[str, list[Any]], Awaitable[Any]] | None = None
         self.updates: list[tuple[str, Any]] = []
         self.marks: list[dict[str, Any]] = []
         self.notifications: list[tuple[str, dict[str, Any]]] = []
@@ -32,8 +33,11 @@ class Listener:
     async def ext_method(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         raise AssertionError(f"nobody may call {method}")
 
-    async def request_permission(self, *args: Any, **kwargs: Any) -> Any:
-        raise AssertionError("nobody may ask for permission")
+    async def request_permission(
+        self, session_id: str, tool_call: Any, options: list[Any], **meta: Any
+    ) -> Any:
+        assert self.decide is not None, "nobody may ask for permission"
+        return await self.decide(tool_call.title, options)
 
     def text(self, session_id: str, kind: str = "agent_message_chunk") -> str:
         return "".join(
@@ -46,11 +50,16 @@ class Listener:
 Script = Callable[[ClientSideConnection, Listener], Awaitable[None]]
 
 
-async def run_script(url: str, script: Script, headers: dict[str, str] | None = None) -> None:
+async def run_script(
+    url: str,
+    script: Script,
+    headers: dict[str, str] | None = None,
+    kind: type[Any] = Listener,
+) -> None:
     """Connect with the SDK and run a script; returns when it has ended."""
 
     async def main() -> None:
-        listener: Any = Listener()
+        listener: Any = kind()
         stream = await create_websocket_stream(url, headers=headers)
         connection = acp.connect_to_agent(listener, stream)
         try:
