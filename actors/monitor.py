@@ -33,8 +33,12 @@ class Monitor(Actor[Look]):
     """The place in the tree of what watches the rest."""
 
     def __init__(self, services: Services) -> None:
-        self._metrics = services.metrics
+        self._metrics = metrics = services.metrics
         self._worst = 0.0
+        metrics.agent_processes.set_function(lambda: services.processes.live)
+        metrics.processes_reaped.set_function(lambda: services.processes.reaped)
+        metrics.agent_processes_waiting.set_function(lambda: services.slots.waiting)
+        metrics.sessions_blocked.set_function(lambda: services.watchers.blocked_sessions)
 
     async def on_start(self) -> None:
         self.start(self._measure_lag, name="loop lag")

@@ -244,7 +244,7 @@ async def _tree(
         if port is not None:
             from actors.channels.gateway import Farewell, GatewayActor
 
-            gateway = await member("gateway", lambda: GatewayActor(front, port))
+            gateway = await member("gateway", lambda: GatewayActor(front, port, services.metrics))
             farewell = partial(gateway.ask, Farewell(), FAREWELL_LIMIT)
         await member("channels", lambda: Channels(services, router))
         address = port.address if port is not None else None

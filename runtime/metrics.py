@@ -68,8 +68,8 @@ class Metrics:
         self.sessions_blocked = gauge(
             "sessions_blocked", "Sessions whose agent failed to start too often"
         )
-        self.processes_reaped = counter(
-            "agent_processes_reaped", "Processes of earlier runs that were found and ended"
+        self.processes_reaped = gauge(
+            "agent_processes_reaped", "Processes of earlier runs that this start found and ended"
         )
         # -- delivery
         self.deliveries = counter("deliveries", "Attempts at push channels", ("outcome",))

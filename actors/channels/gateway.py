@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import get_args
 
 import msgspec
 import trio
@@ -15,7 +16,9 @@ from runtime.gateway import Gateway, GatewayConfig
 from runtime.gateway.certificate import Certificate
 from runtime.gateway.config import check
 from runtime.gateway.listening import open_listeners
+from runtime.gateway.refusals import Reason
 from runtime.kernel import Actor, Request
+from runtime.metrics import Metrics
 from runtime.ports.front import Front
 
 
@@ -60,8 +63,14 @@ class Farewell(Request[None], frozen=True):
 class GatewayActor(Actor[Farewell]):
     """Serves clients on an open port."""
 
-    def __init__(self, front: Front, port: Port) -> None:
-        self._gateway = Gateway(front, port.config, port.listeners, port.tls)
+    def __init__(self, front: Front, port: Port, metrics: Metrics) -> None:
+        refused = {
+            reason: metrics.handshakes_refused.labels(reason=reason) for reason in get_args(Reason)
+        }
+        self._gateway = Gateway(
+            front, port.config, port.listeners, port.tls, lambda reason: refused[reason].inc()
+        )
+        metrics.connections.set_function(lambda: self._gateway.connected)
 
     async def on_start(self) -> None:
         self.start(self._gateway.serve, name="serve")

@@ -37,10 +37,14 @@ class Refusals:
 
     Args:
         clock: seconds that only rise.
+        count: is told the reason of each one; must not wait.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, clock: Callable[[], float], count: Callable[[Reason], None] | None = None
+    ) -> None:
         self._clock = clock
+        self._count = count
         self._last: dict[Reason, _Line] = {}
 
     def note(self, reason: Reason, peer: str, detail: str | None = None) -> None:
@@ -51,6 +55,8 @@ class Refusals:
             peer: the client's address.
             detail: what it sent, when that is no secret; the beginning is logged.
         """
+        if self._count is not None:
+            self._count(reason)
         now = self._clock()
         last = self._last.get(reason)
         if last is not None and now - last.at < QUIET:

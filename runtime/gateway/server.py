@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Never
 
@@ -19,7 +19,7 @@ from runtime.gateway.config import GatewayConfig, check
 from runtime.gateway.connection import Client, Closing, Served
 from runtime.gateway.http import Upgraded, converse
 from runtime.gateway.listening import open_listeners
-from runtime.gateway.refusals import Refusals
+from runtime.gateway.refusals import Reason, Refusals
 from runtime.gateway.routes import ACP_PATH, Routes
 from runtime.gateway.streams import LINGER, close_gently
 from runtime.gateway.throttle import Occupancy, Throttle
@@ -54,6 +54,7 @@ class Gateway:
         config: what was asked for.
         listeners: the sockets.
         tls: what TLS is spoken with, if it is.
+        refused: is told why a client was not let in; must not wait.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Gateway:
         config: GatewayConfig,
         listeners: list[trio.SocketListener],
         tls: Certificate | None,
+        refused: Callable[[Reason], None] | None = None,
     ) -> None:
         self._front = front
         self._config = config
@@ -72,7 +74,7 @@ class Gateway:
         self._address: tuple[str, int] = listeners[0].socket.getsockname()[:2]
         access = Access(config, self.port)
         throttle = Throttle(config.handshakes_per_second, trio.current_time)
-        self._refusals = Refusals(trio.current_time)
+        self._refusals = Refusals(trio.current_time, refused)
         self._routes = Routes(front, access, throttle, self._refusals)
         self._occupancy = Occupancy(config.max_connections, config.max_connections_per_address)
         self._turned_away = 0
@@ -81,6 +83,11 @@ class Gateway:
         self._accepting = trio.CancelScope()
         self._serving = trio.CancelScope()
         self._closed = trio.Event()
+
+    @property
+    def connected(self) -> int:
+        """How many clients are connected."""
+        return len(self._clients)
 
     @property
     def host(self) -> str:

@@ -175,8 +175,10 @@ def _misplaced(place: Place, given: Given) -> Problem:
         expected = f'a table: [agents.{place[1]}] with kind = "..."'
     else:
         expected = "a setting; none is so deep"
-    # What was given is not shown: it may be a secret that stands one place beside its own.
-    return Problem(path=".".join(place), expected=expected, source=given.source)
+    # A text is not shown: it may be a secret that stands one place beside its own.
+    harmless = isinstance(given.value, (bool, int, float))
+    value = shown(given.value) if harmless else None
+    return Problem(path=".".join(place), expected=expected, given=value, source=given.source)
 
 
 def _agents(

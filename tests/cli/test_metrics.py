@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -118,6 +119,8 @@ def test_values_move_as_they_should(talking: Served) -> None:
     assert found["admissions_total{accepted}"] == 3
     assert found["admissions_total{refused_full}"] == 0
     assert found["running_turns"] == found["live_sessions"] == 1
+    assert found["connections"] == 3
+    assert found["agent_starts_total{started}"] == 1
     assert found["store_ready"] == 1
     assert found["store_wal_bytes"] > 0
     assert found["store_database_bytes"] > 0
@@ -130,6 +133,28 @@ def test_values_move_as_they_should(talking: Served) -> None:
     assert found["mailbox_messages{router}"] == found["mailbox_deepest{router}"] == 0
     older = until(talking, lambda now: now["oldest_due_message_age_seconds"] > 0)
     assert older["messages_waiting"] == 2
+
+
+# G8
+def test_clients_that_are_not_let_in_are_counted(serve: Start, tmp_path: Path) -> None:
+    served = serve(tmp_path / "data", variables={"RUNTIME_GATEWAY__TOKEN": "open-sesame"})
+    place = urlsplit(served.endpoint.url).netloc
+    assert samples(served)["handshakes_refused_total{the host name is not served here}"] == 0
+    request = urllib.request.Request(f"http://{place}/readyz", headers={"Host": "example.com"})
+    with pytest.raises(urllib.error.HTTPError, match="421"):
+        urllib.request.urlopen(request, timeout=PATIENCE)
+    assert samples(served)["handshakes_refused_total{the host name is not served here}"] == 1
+
+
+# P6
+def test_agents_are_counted(serve: Start, cli: CommandLine, tmp_path: Path) -> None:
+    toml = "[agents.none]\nkind = 'acp'\ncommand = ['/nowhere/agent']\n"
+    served = serve(tmp_path / "data", toml=toml)
+    with chatting(served.data_dir) as chat:
+        say(chat, "hello\n")
+        found = until(served, lambda now: now["agent_starts_total{failed}"] > 0)
+    assert found["agent_starts_total{started}"] == 0
+    assert found["agent_processes"] == found["agent_processes_waiting"] == 0
 
 
 def test_what_failed_is_counted(serve: Start, cli: CommandLine, tmp_path: Path) -> None:
