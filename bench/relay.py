@@ -16,6 +16,8 @@ WATCHERS = 64
 TOKENS = 24_000
 TOKENS_TO_ALL = 4_000
 TOKENS_IN_A_TURN = 2_000
+LIMIT_SECONDS = 240.0
+"""Within which all of it has to arrive."""
 
 ECHO = """
 [agents.echo]
@@ -23,6 +25,7 @@ kind = "echo"
 
 [queue]
 mode = "followup"
+cap = 10_000
 """
 """The agent says the words of the prompt one by one, as fast as they are taken."""
 
@@ -53,10 +56,11 @@ def relayed(watchers: int, tokens: int) -> float:
                     where = {"sessionId": session, "cwd": "/", "mcpServers": []}
                     await client.call("session/resume", where)
                 before = server.used()
-                async with trio.open_nursery() as nursery:
-                    for client in clients:
-                        nursery.start_soon(watch, client)
-                    await say(clients[0], session)
+                with trio.fail_after(LIMIT_SECONDS):
+                    async with trio.open_nursery() as nursery:
+                        for client in clients:
+                            nursery.start_soon(watch, client)
+                        await say(clients[0], session)
                 return tokens * watchers / server.used().since(before).total
 
     async def say(client: Client, session: str) -> None:
@@ -85,10 +89,11 @@ def broadcast(watchers: int, tokens: int) -> float:
                     await stack.enter_async_context(connected(server.url)) for _ in range(watchers)
                 ]
                 before = server.used()
-                async with trio.open_nursery() as nursery:
-                    for client in clients:
-                        nursery.start_soon(watch, client)
-                    await clients[0].say(msgspec.json.encode(wanted))
+                with trio.fail_after(LIMIT_SECONDS):
+                    async with trio.open_nursery() as nursery:
+                        for client in clients:
+                            nursery.start_soon(watch, client)
+                        await clients[0].say(msgspec.json.encode(wanted))
                 return tokens * watchers / server.used().since(before).total
 
     return trio.run(main)
