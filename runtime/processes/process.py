@@ -131,6 +131,14 @@ class ChildProcess:
             else:
                 return self._splitter.last_record()
 
+    async def read_some(self) -> bytes:
+        """What it has written, as it comes and whatever it is, at most 64 KiB; nothing at the end.
+
+        For a process whose output is no records; not to be mixed with `read_record`. Waits and is
+        cancelled as that.
+        """
+        return await self._stdout.read()
+
     async def write(self, record: bytes) -> None:
         """Write one record and a newline, as a whole or, when cancelled, not at all.
 
