@@ -72,13 +72,13 @@ async def process_directly() -> AsyncIterator[TakeTurn]:
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    try:
-        call = Lines(process.stdin, process.stdout).call
-        await call("initialize", {"protocolVersion": 1, "clientCapabilities": {}})
-        session = (await call("session/new", {"cwd": str(ROOT), "mcpServers": []}))["sessionId"]
-        yield partial(call, "session/prompt", said(session, TEXT))
-    finally:
-        process.kill()
+    async with process.stdout:
+        async with process.stdin:
+            call = Lines(process.stdin, process.stdout).call
+            await call("initialize", {"protocolVersion": 1, "clientCapabilities": {}})
+            session = (await call("session/new", {"cwd": str(ROOT), "mcpServers": []}))["sessionId"]
+            yield partial(call, "session/prompt", said(session, TEXT))
+        await process.wait()
 
 
 class Lines:
