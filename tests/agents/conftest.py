@@ -33,12 +33,23 @@ class Stage:
         self.processes = processes
         self.folder = folder
         self.announced: list[Announcement] = []
+        self._news = trio.Event()
+
+    def announce(self, announcement: Announcement) -> None:
+        self.announced.append(announcement)
+        self._news.set()
+        self._news = trio.Event()
+
+    async def until_announced(self, kind: type[Announcement]) -> None:
+        with trio.fail_after(PATIENCE):
+            while not any(isinstance(each, kind) for each in self.announced):
+                await self._news.wait()
 
     def open(
-        self, *command: str, resume: str | None = None, context: Any = None, **options: Any
+        self, *command: str, context: dict[str, Any] | None = None, **options: Any
     ) -> AbstractAsyncContextManager[AgentHandle]:
         """A script with its arguments as an agent."""
-        return self.open_agent(self.agent(*command, **options), resume=resume, **(context or {}))
+        return self.open_agent(self.agent(*command, **options), **(context or {}))
 
     def agent(self, *command: str, **options: Any) -> AcpAgent:
         return AcpAgent("tested", Options(command=(sys.executable, *command), **options))
@@ -50,7 +61,7 @@ class Stage:
             key="k",
             epoch=0,
             folder=self.folder,
-            announce=self.announced.append,
+            announce=self.announce,
             processes=self.processes,
         )
         return agent.open(msgspec.structs.replace(made, **context))

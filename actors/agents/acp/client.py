@@ -26,7 +26,7 @@ from runtime.protocol.agent_updates import declared_timeout, read_update
 from runtime.protocol.jsonrpc import RpcError
 from runtime.protocol.lenient import Unusable
 from runtime.protocol.peer import Service, Work
-from runtime.sessions.updates import ANNOUNCEMENTS, ToolCall, ToolCallUpdate
+from runtime.sessions.updates import ANNOUNCEMENTS, SessionUpdate, ToolCall, ToolCallUpdate
 
 Method: TypeAlias = Callable[[msgspec.Raw], Awaitable[object]]
 
@@ -101,12 +101,7 @@ class Client(Service):
         elif isinstance(update, ANNOUNCEMENTS):
             for announced in self._offers.take(update):
                 self._context.announce(announced)
-        elif self.running is not None:
-            if isinstance(update, ToolCall | ToolCallUpdate):
-                self._note_tool(self.running, said.update)
-            if not await self.running.events.put(update, memoryview(said.update).nbytes):
-                self._oddities.note("late_update")
-        elif not self.replaying:
+        elif not await self._put(update, said.update) and not self.replaying:
             self._oddities.note("late_update")
 
     def odd(self, what: peer.Oddity, error: BaseException | None = None) -> None:
@@ -121,21 +116,26 @@ class Client(Service):
             )
         return RpcError(jsonrpc.METHOD_NOT_FOUND, what)
 
-    @staticmethod
-    def _note_tool(running: RunningPrompt, update: msgspec.Raw) -> None:
-        progress = declared_timeout(update)
-        if progress is not None:
-            running.note_tool(progress)
+    async def _put(self, update: SessionUpdate, raw: msgspec.Raw) -> bool:
+        """Hand an update to the prompt that runs; whether there is one."""
+        if self.running is None or self.running.answered:
+            return False
+        if isinstance(update, ToolCall | ToolCallUpdate):
+            progress = declared_timeout(raw)
+            if progress is not None:
+                self.running.note_tool(progress)
+        return await self.running.events.put(update, memoryview(raw).nbytes)
 
     async def _ask(self, params: msgspec.Raw) -> Work:
         asked = read_params(params, PermissionParams)
         if not asked.options:
             jsonrpc.invalid_params("at least one option that can be chosen", "$.options")
-        if self.running is None or asked.session_id != self.session_id:
+        running = self.running
+        if running is None or running.answered or asked.session_id != self.session_id:
             return _nobody_answers
         size = memoryview(params).nbytes
-        question = await self.running.ask(asked.tool_call, asked.options, size)
-        return partial(_answer, self.running, question)
+        question = await running.ask(asked.tool_call, asked.options, size)
+        return partial(_answer, running, question)
 
 
 async def _nobody_answers() -> PermissionAnswer:

@@ -195,6 +195,10 @@ class Terminals:
 
 
 def _from_boundary(data: bytes) -> bytes:
-    """UTF-8 from the first whole character on: its other bytes begin with the bits 10."""
-    start = next((at for at, byte in enumerate(data[:4]) if byte & 0b1100_0000 != 0b1000_0000), 0)
+    """UTF-8 from the first whole character on. The bytes of a character after its first begin with
+    the bits 10, and there are at most three.
+    """
+    start = 0
+    while start < min(3, len(data)) and data[start] & 0b1100_0000 == 0b1000_0000:
+        start += 1
     return data[start:]

@@ -36,7 +36,8 @@ otherwise:
     calls               calls what a prompt holds as JSON: a list of [method, params], one after the
                         other; answers with the answers, a list as JSON
     cancels-question    asks for permission, takes the question back, answers with what it was told
-    asks-when-idle      asks for permission after its answer; the next answer says what it was told
+    asks-when-idle      asks for permission after its answer, announces a title when it was told;
+                        the next answer says what it was told
     stderr              writes a line of each prompt to standard error
     closes-output       closes its output when it is prompted, and lives on
     environment         answers with its variables, its folder and its arguments, as JSON
@@ -449,6 +450,7 @@ def serve(message: dict[str, Any]) -> None:
             sys.exit(6)
         if MODE == "asks-when-idle":
             Session.heard = answer_to(ask("session/request_permission", PERMISSION))
+            update({"sessionUpdate": "session_info_update", "title": "I have heard"})
 
 
 def main() -> None:
