@@ -14,7 +14,6 @@ from runtime.gateway.outgoing import Outgoing, SlowReader
 from runtime.gateway.questions import Dialogs, Requests
 from runtime.gateway.voices import Voices
 from runtime.ports.front import Front, FrontError, Submitted, Watch, WatcherLagged
-from runtime.protocol import jsonrpc
 from runtime.protocol.extensions import EventParams, ResetEvent, UpdateMark
 from runtime.sessions.content import Content
 from runtime.sessions.events import (
@@ -384,4 +383,4 @@ class Attachment:
             self._outgoing.post_update(params)
 
     def _post_event(self, params: EventParams) -> None:
-        self._outgoing.post(jsonrpc.notification("_runtime/session/event", params))
+        self._outgoing.post_event(params)

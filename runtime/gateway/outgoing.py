@@ -8,12 +8,16 @@ client comes back with its cursor.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
 
+import msgspec
 import trio
 
 from runtime.protocol import jsonrpc
 from runtime.protocol.acp import UpdateParams
-from runtime.protocol.extensions import RuntimeMark, UpdateMark
+from runtime.protocol.extensions import EventParams, RuntimeMark, TurnUpdateEvent, UpdateMark
 from runtime.sessions.content import TextBlock
 from runtime.sessions.updates import AgentMessageChunk, AgentThoughtChunk
 
@@ -29,7 +33,10 @@ PATIENCE = 60.0
 _OVERHEAD = 256
 """Bytes counted for a message beside its text: envelope and bookkeeping."""
 
-Chunk = AgentMessageChunk | AgentThoughtChunk
+_EVENT = "_runtime/session/event"
+
+_What: TypeAlias = tuple[type, str | None]
+_Encode: TypeAlias = Callable[[str], bytes]
 
 
 class SlowReader(Exception):
@@ -37,10 +44,10 @@ class SlowReader(Exception):
 
 
 class _Frame:
-    """An encoded message; ``session_id`` when its place among that session's updates matters."""
+    """An encoded message; ``stream`` when its place among others of that stream matters."""
 
-    def __init__(self, data: bytes, session_id: str | None) -> None:
-        self.session_id = session_id
+    def __init__(self, data: bytes, stream: str | None) -> None:
+        self.stream = stream
         self.size = _OVERHEAD + len(data)
         self._data = data
 
@@ -49,27 +56,32 @@ class _Frame:
 
 
 class _Text:
-    """Consecutive pieces of one text, which go as one update with the number of the last."""
+    """Consecutive pieces of one text, which go as one message with the number of the last.
 
-    def __init__(self, session_id: str, chunk: Chunk, text: str, mark: UpdateMark) -> None:
-        self.session_id = session_id
+    Args:
+        stream: where they follow each other.
+        what: the same for all pieces of the text.
+        text: the first piece.
+        encode: makes the message of the whole text.
+    """
+
+    def __init__(self, stream: str, what: _What, text: str, encode: _Encode) -> None:
+        self.stream = stream
         self.size = _OVERHEAD + len(text)
-        self._kind = type(chunk)
+        self._what = what
         self._pieces = [text]
-        self._mark = mark
+        self._encode = encode
 
-    def is_continued_by(self, chunk: Chunk, mark: UpdateMark) -> bool:
-        return type(chunk) is self._kind and mark.turn_id == self._mark.turn_id
+    def is_continued_by(self, what: _What) -> bool:
+        return what == self._what
 
-    def join(self, text: str, mark: UpdateMark) -> None:
+    def join(self, text: str, encode: _Encode) -> None:
         self.size += len(text)
         self._pieces.append(text)
-        self._mark = mark
+        self._encode = encode
 
     def encode(self) -> bytes:
-        update = self._kind(TextBlock("".join(self._pieces)))
-        params = UpdateParams(self.session_id, update, RuntimeMark(self._mark))
-        return jsonrpc.notification("session/update", params)
+        return self._encode("".join(self._pieces))
 
 
 class Outgoing:
@@ -102,19 +114,26 @@ class Outgoing:
 
     def post_update(self, params: UpdateParams) -> None:
         """Queue an update of a session. Raises `SlowReader`."""
+        stream = f"update {params.session_id}"
         mark = params.meta.runtime if params.meta is not None else None
-        chunk = params.update
-        if (
-            isinstance(chunk, Chunk)
-            and isinstance(chunk.content, TextBlock)
-            and mark is not None
-            and mark.number is not None
-            and mark.notice is None
-        ):
-            self._post_text(params.session_id, chunk, chunk.content.text, mark)
-        else:
-            data = jsonrpc.notification("session/update", params)
-            self._append(_Frame(data, params.session_id))
+        text = _text(params.update)
+        if text is None or mark is None or mark.number is None or mark.notice is not None:
+            self._append(_Frame(jsonrpc.notification("session/update", params), stream))
+            return
+        kind = type(params.update)
+        encode = partial(_encode_update, params.session_id, kind, mark)
+        self._post_text(stream, (kind, mark.turn_id), text, encode)
+
+    def post_event(self, params: EventParams) -> None:
+        """Queue an event of a session. Raises `SlowReader`."""
+        stream = f"event {params.session_id}"
+        event = params.event
+        if not isinstance(event, TurnUpdateEvent) or (text := _text(event.update)) is None:
+            self._append(_Frame(jsonrpc.notification(_EVENT, params), stream))
+            return
+        kind = type(event.update)
+        encode = partial(_encode_event, params, event.turn_id, kind)
+        self._post_text(stream, (kind, event.turn_id), text, encode)
 
     def finish(self) -> None:
         """Nothing will be queued any more: `take` ends when the queue is empty."""
@@ -131,8 +150,8 @@ class Outgoing:
                 return None
             await self._changed.wait()
         entry = self._queue.popleft()
-        if entry.session_id is not None and self._last.get(entry.session_id) is entry:
-            del self._last[entry.session_id]
+        if entry.stream is not None and self._last.get(entry.stream) is entry:
+            del self._last[entry.stream]
         self._bytes -= entry.size
         self._notify()
         return entry.encode()
@@ -149,23 +168,19 @@ class Outgoing:
         if patience.cancelled_caught:
             raise SlowReader
 
-    def _post_text(self, session_id: str, chunk: Chunk, text: str, mark: UpdateMark) -> None:
-        last = self._last.get(session_id)
-        if (
-            len(self._queue) >= self._lag
-            and isinstance(last, _Text)
-            and last.is_continued_by(chunk, mark)
-        ):
+    def _post_text(self, stream: str, what: _What, text: str, encode: _Encode) -> None:
+        last = self._last.get(stream)
+        if len(self._queue) >= self._lag and isinstance(last, _Text) and last.is_continued_by(what):
             self._make_room(len(text))
-            last.join(text, mark)
+            last.join(text, encode)
         else:
-            self._append(_Text(session_id, chunk, text, mark))
+            self._append(_Text(stream, what, text, encode))
 
     def _append(self, entry: _Frame | _Text) -> None:
         self._make_room(entry.size)
         self._queue.append(entry)
-        if entry.session_id is not None:
-            self._last[entry.session_id] = entry
+        if entry.stream is not None:
+            self._last[entry.stream] = entry
         self._notify()
 
     def _make_room(self, size: int) -> None:
@@ -176,3 +191,20 @@ class Outgoing:
     def _notify(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+def _text(update: object) -> str | None:
+    """The text of a chunk that may be joined to others, None for any other update."""
+    if isinstance(update, AgentMessageChunk | AgentThoughtChunk):
+        return update.content.text if isinstance(update.content, TextBlock) else None
+    return None
+
+
+def _encode_update(session_id: str, kind: type[Any], mark: UpdateMark, text: str) -> bytes:
+    params = UpdateParams(session_id, kind(TextBlock(text)), RuntimeMark(mark))
+    return jsonrpc.notification("session/update", params)
+
+
+def _encode_event(params: EventParams, turn_id: str, kind: type[Any], text: str) -> bytes:
+    whole = TurnUpdateEvent(turn_id, kind(TextBlock(text)))
+    return jsonrpc.notification(_EVENT, msgspec.structs.replace(params, event=whole))

@@ -9,7 +9,14 @@ import pytest
 
 from runtime.gateway.outgoing import Outgoing, SlowReader
 from runtime.protocol.acp import UpdateParams
-from runtime.protocol.extensions import RuntimeMark, UpdateMark
+from runtime.protocol.extensions import (
+    EpochStartedEvent,
+    EventParams,
+    RuntimeMark,
+    TurnUpdateEvent,
+    UpdateMark,
+    WireEvent,
+)
 from runtime.sessions.content import ResourceLink, TextBlock
 from runtime.sessions.updates import AgentMessageChunk, AgentThoughtChunk, ToolCall, Update
 
@@ -61,6 +68,58 @@ async def test_only_pieces_of_one_text_are_joined() -> None:
     outgoing.post_update(text("s", "five", 8, turn="t2"))
     words = [words for _, words, _ in await drained(outgoing)]
     assert words == ["one", "hm", "two", "-", "three", "four", "-", "five"]
+
+
+async def test_what_the_runtime_says_is_not_joined_to_the_agent() -> None:
+    outgoing = Outgoing(lag=0)
+    outgoing.post_update(text("s", "one", 1))
+    mark = UpdateMark(turn_id="t1", number=2, notice="agent_blocked")
+    notice = AgentMessageChunk(TextBlock("It does not start."))
+    outgoing.post_update(UpdateParams("s", notice, RuntimeMark(mark)))
+    outgoing.post_update(text("s", "two", 3))
+    words = [words for _, words, _ in await drained(outgoing)]
+    assert words == ["one", "It does not start.", "two"]
+
+
+# G6, G12: events of one text are joined, and have the number of the last
+async def test_events_are_joined_too() -> None:
+    outgoing = Outgoing(lag=0)
+    pieces = [AgentMessageChunk(TextBlock(each)) for each in ("a", "b", "c", "d")]
+    thought = AgentThoughtChunk(TextBlock("hm"))
+    events: list[WireEvent] = [
+        TurnUpdateEvent("t1", pieces[0]),
+        TurnUpdateEvent("t1", pieces[1]),
+        TurnUpdateEvent("t1", thought),
+        TurnUpdateEvent("t1", pieces[2]),
+        EpochStartedEvent(2),
+        TurnUpdateEvent("t1", pieces[3]),
+        TurnUpdateEvent("t2", pieces[3]),
+    ]
+    for number, event in enumerate(events, 1):
+        outgoing.post_event(EventParams("s", event, number))
+        # Updates of the same session, and events of another, are streams of their own.
+        outgoing.post_update(text("s", str(number), number))
+        outgoing.post_event(EventParams("other", TurnUpdateEvent("t1", pieces[0]), number))
+    outgoing.finish()
+    found, others, updates = [], [], []
+    while (frame := await outgoing.take()) is not None:
+        params = json.loads(frame)["params"]
+        if "update" in params:
+            updates.append(params["update"]["content"]["text"])
+        elif params["sessionId"] == "other":
+            others.append((params["event"]["update"]["content"]["text"], params["number"]))
+        else:
+            said = params["event"].get("update", {}).get("content", {}).get("text")
+            found.append((params["event"].get("turnId"), said, params["number"]))
+    assert found == [
+        ("t1", "ab", 2),
+        ("t1", "hm", 3),
+        ("t1", "c", 4),
+        (None, None, 5),
+        ("t1", "d", 6),
+        ("t2", "d", 7),
+    ]
+    assert (updates, others) == (["1234567"], [("a" * 7, 7)])
 
 
 async def test_nothing_is_joined_to_what_was_taken() -> None:
