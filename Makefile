@@ -19,12 +19,12 @@ REMAKE := $(shell test -x $(RUN) || echo remake)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check format crash bench lock clean remake
+.PHONY: help run test check format crash hostile bench lock clean remake
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  ARGS="..." goes to the program behind run, test, crash and bench.'
+	@echo '  ARGS="..." goes to the program behind run, test, crash, hostile and bench.'
 
 run: $(VENV)/runtime.stamp ## Start the runtime with the echo agent; set up .venv first if needed
 	@exec $(RUN) -m runtime serve $(ARGS)
@@ -45,6 +45,9 @@ format: $(VENV)/development.stamp ## Format the code and apply the safe fixes of
 
 crash: $(VENV)/development.stamp ## Kill the real process at random: COUNT=100 times, SEED=n to repeat
 	$(RUN) -m tests.crash --count $(COUNT) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+hostile: $(VENV)/development.stamp ## Attack the real process while others talk to it: COUNT=100 rounds
+	$(RUN) -m tests.hostile --count $(COUNT) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench: $(VENV)/development.stamp ## Run the benches: ARGS="--quick", ARGS="kernel --rounds 7"
 	$(RUN) -m bench $(ARGS)

@@ -71,8 +71,8 @@ async def serve_websocket(
                 await _converse(stream, upgraded, serve, connection_id, max_message, timeout)
             except* _EXPECTED:
                 pass
-            except* Exception as errors:
-                _log.debug("connection %s ended badly", connection_id, exc_info=errors)
+            except* Exception:
+                _log.exception("connection %s failed", connection_id)
             await stream.aclose()
             nursery.cancel_scope.cancel()
     finally:

@@ -6,15 +6,24 @@ import base64
 import json
 import os
 import struct
+from typing import Protocol
 
 import trio
-
-from runtime.gateway import Gateway
 
 LIMIT = 20.0
 
 
-async def connect(gateway: Gateway) -> trio.SocketStream:
+class Listening(Protocol):
+    """Where to connect."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+
+async def connect(gateway: Listening) -> trio.SocketStream:
     return await trio.open_tcp_stream(gateway.host, gateway.port)
 
 
@@ -30,7 +39,7 @@ async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
     return data
 
 
-async def exchange(gateway: Gateway, data: bytes) -> bytes:
+async def exchange(gateway: Listening, data: bytes) -> bytes:
     """Send bytes, say that nothing follows, and read what comes."""
     async with await connect(gateway) as stream:
         with trio.fail_after(LIMIT):
@@ -39,7 +48,7 @@ async def exchange(gateway: Gateway, data: bytes) -> bytes:
         return await read_all(stream)
 
 
-async def get(gateway: Gateway, path: str, *headers: str, method: str = "GET") -> bytes:
+async def get(gateway: Listening, path: str, *headers: str, method: str = "GET") -> bytes:
     """A whole answer; the connection is closed after it."""
     head = [f"{method} {path} HTTP/1.1", "Connection: close", *headers]
     if not any(header.lower().startswith("host:") for header in headers):
@@ -51,7 +60,7 @@ def status(answer: bytes) -> int:
     return int(answer.split(b" ", 2)[1])
 
 
-def handshake(gateway: Gateway, *headers: str, host: str | None = None) -> bytes:
+def handshake(gateway: Listening, *headers: str, host: str | None = None) -> bytes:
     """A correct upgrade request with these headers in addition."""
     key = base64.b64encode(os.urandom(16)).decode()
     lines = [
