@@ -6,8 +6,9 @@
 
 Modules, from the socket inwards: `listening` opens the port, `certificate` follows what TLS shows,
 `server` accepts and closes, `http` and `routes` answer requests under the rules of `access` and
-`throttle`, `websocket`, `streams` and `frames` carry frames, `connection` serves one client with the handlers in `methods` and `extra_methods`,
-`attachment` forwards what happens in a session, `outgoing` holds what a client has not read yet.
+`throttle`, `websocket`, `streams` and `frames` carry frames, `connection` serves one client with
+the handlers in `methods` and `extra_methods`, `attachment` forwards what happens in a session,
+`outgoing` holds what a client has not read yet.
 """
 
 from runtime.gateway.config import GatewayConfig, GatewayError
