@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from actors.agents import agent_kinds
 from runtime.settings import AgentEntry, Settings, load_settings
@@ -15,6 +16,7 @@ from runtime.settings.write import written
 DOCS = Path(__file__).parent.parent.parent / "docs"
 EXAMPLE = DOCS / "runtime.example.toml"
 GUIDE = DOCS / "operating.md"
+AGENTS = DOCS / "agents.md"
 
 TABLE = re.compile(
     r"^### `\[(?P<name>\w+)\]`.*\n\n\| key \| default \| \|\n\|---\|---\|---\|\n", re.M
@@ -43,9 +45,14 @@ def test_the_example_shows_every_key_with_its_default(tmp_path: Path) -> None:
         for key in keys:
             if key.default not in (None, msgspec.NODEFAULT):
                 assert getattr(getattr(settings, name), key.name) == key.default, key.name
-    options = msgspec.structs.fields(kinds["echo"])
-    assert list(given["agents"]["echo"]) == ["kind", *(option.name for option in options)]
-    assert settings.agents == {"echo": AgentEntry("echo", kinds["echo"]())}
+    assert list(given["agents"]) == list(settings.agents) == ["echo", "coder"]
+    for name, agent in settings.agents.items():
+        options = msgspec.structs.fields(kinds[agent.kind])
+        assert list(given["agents"][name]) == ["kind", *(option.name for option in options)]
+        for option in options:
+            if option.default not in (None, msgspec.NODEFAULT):
+                assert getattr(agent.options, option.name) == option.default, option.name
+    assert settings.agents["echo"] == AgentEntry("echo", kinds["echo"]())
 
 
 def test_the_example_changes_nothing_as_it_is() -> None:
@@ -69,12 +76,17 @@ def test_the_guide_lists_every_key_with_its_default() -> None:
             assert shown == expected, f"{name}.{key.name}"
 
 
-def test_the_guide_lists_the_options_of_the_echo_with_their_defaults() -> None:
-    _, _, table = GUIDE.read_text(encoding="utf-8").partition(
-        "\n| option of `echo` | default | |\n|---|---|---|\n"
+@pytest.mark.parametrize("kind, page", [("echo", GUIDE), ("acp", AGENTS)])
+def test_the_options_of_each_kind_are_listed_with_their_defaults(kind: str, page: Path) -> None:
+    _, _, table = page.read_text(encoding="utf-8").partition(
+        f"\n| option of `{kind}` | default | |\n|---|---|---|\n"
     )
     rows = ROW.findall(table.partition("\n\n")[0] + "\n")
-    options = msgspec.structs.fields(agent_kinds()["echo"].options)
-    assert rows == [
-        (option.name, f"`{json.dumps(written(option.type, option.default))}`") for option in options
-    ]
+    options = msgspec.structs.fields(agent_kinds()[kind].options)
+    assert rows == [(option.name, shown_default(option)) for option in options]
+
+
+def shown_default(option: msgspec.structs.FieldInfo) -> str:
+    if option.required or option.default is None:
+        return "none"
+    return f"`{json.dumps(written(option.type, option.default))}`"

@@ -62,7 +62,7 @@ def say(message: dict[str, Any]) -> None:
     write(json.dumps({"jsonrpc": "2.0", **message}).encode())
 
 
-def write(line: bytes) -> None:
+def write(line: bytes) -> Any:
     rest = memoryview(line + b"\n")
     while rest:
         rest = rest[OUTPUT.write(rest) or 0 :]
@@ -72,11 +72,15 @@ def hear() -> dict[str, Any]:
     line = sys.stdin.buffer.readline()
     if not line:
         if MODE == "stubborn":
-            while True:
-                time.sleep(60)
+            forever()
         sys.exit(0)
     message: dict[str, Any] = json.loads(line)
     return message
+
+
+def forever() -> NoReturn:
+    while True:
+        time.sleep(60)
 
 
 def update(body: Any, session: str | None = None) -> None:
@@ -84,7 +88,7 @@ def update(body: Any, session: str | None = None) -> None:
     say({"method": "session/update", "params": params})
 
 
-def chunk(text: str, session: str | None = None) -> None:
+def chunk(text: str, session: str | None = None) -> Any:
     content = {"type": "text", "text": text}
     update({"sessionUpdate": "agent_message_chunk", "content": content}, session)
 
@@ -94,16 +98,13 @@ class Session:
     values: ClassVar[dict[str, Any]] = {"model": "small", "fast": False}
     mode = "plan"
     heard: Any = None
-
-
-class Asking:
-    number = 0
+    calls = 0
 
 
 def ask(method: str, params: dict[str, Any]) -> str:
     """Call a method without waiting for the answer."""
-    Asking.number += 1
-    identity = f"call-{Asking.number}"
+    Session.calls += 1
+    identity = f"call-{Session.calls}"
     say({"id": identity, "method": method, "params": {"sessionId": Session.current, **params}})
     return identity
 
@@ -129,31 +130,19 @@ PERMISSION: dict[str, Any] = {
 def config_options() -> list[dict[str, Any]]:
     sizes = [{"value": value, "name": value.title()} for value in ("small", "large")]
     return [
-        {
-            "id": "model",
-            "name": "Model",
-            "category": "model",
-            "type": "select",
-            "currentValue": Session.values["model"],
-            "options": sizes,
-        },
-        {
-            "id": "fast",
-            "name": "Fast",
-            "type": "boolean",
-            "currentValue": Session.values["fast"],
-        },
+        setting("model", category="model", type="select", options=sizes),
+        setting("fast", type="boolean"),
     ]
 
 
+def setting(identity: str, **more: Any) -> dict[str, Any]:
+    value = Session.values[identity]
+    return {"id": identity, "name": identity.title(), "currentValue": value, **more}
+
+
 def modes() -> dict[str, Any]:
-    return {
-        "currentModeId": Session.mode,
-        "availableModes": [
-            {"id": "plan", "name": "Plan", "description": "Only thinks"},
-            {"id": "code", "name": "Code"},
-        ],
-    }
+    plan = {"id": "plan", "name": "Plan", "description": "Only thinks"}
+    return {"currentModeId": Session.mode, "availableModes": [plan, {"id": "code", "name": "Code"}]}
 
 
 def opened() -> dict[str, Any]:
@@ -162,6 +151,12 @@ def opened() -> dict[str, Any]:
     if MODE == "modes":
         return {"modes": modes()}
     return {}
+
+
+KEY = {
+    "vars": [{"name": "HOSTILE_KEY"}, {"name": "HOSTILE_URL", "optional": True}],
+    "link": "https://example.com/keys",
+}
 
 
 def initialize(_: Any) -> dict[str, Any]:
@@ -175,13 +170,7 @@ def initialize(_: Any) -> dict[str, Any]:
         "authMethods": [
             {"id": "browser", "name": "Browser", "description": "Opens a page"},
             {"id": "shell", "name": "Shell", "type": "terminal", "args": ["login", "--now"]},
-            {
-                "id": "key",
-                "name": "Key",
-                "type": "env_var",
-                "vars": [{"name": "HOSTILE_KEY"}, {"name": "HOSTILE_URL", "optional": True}],
-                "link": "https://example.com/keys",
-            },
+            {"id": "key", "name": "Key", "type": "env_var", **KEY},
         ],
     }
 
@@ -226,16 +215,14 @@ def set_option(params: dict[str, Any]) -> dict[str, Any]:
 class Refused(Exception):
     def __init__(self, code: int, message: str, data: Any = None) -> None:
         super().__init__(message)
-        self.error: dict[str, Any] = {"code": code, "message": message}
-        if data is not None:
-            self.error["data"] = data
+        self.error = {"code": code, "message": message, "data": data}
 
 
 def prompt(params: dict[str, Any]) -> dict[str, Any]:
     text = "".join(block.get("text", f"<{block['type']}>") for block in params["prompt"])
     action = PROMPTS.get(MODE, chunk)
     stop = action(text)
-    return {"stopReason": stop or "end_turn", **USAGE}
+    return {"stopReason": stop if isinstance(stop, str) else "end_turn", **USAGE}
 
 
 USAGE = {"usage": {"inputTokens": 3, "outputTokens": 4, "totalTokens": 7, "thoughtTokens": None}}
@@ -244,11 +231,6 @@ USAGE = {"usage": {"inputTokens": 3, "outputTokens": 4, "totalTokens": 7, "thoug
 def exit_on_prompt(_: str) -> NoReturn:
     print("it is all too much", file=sys.stderr)
     sys.exit(3)
-
-
-def exit_after_event(text: str) -> NoReturn:
-    chunk(text[:5])
-    exit_on_prompt(text)
 
 
 def until_cancelled(_: str) -> str:
@@ -262,12 +244,6 @@ def until_cancelled(_: str) -> str:
 def hang_after_event(text: str) -> str:
     chunk(text[:5])
     return until_cancelled(text)
-
-
-def deaf(text: str) -> NoReturn:
-    chunk(text[:5])
-    while True:
-        time.sleep(60)
 
 
 def fail(_: str) -> NoReturn:
@@ -308,16 +284,6 @@ def garbage(text: str) -> None:
     chunk(text)
 
 
-def long_line(text: str) -> None:
-    write(b"x" * int(ARGUMENT or 50_000_000))
-    chunk(text)
-
-
-def flood(text: str) -> None:
-    for _ in range(int(ARGUMENT or 10_000)):
-        chunk(text)
-
-
 def flood_requests(_: str) -> None:
     asked = [ask("session/request_permission", PERMISSION) for _ in range(int(ARGUMENT or 1_000))]
     missing = set(asked)
@@ -346,42 +312,25 @@ def cancel_question(_: str) -> None:
     chunk(json.dumps(answer_to(identity)))
 
 
-def say_what_was_heard(_: str) -> None:
-    chunk(json.dumps(Session.heard))
-
-
 def say_late(text: str) -> None:
     chunk(text)
     after_answer.append(lambda: chunk("and another thing"))
     after_answer.append(lambda: update({"sessionUpdate": "usage_update", "used": 5, "size": 10}))
 
 
-def say_foreign(text: str) -> None:
-    chunk("not for you", "conversation-99")
-    chunk(text)
-
-
 def start_orphan(_: str) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True
-    )
-    chunk(str(child.pid))
-
-
-def to_stderr(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-    chunk(text)
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    chunk(str(subprocess.Popen(command, start_new_session=True).pid))
 
 
 def close_output(_: str) -> NoReturn:
     OUTPUT.close()
     os.close(1)
-    while True:
-        time.sleep(60)
+    forever()
 
 
-def environment(_: str) -> None:
-    chunk(json.dumps({"env": dict(os.environ), "cwd": str(Path.cwd()), "argv": sys.argv}))
+def surroundings() -> dict[str, Any]:
+    return {"env": dict(os.environ), "cwd": str(Path.cwd()), "argv": sys.argv}
 
 
 def announce_all(text: str) -> None:
@@ -396,26 +345,26 @@ def announce_all(text: str) -> None:
 after_answer: list[Callable[[], None]] = []
 PROMPTS: dict[str, Callable[[str], Any]] = {
     "exit-on-prompt": exit_on_prompt,
-    "exit-after-event": exit_after_event,
+    "exit-after-event": lambda text: (chunk(text[:5]), exit_on_prompt(text)),
     "hang-on-prompt": until_cancelled,
     "hang-after-event": hang_after_event,
-    "deaf-on-prompt": deaf,
+    "deaf-on-prompt": lambda text: (chunk(text[:5]), forever()),
     "error-on-prompt": fail,
     "auth-on-prompt": fail,
     "garbage": garbage,
-    "long-line": long_line,
-    "flood": flood,
+    "long-line": lambda text: (write(b"x" * int(ARGUMENT or 50_000_000)), chunk(text)),
+    "flood": lambda text: [chunk(text) for _ in range(int(ARGUMENT or 10_000))],
     "flood-requests": flood_requests,
     "updates": say_updates,
     "calls": make_calls,
     "cancels-question": cancel_question,
-    "asks-when-idle": say_what_was_heard,
+    "asks-when-idle": lambda _: chunk(json.dumps(Session.heard)),
     "late": say_late,
-    "foreign": say_foreign,
+    "foreign": lambda text: (chunk("not for you", "conversation-99"), chunk(text)),
     "orphans": start_orphan,
-    "stderr": to_stderr,
+    "stderr": lambda text: (print(text, file=sys.stderr, flush=True), chunk(text)),
     "closes-output": close_output,
-    "environment": environment,
+    "environment": lambda _: chunk(json.dumps(surroundings())),
     "offers": announce_all,
     "modes": announce_all,
 }
@@ -459,8 +408,7 @@ def main() -> None:
         sys.exit(int(ARGUMENT or 2))
     if MODE == "hang-at-start":
         print("thinking about it", file=sys.stderr, flush=True)
-        while True:
-            time.sleep(60)
+        forever()
     if MODE == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while True:
