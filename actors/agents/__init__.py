@@ -2,7 +2,9 @@
 ``greenroom.agents``.
 
 A module offers ``KIND`` (the name in the settings), ``Options`` (a frozen msgspec Struct) and
-``create(name, options) -> Agent``. An entry point refers to such a module.
+``create(name, options) -> Agent``. It may offer ``examine(name, options)``, which looks whether
+such an agent could be started and gives an `AgentFinding` for each thing that it looked at. An
+entry point refers to such a module.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import pkgutil
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 import msgspec
 
@@ -20,12 +22,32 @@ from runtime.ports.agent import Agent
 ENTRY_POINT_GROUP = "greenroom.agents"
 
 
+class AgentFinding(msgspec.Struct, frozen=True):
+    """What was found of an agent that is not started.
+
+    Args:
+        state: only a ``problem`` keeps it from answering.
+        text: what was found.
+        hint: what to do; None where nothing needs to be done.
+    """
+
+    state: Literal["ok", "warning", "problem"]
+    text: str
+    hint: str | None = None
+
+
 class AgentKind(msgspec.Struct, frozen=True):
-    """One kind of agent: its options and how to make one."""
+    """One kind of agent: its options and how to make one.
+
+    Args:
+        examine: looks whether one could be started, for ``doctor``; reads files at most. None when
+            there is nothing to look at.
+    """
 
     kind: str
     options: type[msgspec.Struct]
     create: Callable[[str, Any], Agent]
+    examine: Callable[[str, Any], Iterable[AgentFinding]] | None = None
 
 
 def agent_kinds() -> dict[str, AgentKind]:
@@ -47,5 +69,7 @@ def agent_kinds() -> dict[str, AgentKind]:
             raise TypeError(
                 f"{module.__name__} is no kind of agent: it has no {', '.join(missing)}"
             )
-        kinds[module.KIND] = AgentKind(module.KIND, module.Options, module.create)
+        kinds[module.KIND] = AgentKind(
+            module.KIND, module.Options, module.create, getattr(module, "examine", None)
+        )
     return kinds

@@ -16,7 +16,8 @@ def doctor(config: Path | None, data_dir: Path | None, as_json: bool) -> int:
     """Check settings, data directory, database and port. Exits with 1 if there is a problem."""
     import trio
 
-    from runtime.cli.examination import examine, print_findings
+    from runtime.cli.examination import examine
+    from runtime.cli.findings import print_findings
 
     findings = trio.run(examine, config, data_dir)
     return print_findings(findings, as_json)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import ssl
 import stat
 import urllib.error
@@ -16,27 +15,31 @@ import urllib.request
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import apsw
-import msgspec
 import trio
 
+from actors.agents import agent_kinds
 from runtime import endpoint as endpoints
 from runtime.cli.connect import connect
 from runtime.cli.errors import DOCTOR, CommandError, explain, settings_hint
+from runtime.cli.exposure import exposure, port_findings
+from runtime.cli.findings import Finding
 from runtime.cli.options import load
 from runtime.cli.waiting import open_readers, will_wait
-from runtime.cli.words import command_line, moment, number_of, print_json
+from runtime.cli.words import moment, number_of
 from runtime.endpoint import Endpoint
 from runtime.sessions.ids import wall_clock_ms
-from runtime.settings import GatewaySettings, Settings, SettingsError, check_files, format_size
-from runtime.storage import sql_settle
+from runtime.settings import Settings, SettingsError, check_files, format_size
+from runtime.storage import sql_figures, sql_settle
 from runtime.storage.errors import StoreError
+from runtime.storage.integrity import look_for_damage
+from runtime.storage.lock import LOCK, is_held
 from runtime.storage.migrations import bundled
 from runtime.storage.opening import DATABASE
-from runtime.storage.requests import Recovery
+from runtime.storage.requests import Backlog, Recovery
 from runtime.storage.sqlite import open_sqlite
 
 OLDEST_SQLITE = (3, 51, 3)
@@ -45,22 +48,8 @@ OLDEST_SQLITE = (3, 51, 3)
 LITTLE_SPACE = 1024**3
 HARDLY_ANY_SPACE = 64 * 1024**2
 PROBE_TIMEOUT = 5.0
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at.
-
-    Args:
-        name: what it is.
-        state: how it is; only a ``problem`` keeps the runtime from working.
-        text: what was found.
-        hint: what to do; None where nothing needs to be done.
-    """
-
-    name: str
-    state: Literal["ok", "warning", "problem"]
-    text: str
-    hint: str | None = None
+INTEGRITY_LIMIT = 5.0
+"""Seconds for looking through the database."""
 
 
 async def examine(config: Path | None, data_dir: Path | None) -> list[Finding]:
@@ -78,29 +67,22 @@ async def examine(config: Path | None, data_dir: Path | None) -> list[Finding]:
     settings = loaded.settings
     findings += _data_directory(settings.storage.data_dir)
     findings.append(_free_space(settings.storage.data_dir))
+    findings += await trio.to_thread.run_sync(lambda: [*exposure(settings), *_agents(settings)])
     running = endpoints.find(settings)
+    locked = running is not None or is_held(settings.storage.data_dir / LOCK)
     if running is not None:
         findings.append(await _instance(running))
         if findings[-1].state == "ok":
             findings.append(await trio.to_thread.run_sync(_readiness, running))
+    elif locked:
+        text = "a process works on this data directory, and does not say where it listens"
+        hint = "wait a moment if it is just starting or stopping; else look at its log"
+        findings.append(Finding("runtime", "warning", text, hint))
     else:
         findings += _no_instance(settings)
-    findings += [finding async for finding in _database(settings, running is not None)]
+        findings += _leftovers(settings.storage.data_dir)
+    findings += [finding async for finding in _database(settings, locked)]
     return findings
-
-
-def print_findings(findings: list[Finding], as_json: bool) -> int:
-    """Print what was found. Returns the exit code: 1 if there is a problem."""
-    bad = sum(finding.state == "problem" for finding in findings)
-    if as_json:
-        print_json({"ok": not bad, "findings": msgspec.to_builtins(findings)})
-        return int(bad > 0)
-    for finding in findings:
-        print(f"{finding.state:<8} {finding.name}: {finding.text}")
-        if finding.hint is not None:
-            print(f"{'':<8} hint: {finding.hint}")
-    print("\nEverything is in order." if not bad else f"\n{number_of(bad, 'problem')}.")
-    return int(bad > 0)
 
 
 def _sqlite() -> Finding:
@@ -196,24 +178,7 @@ def _no_instance(settings: Settings) -> Iterator[Finding]:
     if endpoints.read(data_dir) is not None:
         text += "; the last one was killed and left its endpoint file, which does no harm"
     yield Finding("runtime", "ok", text)
-    yield _port(settings.gateway)
-
-
-def _port(gateway: GatewaySettings) -> Finding:
-    where = f"{gateway.host} port {gateway.port}"
-    if gateway.port == 0:
-        return Finding("port", "ok", "any free one")
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            gateway.host, gateway.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as candidate:
-            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            candidate.bind(address)
-    except OSError as error:
-        hint = f"stop who uses it, or choose another: {command_line('serve', '--port', '0')}"
-        return Finding("port", "problem", f"{where}: {error.strerror or error}", hint)
-    return Finding("port", "ok", f"{where} is free")
+    yield from port_findings(settings.gateway)
 
 
 async def _database(settings: Settings, running: bool) -> Any:
@@ -238,16 +203,54 @@ async def _database(settings: Settings, running: bool) -> Any:
         async with open_readers(data_dir) as readers:
             recovery = await readers.read(sql_settle.last_recovery)
             waiting = await readers.read(partial(will_wait, sessions=settings.sessions))
+            backlog = await readers.read(sql_figures.backlog) if version == known else None
+        integrity = await trio.to_thread.run_sync(look_for_damage, database, INTEGRITY_LIMIT)
     except (StoreError, OSError) as error:
         hint = "nothing was changed; put a backup in its place, or choose another --data-dir"
         yield Finding("database", "problem", _without_doctor(str(explain(error) or error)), hint)
         return
-    yield Finding("database", "ok", f"schema {version}, the newest that is known is {known}")
+    if integrity.damage is not None:
+        hint = "stop the runtime, keep the file, and put a backup in its place"
+        yield Finding("database", "problem", f"damaged: {integrity.damage}", hint)
+        return
+    seen = "no damage" if integrity.whole else f"no damage found within {INTEGRITY_LIMIT:g} s"
+    text = f"schema {version}, the newest that is known is {known}; {seen}"
+    yield Finding("database", "ok", text)
     yield _last_start(recovery)
+    if backlog is not None:
+        yield _deliveries(backlog)
     if not running:
         count = number_of(waiting.count, "message")
         text = f"{count} will run after the next start" if waiting.count else "no message waits"
         yield Finding("waiting", "ok", text)
+
+
+def _agents(settings: Settings) -> Iterator[Finding]:
+    """Each agent, as far as its kind can say something of it without starting it."""
+    kinds = agent_kinds()
+    for name, entry in settings.agents.items():
+        kind = kinds.get(entry.kind)
+        if kind is None or kind.examine is None or entry.options is None:
+            continue
+        for found in kind.examine(name, entry.options):
+            yield Finding(f"agent {name}", found.state, found.text, found.hint)
+
+
+def _leftovers(data_dir: Path) -> Iterator[Finding]:
+    """What an earlier run that was killed has left."""
+    count = sum(1 for _ in (data_dir / "processes").glob("child-*.json"))
+    if count:
+        text = f"{number_of(count, 'process', 'processes')} of the last run may still live"
+        yield Finding("leftovers", "ok", f"{text}; the next start ends them")
+
+
+def _deliveries(backlog: Backlog) -> Finding:
+    given_up = backlog.failed + backlog.abandoned
+    if given_up:
+        text = f"{number_of(given_up, 'answer')} could not be delivered"
+        return Finding("deliveries", "warning", text, "the log says why, as delivery_failed")
+    text = number_of(backlog.pending + backlog.attempting, "answer")
+    return Finding("deliveries", "ok", f"{text} to be delivered, none given up")
 
 
 def _without_doctor(text: str) -> str:

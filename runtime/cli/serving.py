@@ -73,6 +73,7 @@ async def following(
 
 
 async def hide_local_key(data_dir: Path, logs: Logs) -> None:
+    """Keep the key of local clients, which the endpoint file holds, out of the log."""
     endpoint = await trio.to_thread.run_sync(read_endpoint, data_dir)
     if endpoint is not None and endpoint.local_key is not None:
         logs.hide([endpoint.local_key])

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import msgspec
 import pytest
 
 from runtime.endpoint import FILE_NAME, Endpoint
+from runtime.storage.integrity import Integrity, look_for_damage
 from runtime.storage.lock import LOCK, InstanceLock
 from runtime.storage.migrations import bundled
 from runtime.storage.opening import APPLICATION_ID, DATABASE
@@ -156,3 +158,149 @@ def test_broken_settings_end_the_examination(cli: CommandLine, tmp_path: Path) -
     assert said.code == 1
     assert said.out.count("\nproblem  settings: ") == 2
     assert said.out.endswith("\n2 problems.\n")
+
+
+def settings_file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "runtime.toml"
+    path.write_text(text)
+    return path
+
+
+# D3
+def test_a_lock_whose_holder_says_nothing(cli: CommandLine, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    data_dir.mkdir(mode=0o700)
+    lock = InstanceLock.take(data_dir / LOCK)
+    found = findings(cli, data_dir)
+    lock.release()
+    assert found["runtime"]["state"] == "warning"
+    assert "port" not in found
+
+
+# S23
+def test_a_damaged_database(serve: Start, cli: CommandLine, tmp_path: Path) -> None:
+    served = serve(tmp_path / "data")
+    assert "no damage" in findings(cli, served.data_dir)["database"]["text"]
+    served.stop()
+    path = served.data_dir / DATABASE
+    content = bytearray(path.read_bytes())
+    content[4096 * 2 : 4096 * 6] = b"\xff" * 4096 * 4
+    path.write_bytes(content)
+    found = findings(cli, served.data_dir)["database"]
+    assert found["state"] == "problem"
+    assert "backup" in found["hint"]
+
+
+def test_looking_for_damage_ends_in_time(tmp_path: Path) -> None:
+    database = tmp_path / "big.db"
+    connection = apsw.Connection(str(database))
+    connection.execute(
+        "CREATE TABLE t (x); WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c"
+        " LIMIT 200000) INSERT INTO t SELECT randomblob(20) FROM c"
+    )
+    connection.close()
+    assert look_for_damage(database, 60.0) == Integrity()
+    assert look_for_damage(database, 0.0) == Integrity(whole=False)
+
+
+# O4, O6
+def test_answers_that_were_given_up(serve: Start, cli: CommandLine, tmp_path: Path) -> None:
+    served = serve(tmp_path / "data")
+    assert findings(cli, served.data_dir)["deliveries"]["state"] == "ok"
+    cli("chat", "--data-dir", served.data_dir, typed="hello\n")
+    served.stop()
+    connection = apsw.Connection(str(served.data_dir / DATABASE))
+    connection.execute(
+        "INSERT INTO outbound (id, session_id, part, kind, channel, account, conversation,"
+        " reply_to, text, state, created_at, finished_at)"
+        " SELECT 'o1', id, 0, 'answer', 'c', 'a', 'x', '{}', 't', 'failed', 1, 1 FROM sessions"
+    )
+    connection.close()
+    found = findings(cli, served.data_dir)["deliveries"]
+    assert (found["state"], found["text"]) == ("warning", "1 answer could not be delivered")
+
+
+# G8
+@pytest.mark.parametrize(
+    "toml, name, state",
+    [
+        ("[gateway]\ntoken = 'sesame'", "token", "warning"),
+        ("[gateway]\ntoken = 'aaaaaaaaaaaaaaaaaaaaaaaaaa'", "token", "warning"),
+        ("[gateway]\ntoken = 'k4Jr8_2mVtQz71xWb0Yp'", "token", "ok"),
+        (
+            "[gateway]\ntoken = 'k4Jr8_2mVtQz71xWb0Yp'\n[gateway.principals.ada]\ntoken = 'ada'",
+            "token",
+            "warning",
+        ),
+        ("[gateway]\nhost = '0.0.0.0'\ntoken = 'k4Jr8_2mVtQz71xWb0Yp'", "encryption", "warning"),
+        ("[gateway]\nallowed_origins = ['http://example.com']", "origins", "warning"),
+        ("[gateway]\nallowed_origins = ['http://[::1]:80', 'http://localhost']", "origins", "ok"),
+        ("[gateway]\nallowed_origins = ['https://example.com']", "origins", "ok"),
+        ("[gateway]\nworkspace_roots = ['missing']", "workspace", "warning"),
+        ("[gateway]\nworkspace_roots = ['here']", "workspace", "ok"),
+        ("[gateway]\nworkspace_roots = ['.']", "workspace", "warning"),
+        ("[gateway]\nworkspace_roots = ['data/inside']", "workspace", "warning"),
+        ("[agents.a]\nkind = 'acp'\ncommand = ['sh']", "agent a", "ok"),
+        ("[agents.a]\nkind = 'acp'\ncommand = ['no-such-program']", "agent a", "problem"),
+        ("[agents.a]\nkind = 'acp'\ncommand = ['./here']\ncwd = '.'", "agent a", "problem"),
+        ("[agents.a]\nkind = 'acp'\ncommand = ['./agent']", "agent a", "warning"),
+        ("[agents.a]\nkind = 'acp'\ncommand = ['sh']\ncwd = 'missing'", "agent a", "warning"),
+    ],
+)
+def test_what_settings_lead_to(
+    cli: CommandLine, tmp_path: Path, toml: str, name: str, state: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "data" / "inside").mkdir(parents=True)
+    (tmp_path / "data").chmod(0o700)
+    found = findings(cli, tmp_path / "data", "--config", str(settings_file(tmp_path, toml)))
+    assert found[name]["state"] == state, found[name]
+
+
+def certificate(folder: Path, days: int) -> str:
+    """A certificate that runs out in so many days; the settings that name it."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("making certificates needs openssl")
+    folder.mkdir(exist_ok=True)
+    key, request, made = (str(folder / name) for name in ("key.pem", "request.pem", "cert.pem"))
+    curve = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+    for command in (
+        (
+            "req",
+            "-new",
+            "-subj",
+            "/CN=x",
+            "-nodes",
+            "-newkey",
+            *curve,
+            "-keyout",
+            key,
+            "-out",
+            request,
+        ),
+        ("x509", "-req", "-days", str(days), "-in", request, "-signkey", key, "-out", made),
+    ):
+        subprocess.run([openssl, *command], check=True, capture_output=True)
+    names = f"tls_certificate = '{folder / 'cert.pem'}'\ntls_key = '{folder / 'key.pem'}'"
+    return f"[gateway]\n{names}\n"
+
+
+# G8
+@pytest.mark.parametrize("days, state", [(60, "ok"), (10, "warning"), (-1, "problem")])
+def test_a_certificate_that_runs_out(
+    cli: CommandLine, tmp_path: Path, days: int, state: str
+) -> None:
+    toml = certificate(tmp_path / "tls", days)
+    found = findings(cli, tmp_path / "data", "--config", str(settings_file(tmp_path, toml)))
+    assert found["certificate"]["state"] == state, found["certificate"]
+    assert ("valid until" in found["certificate"]["text"]) == (days > 0)
+
+
+# G8
+def test_a_key_of_another_certificate(cli: CommandLine, tmp_path: Path) -> None:
+    toml = certificate(tmp_path / "tls", 60)
+    certificate(tmp_path / "other", 60)
+    shutil.copy(tmp_path / "other" / "key.pem", tmp_path / "tls" / "key.pem")
+    found = findings(cli, tmp_path / "data", "--config", str(settings_file(tmp_path, toml)))
+    assert found["certificate"]["state"] == "problem"

@@ -4,9 +4,10 @@ See ``docs/agents.md``; the protocol is at https://agentclientprotocol.com.
 """
 
 from actors.agents.acp.agent import AcpAgent
+from actors.agents.acp.examination import examine
 from actors.agents.acp.options import Options
 
-__all__ = ["KIND", "AcpAgent", "Options", "create"]
+__all__ = ["KIND", "AcpAgent", "Options", "create", "examine"]
 
 KIND = "acp"
 

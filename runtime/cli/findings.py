@@ -1,0 +1,39 @@
+"""What ``doctor`` found, and how it says it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from runtime.cli.words import number_of, print_json
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at.
+
+    Args:
+        name: what it is.
+        state: how it is; only a ``problem`` keeps the runtime from working.
+        text: what was found.
+        hint: what to do; None where nothing needs to be done.
+    """
+
+    name: str
+    state: Literal["ok", "warning", "problem"]
+    text: str
+    hint: str | None = None
+
+
+def print_findings(findings: list[Finding], as_json: bool) -> int:
+    """Print what was found. Returns the exit code: 1 if there is a problem."""
+    bad = sum(finding.state == "problem" for finding in findings)
+    if as_json:
+        print_json({"ok": not bad, "findings": msgspec.to_builtins(findings)})
+        return int(bad > 0)
+    for finding in findings:
+        print(f"{finding.state:<8} {finding.name}: {finding.text}")
+        if finding.hint is not None:
+            print(f"{'':<8} hint: {finding.hint}")
+    print("\nEverything is in order." if not bad else f"\n{number_of(bad, 'problem')}.")
+    return int(bad > 0)
