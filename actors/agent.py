@@ -83,6 +83,9 @@ class AgentActor(Actor[AgentMessage]):
         self._failures = 0
         self._retry: Timer | None = None
 
+    async def on_start(self) -> None:
+        self.log_context["session"] = self._row().id
+
     async def on_message(self, message: AgentMessage) -> object:
         match message:
             case Acquire():
@@ -285,9 +288,8 @@ class AgentActor(Actor[AgentMessage]):
                     nursery.cancel_scope.cancel()
             except Exception as group:
                 lease.error = error = _cause(group)
-                log.warning(
-                    "agent_lost", agent=context.agent_id, error=repr(error), started=started
-                )
+                if started:
+                    log.warning("agent_lost", agent=context.agent_id, error=repr(error))
         if scope.cancelled_caught and lease.error is None and not started:
             lease.error = TimeoutError(f"it was not ready within {START_LIMIT:g} s")
         lease.handle = None

@@ -63,8 +63,8 @@ def find_program(program: str, folder: Path, env: Mapping[str, str]) -> str:
         found = shutil.which(program, path=path)
         if found is None:
             raise CannotStart(
-                f"{program} cannot be started: it was not found on PATH ({path}); install it, or"
-                " give its full path"
+                f"{program} cannot be started: it was not found on PATH; install it, or give"
+                " its full path"
             )
         return str(Path(found).absolute())
     full = (folder / program).absolute()
