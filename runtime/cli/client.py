@@ -21,6 +21,7 @@ import trio_websocket
 from runtime.cli.errors import CommandError
 from runtime.cli.words import command_line
 from runtime.endpoint import Endpoint
+from runtime.protocol.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND
 
 ResultT = TypeVar("ResultT")
 
@@ -77,8 +78,18 @@ class Notification(msgspec.Struct, frozen=True):
     params: msgspec.Raw
 
 
+class Request(msgspec.Struct, frozen=True):
+    """A call from the runtime that wants an answer; `Client.reply` gives it."""
+
+    id: int | str
+    params: msgspec.Raw
+
+
 Listener: TypeAlias = Callable[[Notification], Awaitable[None]]
 """Is given each notification before any frame that came after it is looked at."""
+
+Server: TypeAlias = Callable[[Request], None]
+"""Is given the calls of one method. Must not wait; what it cannot decode is refused."""
 
 
 class _Error(msgspec.Struct, frozen=True):
@@ -155,6 +166,7 @@ class Client:
             _UNREAD_NOTIFICATIONS
         )
         self._listener = listener if listener is not None else self._incoming.send
+        self._servers: dict[str, Server] = {}
         self._leaving = trio.Event()
         self._ended = trio.Event()
 
@@ -208,6 +220,18 @@ class Client:
             ConnectionLost: the connection is broken.
         """
         await self._send({"method": method, "params": params})
+
+    def serve_calls(self, method: str, server: Server) -> None:
+        """From now on the runtime may call a method here; calls of all others are refused."""
+        self._servers[method] = server
+
+    async def reply(self, identity: int | str, result: Any) -> None:
+        """Answer a call of the runtime.
+
+        Raises:
+            ConnectionLost: the connection is broken.
+        """
+        await self._send({"id": identity, "result": result})
 
     async def _send(self, message: dict[str, Any]) -> None:
         text = msgspec.json.encode({"jsonrpc": "2.0", **message}).decode()
@@ -269,10 +293,18 @@ class Client:
         if frame.id is None:
             await self._listener(Notification(method, frame.params))
             return
-        error = {"code": -32601, "message": f"this client does not serve {method}"}
-        await self._outgoing.send(
-            msgspec.json.encode({"jsonrpc": "2.0", "id": frame.id, "error": error}).decode()
-        )
+        server = self._servers.get(method)
+        if server is None:
+            text = f"this client does not serve {method}"
+            await self._refuse(frame.id, METHOD_NOT_FOUND, text)
+            return
+        try:
+            server(Request(frame.id, frame.params))
+        except msgspec.DecodeError as error:
+            await self._refuse(frame.id, INVALID_PARAMS, str(error))
+
+    async def _refuse(self, identity: int | str, code: int, message: str) -> None:
+        await self._send({"id": identity, "error": {"code": code, "message": message}})
 
     async def _beat(self) -> None:
         while True:

@@ -24,12 +24,6 @@ CLOSE_TIMEOUT = 1.0
 """Seconds for the other end to answer a goodbye."""
 
 _LARGEST_MESSAGE = 256 * 1024 * 1024
-_INTRODUCTION = {
-    "protocolVersion": 1,
-    "clientCapabilities": {},
-    "clientInfo": {"name": "greenroom-cli", "version": __version__},
-}
-
 _Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
@@ -51,9 +45,18 @@ async def connect(endpoint: Endpoint, listener: Listener | None = None) -> Async
     with ungrouped():
         async with trio.open_nursery() as nursery:
             client: Client = await nursery.start(_host, endpoint, listener)
-            await client.call("initialize", _INTRODUCTION, dict[str, Any], CONNECT_TIMEOUT)
+            await client.call("initialize", _introduction(endpoint), dict[str, Any], CONNECT_TIMEOUT)
             yield client
             client.leave()
+
+
+def _introduction(endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        "protocolVersion": 1,
+        "clientCapabilities": {"session": {"configOptions": {"boolean": {}}}},
+        "clientInfo": {"name": "greenroom-cli", "version": __version__},
+        "_meta": {"runtime": {"localKey": endpoint.local_key}},
+    }
 
 
 async def _host(
