@@ -31,7 +31,7 @@ from runtime.sessions.events import (
     TurnStarted,
     TurnUpdate,
 )
-from runtime.sessions.rows import InboundState, JournalEntry
+from runtime.sessions.rows import InboundState, JournalEntry, Sender
 from runtime.sessions.updates import (
     AvailableCommands,
     ConfigOptions,
@@ -52,6 +52,7 @@ class Link(msgspec.Struct, frozen=True):
 
     Args:
         connection: its id, for `Front.cancel`.
+        sender: who speaks on it.
         outgoing: where messages to the client go.
         requests: those to the client.
         nursery: of the connection; runs the forwarding.
@@ -59,6 +60,7 @@ class Link(msgspec.Struct, frozen=True):
     """
 
     connection: str
+    sender: Sender
     outgoing: Outgoing
     requests: Requests
     nursery: trio.Nursery
@@ -131,7 +133,7 @@ class Attachment:
             snapshot = await self._open()
             await self._replay_journal(after, snapshot)
             if snapshot.running is not None:
-                self._replay_running(snapshot.running)
+                await self._replay_running(snapshot.running)
             self._updates_after = snapshot.number
             self._note_questions(snapshot)
         return snapshot
@@ -151,6 +153,7 @@ class Attachment:
                 async for entry in entries:
                     self._post_event(translate.journal_event(self._id, entry))
             self._post_event(translate.snapshot_event(self._id, snapshot))
+            await self._outgoing.wait_for_room()  # it may be longer than all that may wait
             self._events_after = snapshot.number
         return snapshot
 
@@ -165,7 +168,11 @@ class Attachment:
         self._submission = trio.Event()
         try:
             submitted = await self._front.submit(
-                self._id, content, message_id=message_id, connection=self._link.connection
+                self._id,
+                content,
+                message_id=message_id,
+                connection=self._link.connection,
+                sender=self._link.sender,
             )
             if self.is_live and not submitted.duplicate:
                 self._voices.sent(submitted.message_id)
@@ -370,13 +377,14 @@ class Attachment:
                 return
             after = entries[-1].seq
 
-    def _replay_running(self, running: RunningTurn) -> None:
+    async def _replay_running(self, running: RunningTurn) -> None:
         started = running.started
         mark = UpdateMark(turn_id=started.turn_id, message_id=started.message_ids[0])
         self._post_user(started.prompt, mark)
         self._voices.shown(started.message_ids)
         for params in translate.running_updates(self._id, running):
             self._outgoing.post_update(params)
+            await self._outgoing.wait_for_room()
 
     def _post_user(self, content: Content, mark: UpdateMark) -> None:
         for params in translate.user_updates(self._id, content, mark):
