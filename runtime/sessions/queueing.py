@@ -154,6 +154,8 @@ class WaitingQueue:
     def remove(self, ids: Iterable[str]) -> None:
         """Forget rows, whether they wait or are context; unknown ids are ignored."""
         gone = self._ids.intersection(ids)
+        if not gone:
+            return
         self._ids -= gone
         self._entries = [entry for entry in self._entries if entry.row.id not in gone]
         self._context = [row for row in self._context if row.id not in gone]
