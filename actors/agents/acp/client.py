@@ -10,6 +10,7 @@ import msgspec
 
 from actors.agents.acp.oddities import Oddities
 from actors.agents.acp.offers import OfferBook
+from actors.agents.acp.pace import Pace
 from actors.agents.acp.parameters import read_params
 from actors.agents.acp.running import Question, RunningPrompt
 from runtime.ports.agent import AgentContext
@@ -41,6 +42,10 @@ SETTINGS = {
 }
 """What enables a method."""
 
+ANNOUNCEMENTS_AT_ONCE = 32
+ANNOUNCEMENTS_PER_SECOND = 50.0
+"""An agent that announces more is read more slowly: each goes to everybody who watches."""
+
 _params = msgspec.json.Decoder(UpdateParams)
 
 
@@ -68,6 +73,7 @@ class Client(Service):
         self._offers = offers
         self._oddities = oddities
         self._methods = methods
+        self._pace = Pace(ANNOUNCEMENTS_AT_ONCE, ANNOUNCEMENTS_PER_SECOND)
 
     def opened(self, session_id: str, opened: Opened) -> None:
         """The session is open: from now on only what is of it is taken."""
@@ -99,6 +105,7 @@ class Client(Service):
         elif update is None:
             self._oddities.note("unknown_update")
         elif isinstance(update, ANNOUNCEMENTS):
+            await self._pace.take()
             for announced in self._offers.take(update):
                 self._context.announce(announced)
         elif not await self._put(update, said.update) and not self.replaying:
