@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 
 import msgspec
 import trio
@@ -20,7 +22,7 @@ import trio
 from runtime.cli import bridge_frames as frames
 from runtime.cli.bridge_frames import NOTHING, Frame
 from runtime.cli.bridge_link import TOO_BIG, Link
-from runtime.cli.bridge_requests import EVENTS, INITIALIZE, REPEATABLE, Request, Requests
+from runtime.cli.bridge_requests import EVENTS, INITIALIZE, PROMPT, Request, Requests
 from runtime.cli.bridge_sessions import Followed
 from runtime.cli.bridge_views import CANCEL, Questions, Views
 from runtime.cli.client import CallFailed, CallTimedOut, ConnectionLost, NotReachable
@@ -76,8 +78,10 @@ class Bridge:
         self._notes: list[bytes] = []
         self._views = Views()
         self._questions = Questions()
+        self._held: list[Callable[[], Awaitable[None]]] = []
         self._link: Link | None = None
         self._leaving = trio.Event()
+        self._at_once = False
         self._changed = trio.Event()
 
     # -- the editor ---------------------------------------------------------------------------
@@ -106,9 +110,14 @@ class Bridge:
         await self._write(jsonrpc.failure(error.request, error))
 
     async def handed_over(self) -> None:
-        """Wait until everything that was taken is on its way to a runtime."""
+        """Wait until everything that was taken has been sent to a runtime, and prompts are kept."""
         while self._link is None or self._notes or any(self._requests.to_be_sent(self._link)):
             await self._changed.wait()
+        with suppress(CommandError):
+            for request in self._requests:
+                if request.method == PROMPT and self._link is not None:
+                    # Answered after the prompt was accepted: it is the same message.
+                    await self._link.call("_runtime/session/send", request.params, SendResult)
 
     async def give_up(self) -> None:
         """Tell the editor that what it asked is not answered by this bridge."""
@@ -125,6 +134,7 @@ class Bridge:
 
     async def _send(self, request: Request, link: Link) -> None:
         request.link = link
+        request.attempts += 1
         try:
             await link.send(request.frame(link.local_key))
         except ConnectionLost:
@@ -176,6 +186,7 @@ class Bridge:
     def leave(self, *, at_once: bool) -> None:
         """Connect no more; with ``at_once`` also leave the connection that there is."""
         self._leaving.set()
+        self._at_once = at_once
         if at_once and self._link is not None:
             self._link.leave()
 
@@ -217,7 +228,7 @@ class Bridge:
             what = "The message is longer than the runtime takes (gateway.max_frame_bytes)."
             await self._write(largest.error(jsonrpc.INVALID_REQUEST, what))
         for request in sent:
-            if request.method in REPEATABLE:
+            if request.repeatable:
                 request.link = None
             else:
                 self._requests.remove(request)
@@ -227,6 +238,7 @@ class Bridge:
 
     async def _rejoin(self, link: Link) -> None:
         """Bring a new connection to where the last one was."""
+        self._held = []
         if self._greeting is not None:
             params = frames.with_mark(self._greeting, localKey=link.local_key)
             await link.call(INITIALIZE, params, Empty)
@@ -242,6 +254,8 @@ class Bridge:
             else:
                 break
         self._link = link
+        if self._at_once:
+            link.leave()
         self._notify()
 
     async def _resume(self, link: Link, followed: Followed) -> None:
@@ -264,6 +278,9 @@ class Bridge:
             log.warning("session_not_resumed", session=followed.id, reason=str(error))
         finally:
             followed.catch_up_no_more()
+        held, self._held = self._held, []
+        for take_answer in held:
+            await take_answer()
 
     async def _offer_prompts(self, link: Link, followed: Followed) -> None:
         """Make sure that the prompts of a session are accepted, then wait for their turns again.
@@ -271,6 +288,8 @@ class Bridge:
         What the first call accepts, the prompt itself finds there.
         """
         for request in self._requests.prompts(followed.id):
+            request.link = link
+            request.attempts += 1
             try:
                 sent = await link.call("_runtime/session/send", request.params, SendResult)
             except CallFailed as error:
@@ -279,7 +298,7 @@ class Bridge:
                 self._requests.remove(request)
                 await self._write(request.error(error.rpc_code, str(error)))
             else:
-                request.message_id = sent.message_id
+                request.message_id, request.attempts = sent.message_id, 0
                 await self._send(request, link)
 
     # -- the runtime --------------------------------------------------------------------------
@@ -305,6 +324,10 @@ class Bridge:
     ) -> None:
         request = self._requests.find(frame.id)
         if request is None or request.link is not link:
+            return
+        if request.method == PROMPT and self._views.catching_up(request.session_id):
+            # What its turn said comes first.
+            self._held.append(partial(self._take_answer, link, frame, line, nursery))
             return
         if _cannot_now(frame) and request.refusals < len(REFUSED_PAUSES):
             request.link, request.resting = None, link

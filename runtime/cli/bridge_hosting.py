@@ -21,6 +21,11 @@ from runtime.log import Logs, get_logger
 from runtime.settings import Loaded
 from runtime.storage.errors import InstanceLocked, StoreError
 
+HEAD_START = 3.0
+"""Seconds for whoever started a runtime that was lost, such as a service manager, to start it again
+before it is started here.
+"""
+
 log = get_logger(__name__)
 
 
@@ -44,6 +49,7 @@ class Host:
         self._stop = trio.Event()
         self._stopped: trio.Event | None = None
         self._found = False
+        self._missed_at: float | None = None
 
     @property
     def hosting(self) -> bool:
@@ -60,7 +66,7 @@ class Host:
         """
         settings = self._loaded.settings
         endpoint = await trio.to_thread.run_sync(endpoints.find, settings)
-        if endpoint is None and not self.hosting:
+        if endpoint is None and not self.hosting and self._may_start():
             try:
                 with ungrouped():
                     await self._nursery.start(self._host)
@@ -74,8 +80,15 @@ class Host:
             endpoint = await trio.to_thread.run_sync(endpoints.find, settings)
         if endpoint is None:
             raise NotReachable(f"no runtime serves {settings.storage.data_dir}")
-        self._found = True
+        self._found, self._missed_at = True, None
         return endpoint
+
+    def _may_start(self) -> bool:
+        """Whether none was there yet, or the one that was has been missing for long enough."""
+        now = trio.current_time()
+        if self._missed_at is None:
+            self._missed_at = now
+        return not self._found or now - self._missed_at >= HEAD_START
 
     async def stop(self) -> None:
         """Stop the runtime in this process, in good order; running turns get their grace (S45)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -36,7 +37,12 @@ class Link:
         self._changed = trio.Event()
         self._scope = trio.CancelScope()
         self._over = False
-        self.close_code: int | None = None
+
+    @property
+    def close_code(self) -> int | None:
+        """With what the other end has closed it; None when it has not."""
+        reason = self._socket.closed
+        return None if reason is None else int(reason.code)
 
     async def send(self, frame: bytes) -> None:
         """Send a frame after those before it.
@@ -98,11 +104,8 @@ class Link:
         self._outgoing.close()
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
-        try:
+        with suppress(trio_websocket.ConnectionClosed):
             await work()
-        except trio_websocket.ConnectionClosed as error:
-            if error.reason is not None:
-                self.close_code = error.reason.code
         self._scope.cancel()
 
     async def _write(self) -> None:

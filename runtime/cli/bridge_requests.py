@@ -13,6 +13,9 @@ from runtime.protocol import jsonrpc
 from runtime.protocol.extensions import TOO_MANY_REQUESTS, UNAVAILABLE
 from runtime.protocol.jsonrpc import RpcError
 
+MAX_ATTEMPTS = 3
+"""How often a request is sent when each time the connection breaks."""
+
 MAX_REQUESTS = 1_000
 MAX_BYTES = 128 * 1024 * 1024
 """Requests that may be unanswered, and their size together."""
@@ -44,6 +47,7 @@ class Request:
         link: the connection on which it was sent; None when it is to be sent on the next one.
         resting: the connection on which it is sent again after a pause.
         refusals: how often the runtime could not take it.
+        attempts: how often it was sent since the runtime was last known to have it.
         message_id: the runtime's id of a prompt, once it is known.
     """
 
@@ -59,6 +63,7 @@ class Request:
         self.link: Link | None = None
         self.resting: Link | None = None
         self.refusals = 0
+        self.attempts = 0
         self.message_id: str | None = None
 
     def frame(self, local_key: str | None) -> bytes:
@@ -73,6 +78,11 @@ class Request:
         data = {"data": {"code": "unavailable"}} if code == UNAVAILABLE else {}
         failure = {"code": code, "message": message, **data}
         return msgspec.json.encode({"jsonrpc": "2.0", "id": self.id, "error": failure})
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it is to be sent on the next connection when this one is lost."""
+        return self.method in REPEATABLE and self.attempts < MAX_ATTEMPTS
 
     def lost(self) -> bytes:
         """The answer that it is not known whether it was done."""

@@ -23,6 +23,7 @@ from runtime.sessions.updates import AgentThoughtChunk
 REMEMBERED = 1_000
 """Turns, and lines of a transcript, that are looked back at."""
 
+CUT_OFF = "cut_off"
 BEGINS_ANEW = "The runtime was restarted before this answer was complete."
 
 _MESSAGE = "agent_message_chunk"
@@ -277,7 +278,7 @@ class Followed:
         if turn is not None and turn.begun and not turn.over:
             turn.over = True
             thought = AgentThoughtChunk(TextBlock(BEGINS_ANEW))
-            yield self._update(thought, UpdateMark(turn_id=turn.id, notice=True))
+            yield self._update(thought, UpdateMark(turn_id=turn.id, notice=CUT_OFF))
 
     def _turn_of(self, turn_id: str) -> _Turn:
         if self._turn is None or self._turn.id != turn_id:

@@ -46,6 +46,11 @@ class Views:
         self._followed.pop(session_id, None)
         self._wants_events.discard(session_id)
 
+    def catching_up(self, session_id: str | None) -> bool:
+        """Whether the editor is shown just now what it has missed of a session."""
+        followed = self._followed.get(session_id) if session_id is not None else None
+        return followed is not None and followed.catching_up
+
     def asked(self, request: Request) -> None:
         """The editor asks; what a replay shows of a running turn counts from its first update."""
         if request.session_id is None:

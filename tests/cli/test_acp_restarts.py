@@ -1,0 +1,192 @@
+"""``acp`` when the runtime behind it goes away: nothing is lost, nothing is said twice."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from runtime.endpoint import read
+from tests.crash.processes import RuntimeProcess
+from tests.e2e.stage import House
+from tests.gateway.client import AcpClient, connected, said
+
+from .editor import editor
+
+SLOW = "[agents.echo]\nkind = 'echo'\npace = '100ms'\n"
+HANGS = "[agents.echo]\nkind = 'echo'\npace = '1h'\n"
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    processes: list[RuntimeProcess] = []
+    yield House(tmp_path / "data", tmp_path, processes)
+    for process in processes:
+        process.end()
+        await process.ended()
+
+
+def thoughts(person: AcpClient) -> list[str]:
+    return [each["update"]["content"]["text"] for each in person.updates("agent_thought_chunk")]
+
+
+def whole_answers(lines: list[tuple[str, str]], text: str) -> int:
+    """How often it was answered; the agent is told when an earlier run was cut off."""
+    return sum(role == "assistant" and content.endswith(text) for role, content in lines)
+
+
+async def lines_of(url: str, session_id: str) -> list[tuple[str, str]]:
+    async with connected(url) as client:
+        await client.call("_runtime/session/events", {"sessionId": session_id, "after": 0})
+        return [
+            (event["role"], event["content"])
+            for event in client.events()
+            if event["type"] == "journal"
+        ]
+
+
+# D3, D8, G4, G12, T5
+async def test_a_runtime_that_is_killed_answers_after_its_next_start(house: House) -> None:
+    process = await house.serve(HANGS)
+    async with editor(house.data_dir) as person:
+        session_id = await person.new_session()
+        prompt = await person.request("session/prompt", said(session_id, "one two three"))
+        await person.until("session/update", sessionUpdate="agent_message_chunk")
+        listing = await person.request("session/close", {"sessionId": "nobody"})
+        assert (await person.answer(listing))["error"]["code"] == -32002
+        await process.kill()
+        with person.process_paused():  # else it may be the next runtime itself
+            process = await house.serve()
+        answer = await person.answer(prompt)
+        assert answer["result"]["stopReason"] == "end_turn"
+        assert [each for each in person.messages if each.get("id") == prompt] == [answer]
+        assert person.text().startswith("one ")
+        assert person.text().endswith("one two three")
+        assert [each for each in thoughts(person) if "restarted" in each] != []
+        assert person.updates("user_message_chunk") == []
+        # And it goes on as ever.
+        before = len(person.text())
+        answer = await person.call("session/prompt", said(session_id, "four"))
+        assert (answer["stopReason"], person.text()[before:]) == ("end_turn", "four")
+        lines = await lines_of(process.url, session_id)
+        assert [line for line in lines if line == ("user", "one two three")] != []
+        assert whole_answers(lines, "one two three") == 1
+        assert await person.leave() == 0
+
+
+# D3, G12
+async def test_a_turn_that_ends_while_nobody_listens_is_shown_afterwards(house: House) -> None:
+    process = await house.serve(HANGS)
+    async with editor(house.data_dir) as person:
+        session_id = await person.new_session()
+        words = said(session_id, "one two", messageId="mine")
+        prompt = await person.request("session/prompt", words)
+        await person.until("session/update", sessionUpdate="agent_message_chunk")
+        await process.kill()
+        with person.process_paused():
+            process = await house.serve()
+            async with connected(process.url) as client:
+                assert (await client.call("session/prompt", words))["stopReason"] == "end_turn"
+                await client.call("session/prompt", said(session_id, "by somebody else"))
+        assert (await person.answer(prompt))["result"]["stopReason"] == "end_turn"
+        while "else" not in person.text():
+            await person.receive()
+        assert person.text().endswith("one twoby somebody else")
+        assert person.text("user_message_chunk") == "by somebody else"
+        assert await person.leave() == 0
+
+
+@asynccontextmanager
+async def unreliable(url: str) -> AsyncIterator[tuple[str, trio.Event]]:
+    """A way to a runtime, and an event that breaks its first connection."""
+    port = int(url.rpartition(":")[2].partition("/")[0])
+    breaks = trio.Event()
+
+    async def carry(source: trio.SocketStream, sink: trio.SocketStream) -> None:
+        async for data in source:
+            await sink.send_all(data)
+
+    async def serve(ours: trio.SocketStream) -> None:
+        theirs = await trio.open_tcp_stream("127.0.0.1", port)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(carry, ours, theirs)
+                nursery.start_soon(carry, theirs, ours)
+                if not breaks.is_set():
+                    await breaks.wait()
+                    nursery.cancel_scope.cancel()
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        finally:
+            await trio.aclose_forcefully(ours)
+            await trio.aclose_forcefully(theirs)
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, serve, [listener])
+        yield f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/acp", breaks
+        nursery.cancel_scope.cancel()
+
+
+# G5, G12
+async def test_what_a_broken_connection_swallowed_is_shown_once(house: House) -> None:
+    process = await house.serve("[agents.echo]\nkind = 'echo'\npace = '10ms'\n")
+    text = " ".join(f"word{number}" for number in range(150))
+    async with (
+        unreliable(process.url) as (url, breaks),
+        editor(house.data_dir, "--url", url) as person,
+    ):
+        session_id = await person.new_session()
+        prompt = await person.request("session/prompt", said(session_id, text))
+        while "word20" not in person.text():
+            await person.receive()
+        breaks.set()
+        assert (await person.answer(prompt))["result"]["stopReason"] == "end_turn"
+        assert person.text() == text
+        assert thoughts(person) == []
+        assert await person.leave() == 0
+
+
+# D3
+async def test_of_two_at_once_one_is_the_runtime(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    async with trio.open_nursery() as nursery:
+
+        async def talk(task_status: trio.TaskStatus[int]) -> None:
+            async with editor(data_dir) as person:
+                task_status.started(person.process.pid)
+                session_id = await person.new_session()
+                answer = await person.call("session/prompt", said(session_id, "hello"))
+                assert (answer["stopReason"], person.text()) == ("end_turn", "hello")
+                assert await person.leave() == 0
+
+        nursery.start_soon(nursery.start, talk)
+        nursery.start_soon(nursery.start, talk)
+    assert read(data_dir) is None
+
+
+# D3, G9, S45
+async def test_when_the_one_that_is_the_runtime_ends_another_takes_its_place(
+    tmp_path: Path,
+) -> None:
+    data_dir = tmp_path / "data"
+    (tmp_path / "slow.toml").write_text(f"{HANGS}[sessions]\nshutdown_grace = '200ms'\n")
+    slow = ("--config", str(tmp_path / "slow.toml"))
+    async with editor(data_dir, *slow) as first, editor(data_dir) as second:
+        session_id = await second.new_session()
+        prompt = await second.request("session/prompt", said(session_id, "one two"))
+        await second.until("session/update", sessionUpdate="agent_message_chunk")
+        assert await first.leave() == 0
+        answer = await second.answer(prompt)
+        assert answer["result"]["stopReason"] == "end_turn"
+        assert second.text().endswith("one two")
+        endpoint = read(data_dir)
+        assert endpoint is not None
+        assert endpoint.pid == second.process.pid
+        lines = await lines_of(endpoint.url, session_id)
+        assert whole_answers(lines, "one two") == 1
+        assert await second.leave() == 0
+    assert read(data_dir) is None
