@@ -14,8 +14,8 @@ from bench.harness import Question
 from bench.processes import Used, serving
 
 CONNECTIONS = 50
-MESSAGES = 20_000
-MESSAGES_ALONE = 4_000
+MESSAGES = 10_000
+MESSAGES_ALONE = 2_000
 PER_THOUSAND = 1_000
 MILLISECONDS = 1_000
 

@@ -27,7 +27,7 @@ from runtime.ports.agent import Agent, AgentContext, PromptTurn
 from runtime.sessions.content import text_content
 from runtime.settings import Settings, StorageSettings
 
-TURNS = 1_000
+TURNS = 500
 FIRST = 20
 """Turns that come before, so that what is loaded or made once is not in the figure."""
 
