@@ -57,6 +57,7 @@ from runtime.sessions.rows import (
     InboundState,
     JournalEntry,
     QueueOverrides,
+    Sender,
     SessionRow,
     SessionSpec,
     SessionStatus,
@@ -220,6 +221,7 @@ class ActorFront(Front):
         *,
         message_id: str | None = None,
         connection: str | None = None,
+        sender: Sender | None = None,
     ) -> Submitted:
         if not content:
             raise BadRequest("there is nothing in the message", "$.prompt")
@@ -231,7 +233,7 @@ class ActorFront(Front):
                 "$._meta.runtime.messageId",
             )
         self._require_open()
-        request = Submit(session_id, content, message_id, connection)
+        request = Submit(session_id, content, message_id, connection, sender)
         async with client_errors(session_id):
             admitted = await self._router.ask(request, timeout=REQUEST_LIMIT)
         return Submitted(admitted.message.id, admitted.message.seq, admitted.duplicate)

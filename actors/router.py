@@ -68,6 +68,7 @@ class Submit(Request[Admitted], frozen=True):
     content: Content
     message_id: str | None = None
     connection: str | None = None
+    sender: Sender | None = None
 
 
 class Deliver(Request[None], frozen=True):
@@ -120,6 +121,7 @@ class Router(Actor[Submit | Deliver]):
             limit=None if is_command else QueueLimit(settings.cap, settings.drop),
             refuse_when_full=not is_command,
             connection=message.connection,
+            sender=message.sender,
         )
         try:
             (admitted,) = await self._services.store.admit((row,))

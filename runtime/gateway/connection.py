@@ -33,9 +33,13 @@ from runtime.protocol.extensions import (
 from runtime.protocol.jsonrpc import Id, Notification, Reply, Request, RpcError
 from runtime.sessions.content import Content, plain_text
 from runtime.sessions.principals import Principal, Role
+from runtime.sessions.rows import Sender
 
 MAX_REQUESTS = 1_000
 """Requests of one client that may be unanswered."""
+
+MAX_REQUEST_BYTES = 64 * 1024 * 1024
+"""Bytes of parameters that the unanswered requests of one client may have together."""
 
 MAX_SESSIONS = 1_000
 """Sessions that one client may follow."""
@@ -146,6 +150,7 @@ class Client:
     ) -> None:
         self.front = front
         self.principal = principal
+        self._sender = Sender(principal.name)
         self.config = config
         self.is_local = False
         self.knows_booleans = False
@@ -160,6 +165,7 @@ class Client:
         self._attachments: dict[str, Attachment] = {}
         self._initialized = False
         self._requests = 0
+        self._request_bytes = 0
         self._told_binary = False
         self._closing: Closing | None = None
         self._scope = trio.CancelScope()
@@ -227,7 +233,11 @@ class Client:
         if attachment is not None:
             return await attachment.submit(content, message_id)
         return await self.front.submit(
-            session_id, content, message_id=message_id, connection=self.connection_id
+            session_id,
+            content,
+            message_id=message_id,
+            connection=self.connection_id,
+            sender=self._sender,
         )
 
     async def cancel_request(self, request_id: Id) -> None:
@@ -246,6 +256,7 @@ class Client:
             raise RpcError(TOO_MANY_REQUESTS, text, {"code": "too_many_sessions"})
         link = Link(
             connection=self.connection_id,
+            sender=self._sender,
             outgoing=self._outgoing,
             requests=self._asking,
             nursery=self._nursery,
@@ -318,11 +329,16 @@ class Client:
         params = jsonrpc.decode_params(message.params, served.decoder)
         if self._closing is not None:
             raise RpcError(UNAVAILABLE, self._closing.reason, {"code": "unavailable"})
+        size = len(memoryview(message.params))
+        if self._requests and self._request_bytes + size > MAX_REQUEST_BYTES:
+            what = "The unanswered requests of this connection are too large: wait for some."
+            raise RpcError(TOO_MANY_REQUESTS, what, {"code": "too_many_requests"})
         if self._requests >= MAX_REQUESTS:
             what = f"{MAX_REQUESTS} requests of this connection are unanswered: wait for some."
             raise RpcError(TOO_MANY_REQUESTS, what, {"code": "too_many_requests"})
         self._initialized = True
         self._requests += 1
+        self._request_bytes += size
         session_id = getattr(params, "session_id", None)
         place = self._lanes.join(session_id) if session_id is not None else None
         call = Call(self, place)
@@ -359,6 +375,7 @@ class Client:
             answer = RpcError(jsonrpc.INTERNAL_ERROR, "An error inside the runtime.")
         finally:
             self._requests -= 1
+            self._request_bytes -= len(memoryview(message.params))
             if isinstance(message, Request) and self._calls.get(message.id) is call:
                 del self._calls[message.id]
             if place is not None:

@@ -17,6 +17,7 @@ from runtime.sessions.rows import (
     InboundState,
     JournalEntry,
     QueueOverrides,
+    Sender,
     SessionRow,
     TurnError,
     Workplace,
@@ -237,6 +238,7 @@ class Front(ABC):
         *,
         message_id: str | None = None,
         connection: str | None = None,
+        sender: Sender | None = None,
     ) -> Submitted:
         """Accept a message durably (D5, G4). A ``message_id`` of the client's choice makes it safe
         to repeat.
@@ -246,6 +248,7 @@ class Front(ABC):
             content: what is said; at least one block.
             message_id: the client's name for the message, unique in the session.
             connection: who waits for the answer, for `cancel`.
+            sender: the principal who says it (S36).
 
         Raises:
             QueueIsFull, BadRequest.

@@ -29,6 +29,9 @@ INTERNAL_ERROR = -32603
 
 Id: TypeAlias = int | str | None
 
+MAX_ID = 1_000
+"""Characters of an id: each answer repeats it."""
+
 T = TypeVar("T")
 
 _NO_PARAMS = msgspec.Raw(b"{}")
@@ -221,9 +224,12 @@ def _identity(members: dict[str, msgspec.Raw]) -> Id:
     if raw is None:
         return None
     try:
-        return _id.decode(raw)
+        identity = _id.decode(raw)
     except (msgspec.DecodeError, ValueError):
         raise RpcError(INVALID_REQUEST, "An id is a string, an integer or null.") from None
+    if isinstance(identity, str) and len(identity) > MAX_ID:
+        raise RpcError(INVALID_REQUEST, f"An id has at most {MAX_ID} characters.")
+    return identity
 
 
 def _reply(identity: Id, members: dict[str, msgspec.Raw]) -> Reply:

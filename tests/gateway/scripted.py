@@ -50,6 +50,7 @@ from runtime.sessions.rows import (
     JournalEntry,
     Overrides,
     QueueOverrides,
+    Sender,
     SessionRow,
     SessionStatus,
     TurnError,
@@ -96,6 +97,7 @@ class ScriptedSession:
         self.journal: list[JournalEntry] = []
         self.waiting: dict[str, Content] = {}
         self.connections: dict[str, str | None] = {}
+        self.senders: list[Sender | None] = []
         self.names: dict[str, Submitted] = {}
         self.sequence = 0
         self.running: RunningTurn | None = None
@@ -384,6 +386,7 @@ class ScriptedFront(Front):
         *,
         message_id: str | None = None,
         connection: str | None = None,
+        sender: Sender | None = None,
     ) -> Submitted:
         session = self._session(session_id)
         known = session.names.get(message_id) if message_id is not None else None
@@ -398,6 +401,7 @@ class ScriptedFront(Front):
         self.ended[name] = trio.Event()
         session.waiting[name] = content
         session.connections[name] = connection
+        session.senders.append(sender)
         session.publish(MessageAccepted(name, session.sequence, content))
         self.arrived.set()
         self.arrived = trio.Event()

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from runtime.gateway import Gateway, GatewayConfig, serve_gateway
+from runtime.gateway import connection as connection_module
 from runtime.ports.front import QueueIsFull, Unavailable
 from tests.gateway import raw
 from tests.gateway.client import connected, said
@@ -40,6 +41,7 @@ CLOSE = raw.frame(b"\x03\xe8", 8)
         ('{"jsonrpc":"2.0","id":[1],"method":"x"}', -32600, None),
         ('{"jsonrpc":"2.0","id":' + "9" * 5_000 + ',"method":"x"}', -32600, None),
         ('{"jsonrpc":"2.0","id":"a","method":"no/such"}', -32601, "a"),
+        ('{"jsonrpc":"2.0","id":"' + "a" * 1_001 + '","method":"no/such"}', -32600, None),
         ('{"jsonrpc":"2.0","id":null,"method":"no/such"}', -32601, None),
         ('{"jsonrpc":"2.0","id":-3,"method":"session/prompt"}', -32602, -3),
         ('{"jsonrpc":"2.0","id":8,"method":"session/list","params":[1]}', -32602, 8),
@@ -306,3 +308,23 @@ async def test_a_client_may_not_leave_too_many_requests_unanswered(
         ]
         answer = await client.receive()
         assert (answer["id"], answer["error"]["code"]) == (requests[-1], -32012)
+
+
+# G7: what waits for answers is bounded in bytes, too
+async def test_a_client_may_not_leave_too_much_unanswered(
+    front: ScriptedFront, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "MAX_REQUEST_BYTES", 10_000)
+    gateway: Gateway = await nursery.start(serve_gateway, front, GatewayConfig(port=0))
+    async with connected(gateway.url) as client:
+        session_id = await client.new_session()
+        first = await client.request("session/prompt", said(session_id, "x" * 20_000))
+        second = await client.request("session/prompt", said(session_id, "x"))
+        answer = await client.receive()
+        assert (answer["id"], answer["error"]["code"]) == (second, -32012)
+        await front.until_waiting(session_id, 1)
+        front.start_turn(session_id)
+        front.end_turn(session_id)
+        assert (await client.answer(first))["result"]["stopReason"] == "end_turn"
+        await client.call("_runtime/session/send", said(session_id, "x"))
+    await gateway.close()
