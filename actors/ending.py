@@ -30,14 +30,15 @@ class TurnHooks(msgspec.Struct, frozen=True):
     Args:
         first_event: the agent has begun.
         committed: the end is durable; called in the same step in which it becomes visible.
-        withdrawn: rows that a person withdrew before they were claimed; answers what is left.
+        withdrawn: rows that a person withdrew before they were claimed, and how; answers what is
+            left.
         over: the batch is settled; with the rows that wait again, and overflow lines not told.
         ask: the agent asks people something; puts it in words where there is no dialog.
     """
 
     first_event: Callable[[], Awaitable[None]]
     committed: Callable[[EndedTurn, TurnEnded], None]
-    withdrawn: Callable[[tuple[InboundRow, ...]], Awaitable[tuple[InboundRow, ...]]]
+    withdrawn: Callable[[tuple[InboundRow, ...], TurnEnd], Awaitable[tuple[InboundRow, ...]]]
     over: Callable[[tuple[InboundRow, ...], tuple[InboundRow, ...]], Awaitable[None]]
     ask: Callable[[PermissionRequest], Awaitable[None]]
 

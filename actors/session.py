@@ -222,7 +222,7 @@ class SessionActor(Actor[SessionMessage]):
             case InterruptTurn():
                 turn = self._conversation.turn
                 if turn is not None and turn.batch.turn_id == message.turn_id:
-                    turn.request_end(TurnEnd.CANCELLED)
+                    turn.request_end(TurnEnd.SUPERSEDED)
             case Cancel():
                 await self._answer(message, self._withdrawals.cancel(message))
             case Clear():

@@ -59,8 +59,13 @@ for again when whoever looks after it has just crashed.
 log = get_logger(__name__)
 
 
-WISHES = (TurnEnd.CANCELLED, TurnEnd.WITHDRAWN)
-"""Ends that a person asked for."""
+WITHDRAWALS = (TurnEnd.CANCELLED, TurnEnd.WITHDRAWN)
+"""Ends that a person asked for: of the messages too, when they were not claimed."""
+
+WISHES = (*WITHDRAWALS, TurnEnd.SUPERSEDED)
+"""Ends that people brought about, the last by saying something newer (Q3). A turn that has not
+begun is not ended by that: its messages go back and run together with what is newer.
+"""
 
 
 class Turn:
@@ -118,7 +123,7 @@ class Turn:
         """
         if self._reply.result is not None:
             return False
-        if self._asked_to_end is None or end in WISHES:
+        if self._asked_to_end is None or end in WITHDRAWALS:
             self._asked_to_end = end
             self._end_now.set()
             self._starting.cancel()
@@ -178,8 +183,8 @@ class Turn:
         """Asked to end before the messages were claimed: they wait, or a person withdrew them."""
         batch = self.batch
         again = batch.claimed
-        if self._asked_to_end in WISHES:
-            again = (*batch.context, *await self._hooks.withdrawn(batch.rows))
+        if self._asked_to_end in WITHDRAWALS:
+            again = (*batch.context, *await self._hooks.withdrawn(batch.rows, self._asked_to_end))
         await self._hooks.over(again, batch.overflow)
 
     async def _begin(self) -> bool:
@@ -211,8 +216,8 @@ class Turn:
                 msgspec.structs.replace(row, not_before=later, reason="store_unavailable")
                 for row in batch.claimed
             )
-            if self._asked_to_end in WISHES:
-                again = await self._hooks.withdrawn(again)
+            if self._asked_to_end in WITHDRAWALS:
+                again = await self._hooks.withdrawn(again, self._asked_to_end)
             await self._hooks.over(again, batch.overflow)
             return False
         self.started = TurnStarted(

@@ -62,12 +62,12 @@ class Withdrawals:
         self._services.watchers.dropped(self._conversation.id, dropped, reason)
         return len(dropped)
 
-    async def withdrawn(self, rows: tuple[InboundRow, ...]) -> tuple[InboundRow, ...]:
-        """Rows of a turn that a person cancelled before the disk let it begin."""
-        ids = tuple(row.id for row in rows)
-        request = DropPending(self._conversation.id, DropReason.CANCELLED, ids)
+    async def withdrawn(self, rows: tuple[InboundRow, ...], end: TurnEnd) -> tuple[InboundRow, ...]:
+        """Rows of a turn that a person ended before it could begin."""
+        reason = DropReason.CLEARED if end is TurnEnd.WITHDRAWN else DropReason.CANCELLED
+        request = DropPending(self._conversation.id, reason, tuple(row.id for row in rows))
         dropped = await until_written(lambda: self._services.store.drop_pending(request))
-        self._services.watchers.dropped(self._conversation.id, dropped, DropReason.CANCELLED)
+        self._services.watchers.dropped(self._conversation.id, dropped, reason)
         return ()
 
     async def forget(self, dropped: tuple[InboundRow, ...], reason: DropReason) -> None:

@@ -6,6 +6,7 @@ end            first event  condition              turn         messages   count
 done           any                                 done         done
 done           any          reason ``cancelled``   cancelled    done
 cancelled      any                                 cancelled    done
+superseded     any                                 cancelled    done
 withdrawn      any                                 cancelled    dropped
 answered error any                                 failed       failed             yes (b)
 vanished       no           tries < max            vanished     pending    yes     later (a)
@@ -49,6 +50,7 @@ class TurnEnd(StrEnum):
     SILENT = "silent"
     STALLED = "stalled"
     CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
     WITHDRAWN = "withdrawn"
     SHUTDOWN = "shutdown"
 
@@ -143,7 +145,8 @@ def settle(
         stop_reason: the agent's own, of a turn that is done.
         on_interrupted_retry: False for ``on_interrupted = "notify"`` (T5 d).
     """
-    if end is TurnEnd.CANCELLED or (end is TurnEnd.DONE and stop_reason == "cancelled"):
+    cancelled = end in (TurnEnd.CANCELLED, TurnEnd.SUPERSEDED)
+    if cancelled or (end is TurnEnd.DONE and stop_reason == "cancelled"):
         return _finished(TurnState.CANCELLED, "cancelled", rows)
     if end is TurnEnd.WITHDRAWN:
         dropped = MessageVerdict(InboundState.DROPPED, reason=DropReason.CLEARED.value)

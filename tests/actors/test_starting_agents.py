@@ -178,6 +178,42 @@ async def test_a_prompt_that_waits_for_its_agent_can_be_withdrawn(
         assert (await session.queue()).waiting == 0
 
 
+async def test_something_newer_does_not_take_the_place_of_what_has_not_begun(
+    autojump_clock: MockClock,
+) -> None:
+    # Q3 P3 T5
+    agent = Flaky(5)
+    async with stage(agent=agent, settings=settings(queue={"mode": "interrupt"})) as rt:
+        session = await rt.session("demo")
+        first = await session.prompt("one")
+        await trio.sleep(1)
+        second = await session.prompt("two")
+        await _blocked(first)
+        await _blocked(second)
+        third = await session.prompt("three")
+        await _blocked(third)
+        assert (await session.queue()).waiting == 3
+        await (await session.prompt("/reconnect")).result()
+        for turn in (first, second, third):
+            text = (await turn.result()).text
+            assert text is not None
+            assert all(word in text for word in ("one", "two", "three"))
+
+
+async def test_how_a_message_was_withdrawn_is_written_down(autojump_clock: MockClock) -> None:
+    # H3 G11
+    async with open_memory(clock) as store, stage(agent=Flaky(99), store=store) as rt:
+        session = await rt.session("demo")
+        for withdraw, reason in ((session.cancel, "cancelled"), (session.clear, "cleared")):
+            turn = await session.prompt("never")
+            await trio.sleep(1)
+            await withdraw()
+            await turn.result()
+            status = await store.message_status(turn.message_id)
+            assert status is not None
+            assert (status.message.state, status.message.reason) == ("dropped", reason)
+
+
 async def test_stopping_does_not_wait_for_an_agent_that_is_not_there(
     autojump_clock: MockClock,
 ) -> None:

@@ -42,6 +42,7 @@ TABLE = [
     Case(TurnEnd.DONE, None, TurnState.DONE, DONE, tries=5, stop_reason="end_turn"),
     Case(TurnEnd.CANCELLED, None, TurnState.CANCELLED, DONE, stop_reason="cancelled"),
     Case(TurnEnd.CANCELLED, None, TurnState.CANCELLED, DONE, tries=5, stop_reason="cancelled"),
+    Case(TurnEnd.SUPERSEDED, None, TurnState.CANCELLED, DONE, stop_reason="cancelled"),
     Case(TurnEnd.ANSWERED_ERROR, None, TurnState.FAILED, FAILED, told=True),
     # T5 a, before the first event
     *(
