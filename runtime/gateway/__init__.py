@@ -8,7 +8,9 @@ Modules, from the socket inwards: `listening` opens the port, `certificate` foll
 `server` accepts and closes, `http` and `routes` answer requests under the rules of `access` and
 `throttle`, `websocket`, `streams` and `frames` carry frames, `connection` serves one client with
 the handlers in `methods` and `extra_methods`, `attachment` forwards what happens in a session,
-`outgoing` holds what a client has not read yet.
+`questions` asks the client and takes its answers, `choices` are the settings of a session,
+`workplaces` says what a client may have of this machine, `outgoing` holds what a client has not
+read yet.
 """
 
 from runtime.gateway.config import GatewayConfig, GatewayError

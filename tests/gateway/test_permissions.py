@@ -9,6 +9,7 @@ import pytest
 import trio.testing
 
 from runtime.gateway import Gateway, questions
+from runtime.ports.agent import Offers
 from runtime.ports.front import BadRequest
 from tests.gateway.client import AcpClient, connected, said
 from tests.gateway.scripted import ScriptedFront
@@ -139,6 +140,28 @@ async def test_who_comes_later_is_asked(
             assert front.sessions[session_id].answers == [("q-1", "yes")]
             # What was answered is not asked again.
             await late.call("session/load", params)
+            await settled(late, front, session_id)
+            assert requests(late) == [request]
+
+
+# G12: a question that is answered before the client knows the session is not put any more
+async def test_a_question_that_is_answered_meanwhile(
+    gateway: Gateway, front: ScriptedFront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def settle(session_id: str) -> Offers:
+        front.settle(session_id, "q-1", "yes")
+        await trio.testing.wait_all_tasks_blocked()
+        return Offers()
+
+    async with connected(gateway.url) as client:
+        session_id, _ = await begin(client, front)
+        front.ask(session_id)
+        front.ask(session_id, "q-2")
+        async with connected(gateway.url) as late:
+            monkeypatch.setattr(front, "offers", settle)
+            await late.call("session/resume", {"sessionId": session_id, "cwd": "/"})
+            request = await asked(late)
+            assert request["params"]["_meta"]["runtime"]["requestId"] == "q-2"
             await settled(late, front, session_id)
             assert requests(late) == [request]
 
