@@ -98,7 +98,7 @@ class Runtime:
             settings: complete settings, not only what changed.
 
         Returns:
-            The tables whose changes take effect at the next start only: ``gateway``, ``storage``.
+            The changed settings that take effect at the next start only, as ``gateway.port``.
 
         Raises:
             SettingsError: they cannot be used; the old ones stay.
@@ -303,9 +303,10 @@ def _reconfigure(
     services.slots.reconsider()
     sessions.tell(Reconfigured())
     return tuple(
-        table
+        f"{table}.{key}"
         for table in ("gateway", "storage")
-        if getattr(before, table) != getattr(settings, table)
+        for key in getattr(before, table).__struct_fields__
+        if getattr(getattr(before, table), key) != getattr(getattr(settings, table), key)
     )
 
 

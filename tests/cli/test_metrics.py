@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import urllib.error
 import urllib.request
@@ -14,9 +15,10 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from runtime.metrics import Metrics
 from runtime.sessions.rows import DropReason, TurnState
 
-from .conftest import PATIENCE, CommandLine, Served, Start
+from .conftest import PATIENCE, ROOT, CommandLine, Served, Start
 from .talker import BUSY, chatting, say, wait_for_turn
 
 LABELS = {
@@ -164,3 +166,13 @@ def test_what_failed_is_counted(serve: Start, cli: CommandLine, tmp_path: Path) 
     found = samples(served)
     assert found["turns_total{failed}"] == 1
     assert found["turns_total{done}"] == 0
+
+
+def test_the_guide_lists_every_metric() -> None:
+    guide = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    table = guide.partition("### Metrics\n")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert listed == [
+        family.name.removeprefix("greenroom_") + ("_total" if family.type == "counter" else "")
+        for family in Metrics().registry.collect()
+    ]

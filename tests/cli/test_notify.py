@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import signal
 import socket
@@ -13,9 +14,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from runtime.cli.notify import EXTEND_EVERY, Notifier
+from runtime.cli.main import root
+from runtime.cli.notify import EXTEND_EVERY, STOP_EXTENSION, Notifier
 
-from .conftest import PATIENCE, Start
+from .conftest import PATIENCE, ROOT, Start
 
 
 class ServiceManager:
@@ -160,3 +162,17 @@ async def test_nobody_who_listens_is_no_reason_to_fail(tmp_path: Path) -> None:
     full.close()
     await Notifier({}).stopping()
     await Notifier({"WATCHDOG_USEC": "1000000"}).keep_alive()
+
+
+def test_the_example_of_a_unit_fits_what_the_runtime_does() -> None:
+    unit = configparser.RawConfigParser(strict=False)
+    unit.read(ROOT / "docs" / "greenroom.service", encoding="utf-8")
+    service = unit["Service"]
+    assert service["Type"] == "notify"
+    assert service["KillMode"] == "mixed"
+    assert int(service["TimeoutStopSec"]) > STOP_EXTENSION
+    assert float(service["WatchdogSec"]) > 0
+    _, _, command = service["ExecStart"].partition(" -m runtime ")
+    name, *arguments = command.split()
+    context = root.commands[name].make_context(name, arguments)
+    assert context.params["config"] == Path("/etc/greenroom/runtime.toml")

@@ -59,7 +59,7 @@ def test_a_changed_file_is_applied(
     wait_for(answer, served, "new: hello")
     log = [json.loads(line) for line in served.stop().err.splitlines()]
     applied = [line for line in log if line["message"] == "settings_applied"]
-    assert applied[0]["at_the_next_start"] == ["gateway"]
+    assert applied[0]["at_the_next_start"] == ["gateway.max_connections"]
 
 
 def test_a_bad_file_is_refused_and_the_old_settings_stay(
@@ -75,3 +75,34 @@ def test_a_bad_file_is_refused_and_the_old_settings_stay(
     config.write_text(ECHO.format(prefix="mended: "))
     served.process.send_signal(signal.SIGHUP)
     wait_for(answer, served, "mended: hello")
+
+
+def test_the_log_goes_by_changed_settings_at_once(serve: Start, tmp_path: Path) -> None:
+    served = serve(tmp_path / "data", toml="[log]\nlevel = 'error'\n")
+    config = served.data_dir.with_suffix(".toml")
+    config.write_text("[log]\nlevel = 'info'\n[gateway]\ntoken = 'a-new-token'\n")
+    served.process.send_signal(signal.SIGHUP)
+    assert served.process.stderr is not None
+    line = json.loads(served.process.stderr.readline())
+    assert (line["message"], line["at_the_next_start"]) == ("settings_applied", ["gateway.token"])
+
+
+def test_a_file_that_is_gone_changes_nothing(
+    serve: Start, answer: Callable[[Served], str], tmp_path: Path
+) -> None:
+    served = serve(tmp_path / "data", toml=ECHO.format(prefix="old: "))
+    served.data_dir.with_suffix(".toml").unlink()
+    served.process.send_signal(signal.SIGHUP)
+    assert wait_for_line(served, "settings_refused")["cause"] == "SIGHUP"
+    assert answer(served) == "old: hello"
+
+
+def test_flags_win_over_the_file_also_later(serve: Start, tmp_path: Path) -> None:
+    flags = ("--log-level", "debug", "--log-format", "text")
+    served = serve(tmp_path / "data", *flags, toml="[log]\nlevel = 'error'\nformat = 'json'\n")
+    served.process.send_signal(signal.SIGHUP)
+    assert served.process.stderr is not None
+    for line in served.process.stderr:
+        assert not line.startswith("{")
+        if "settings_applied" in line:
+            break
