@@ -25,7 +25,11 @@ from tests.crash.ledger import Ledger, Sent, Told, tokens
 
 ENDED = frozenset({"done", "cancelled"})
 TRIED_AGAIN = frozenset({"interrupted", "vanished"})
-WITHDRAWN_BY = {"cancelled": "cancel", "cleared": "clear", "reset": "reset"}
+WITHDRAWN_BY = {
+    "cancelled": {"cancel", "reset"},  # a reset cancels the turn that there is
+    "cleared": {"clear"},
+    "reset": {"reset"},
+}
 FATES_TOLD: dict[Told, frozenset[str]] = {
     "end_turn": frozenset({"answered"}),
     "cancelled": frozenset({"cancelled", "withdrawn"}),
@@ -158,8 +162,8 @@ def _failed(row: Row, books: _Books) -> Iterator[str]:
 
 
 def _dropped(row: Row, books: _Books, ledger: Ledger) -> Iterator[str]:
-    asked = WITHDRAWN_BY.get(row.reason or "")
-    if asked is None or asked not in ledger.withdrawals[row.session_id]:
+    asked = WITHDRAWN_BY.get(row.reason or "", set())
+    if asked.isdisjoint(ledger.withdrawals[row.session_id]):
         yield f"it was withdrawn ({row.reason}), and nobody asked for that"
     if any(turn.state == "done" for turn in books.turns[row.id]):
         yield "it was withdrawn, and a turn of it is done"

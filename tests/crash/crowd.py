@@ -1,4 +1,7 @@
-"""What people do, all at once, in dozens of sessions, each by a dice of its own."""
+"""What people do, all at once, in dozens of sessions, each by a dice of its own.
+
+The agents that are processes are in `tests.crash.agents`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ import trio
 from tests.crash.connections import PROMPT_LIMIT, Connection, Disconnected, Line, Refused
 from tests.crash.ledger import Ledger, Sent
 
-AGENTS = ("quick", "slow", "slow", "tools", "shaky", "brittle", "rude", "late")
+AGENTS = (
+    *("quick", "acp", "slow", "daemons", "shaky", "acp"),
+    *("tools", "forgetful", "brittle", "acp", "rude", "late", "slow"),
+)
 MODES = ("collect", "followup", "collect", "followup", "interrupt")
 
 SETTINGS = """
@@ -26,6 +32,7 @@ cap = 6
 retry_delay = "100ms"
 shutdown_grace = "5s"
 hibernate_after = "700ms"
+max_agent_processes = 5
 
 [routing]
 default_agent = "quick"
@@ -73,7 +80,7 @@ fail = "start"
 fail_times = 3
 """
 
-QUEUE_FULL, UNAVAILABLE, TOO_MANY, TURN_FAILED = -32010, -32011, -32012, -32603
+QUEUE_FULL, UNAVAILABLE, TOO_MANY, BLOCKED, TURN_FAILED = -32010, -32011, -32012, -32014, -32603
 
 ACTIONS = {
     "send": 40,
@@ -127,6 +134,8 @@ class Person:
             status = await connection.call("_runtime/queue/status", sessionId=self.session_id)
             if status["running"] is None and status["waiting"] == 0:
                 break
+            if status["blocked"] is not None:
+                await self._reconnect(connection)
             await trio.sleep(BREATH)
         connection.journal[self.session_id].clear()
         await connection.call("_runtime/session/events", sessionId=self.session_id)
@@ -177,11 +186,19 @@ class Person:
             except Disconnected:
                 await trio.sleep(BREATH / 10)
             except Refused as refusal:
-                if refusal.code not in (UNAVAILABLE, TOO_MANY):
+                if refusal.code == BLOCKED:
+                    await self._reconnect(await self._line.connection())
+                elif refusal.code not in (UNAVAILABLE, TOO_MANY):
                     raise
                 await trio.sleep(BREATH)
             else:
                 return
+
+    async def _reconnect(self, connection: Connection) -> None:
+        """The agent was killed too often while it started: have it started all the same."""
+        self._ledger.reconnects += 1
+        with suppress(Disconnected, Refused):
+            await connection.call("_runtime/session/reconnect", sessionId=self.session_id)
 
     async def _introduce(self, connection: Connection) -> None:
         key = {"runtime": {"key": f"crowd-{self._number}", "agent": self._agent}}
@@ -242,6 +259,8 @@ class Person:
             sent.told = "failed"
         elif refusal.code == QUEUE_FULL:
             sent.refused = True
+        elif refusal.code == BLOCKED and sent.message_id is None:
+            pass  # it is kept, and whoever says something by name has the agent started
         elif sent.message_id is not None or refusal.code not in (UNAVAILABLE, TOO_MANY):
             raise refusal
 

@@ -1,12 +1,14 @@
-"""One run: a crowd, a process that is killed again and again, and the account in the end."""
+"""One run: a crowd, a process that is killed again and again, as its agents are, and the account in
+the end.
+"""
 
 from __future__ import annotations
 
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import trio
 
 from tests.crash import accounting, crowd
 from tests.crash.accounting import Violation
+from tests.crash.agents import Agents, Living
 from tests.crash.connections import Disconnected, Line, Refused
 from tests.crash.crowd import Person
 from tests.crash.evidence import Evidence, collect
@@ -60,20 +63,56 @@ class Report(msgspec.Struct, frozen=True):
     run_again: int
     sent_again: int
     duplicates_refused: int
+    agents_killed: int
+    agents_outlived: int
+    failed_starts: int
+    reconnects: int
     transcript_lines: int
     seconds: float
     violations: tuple[Violation, ...]
+
+
+class Place:
+    """The folder of a run: one runtime after the other works there.
+
+    ``outlived`` is how many agents, and processes of theirs, a killed runtime has left behind.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.data_dir = folder / "data"
+        self.log = folder / "runtime.log"
+        self.agents = Agents(folder)
+        self.outlived = 0
+        self._settings = folder / "runtime.toml"
+        self._settings.write_text(crowd.SETTINGS + self.agents.settings)
+        self.log.touch()
+
+    @asynccontextmanager
+    async def runtime(self) -> AsyncIterator[RuntimeProcess]:
+        """Start one, which does not outlive the block."""
+        process = await RuntimeProcess.start(self.data_dir, self._settings, self.log)
+        try:
+            yield process
+        finally:
+            process.end()
+
+    async def kill(self, process: RuntimeProcess) -> None:
+        """SIGKILL, and a look at who lives on."""
+        await process.kill()
+        self.outlived += len(self.agents.living())
+
+    async def serving(self, process: RuntimeProcess, earlier: set[Living]) -> list[Violation]:
+        """Wait until it serves; then nobody of those who lived before it may live."""
+        await process.serving()
+        return self.agents.left_of(earlier, "after a new start")
 
 
 async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> Report:
     """Run a plan in an empty folder."""
     started = time.monotonic()
     ledger = Ledger()
-    data_dir = folder / "data"
-    settings, log = folder / "runtime.toml", folder / "runtime.log"
-    settings.write_text(crowd.SETTINGS)
-    log.touch()
-    lines = [Line(data_dir) for _ in range(CONNECTIONS)]
+    place = Place(folder)
+    lines = [Line(place.data_dir) for _ in range(CONNECTIONS)]
     people = crowd.gather(plan.seed, plan.people, lines, ledger)
     early = 0
     wrong: list[Violation] = []
@@ -84,17 +123,21 @@ async def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> Report:
             enough = trio.Event()
             done = trio.Event()
             nursery.start_soon(_talk, people, enough, done)
-            early = await _kill(plan, data_dir, settings, log, say)
+            early = await _kill(plan, place, say, wrong)
             enough.set()
-            wrong += await _settle(people, done, data_dir, settings, log, say)
+            wrong += await _settle(people, done, place, say)
             nursery.cancel_scope.cancel()
     except* (DidNotRun, Disconnected, Refused, trio.TooSlowError) as group:
         wrong += [Violation(repr(error), "the run was cut short") for error in _leaves(group)]
-    evidence = await trio.to_thread.run_sync(collect, data_dir)
+    finally:
+        wrong += place.agents.left_of(place.agents.living(), "at the end")
+        place.agents.end()
+    evidence = await trio.to_thread.run_sync(collect, place.data_dir)
     account = accounting.account(ledger, evidence)
     wrong += account.violations
-    wrong += _logged(log)
-    return _report(plan, ledger, evidence, account.fates, early, time.monotonic() - started, wrong)
+    wrong += _logged(place.log)
+    seconds = time.monotonic() - started
+    return _report(plan, ledger, evidence, account.fates, place, early, seconds, wrong)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -111,47 +154,43 @@ async def _talk(people: list[Person], enough: trio.Event, done: trio.Event) -> N
 
 
 async def _kill(
-    plan: Plan, data_dir: Path, settings: Path, log: Path, say: Callable[[str], None]
+    plan: Plan, place: Place, say: Callable[[str], None], wrong: list[Violation]
 ) -> int:
-    """Start it and kill it, so often; how many kills came while it started."""
+    """Start it and kill it, so often, and its agents meanwhile; how many kills came while it
+    started.
+    """
     choose = random.Random(f"{plan.seed}/kills")
     early = 0
-    for number in range(1, plan.kills + 1):
-        process = await RuntimeProcess.start(data_dir, settings, log)
-        try:
-            if choose.random() < WHILE_STARTING:
-                early += 1
-                await trio.sleep(choose.uniform(*STARTING))
-            else:
-                await process.serving()
-                await trio.sleep(choose.uniform(*SERVING))
-            await process.kill()
-        finally:
-            process.end()
-        if number % 10 == 0 or number == plan.kills:
-            say(f"seed {plan.seed}: {number} of {plan.kills} kills")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(place.agents.kill_some, random.Random(f"{plan.seed}/agents"))
+        for number in range(1, plan.kills + 1):
+            earlier = place.agents.living()
+            async with place.runtime() as process:
+                if choose.random() < WHILE_STARTING:
+                    early += 1
+                    await trio.sleep(choose.uniform(*STARTING))
+                else:
+                    wrong += await place.serving(process, earlier)
+                    await trio.sleep(choose.uniform(*SERVING))
+                await place.kill(process)
+            if number % 10 == 0 or number == plan.kills:
+                say(f"seed {plan.seed}: {number} of {plan.kills} kills")
+        nursery.cancel_scope.cancel()
     return early
 
 
 async def _settle(
-    people: list[Person],
-    done: trio.Event,
-    data_dir: Path,
-    settings: Path,
-    log: Path,
-    say: Callable[[str], None],
+    people: list[Person], done: trio.Event, place: Place, say: Callable[[str], None]
 ) -> list[Violation]:
     """Let everything come to its end, look at it as a client, and stop in good order."""
-    wrong: list[Violation] = []
-    async with AsyncExitStack() as stack:
-        process = await RuntimeProcess.start(data_dir, settings, log)
-        stack.callback(process.end)
-        await process.serving()
+    earlier = place.agents.living()
+    async with place.runtime() as process:
+        wrong = await place.serving(process, earlier)
         with trio.move_on_after(SETTLE_LIMIT) as patience:
             await done.wait()
             say("everything that was said is decided; waiting for the last answers")
             read = {person.session_id: await person.settled() for person in people}
-            wrong += _as_a_client_sees_it(read, await _in_step(data_dir))
+            wrong += _as_a_client_sees_it(read, await _in_step(place.data_dir))
         if patience.cancelled_caught:
             undecided = sum(person.undecided for person in people)
             what = f"it did not settle within {SETTLE_LIMIT:g} s; {undecided} messages undecided"
@@ -204,6 +243,7 @@ def _report(
     ledger: Ledger,
     evidence: Evidence,
     fates: dict[str, int],
+    place: Place,
     early: int,
     seconds: float,
     wrong: list[Violation],
@@ -226,6 +266,10 @@ def _report(
         run_again=sum(row.tries > 0 for row in evidence.rows),
         sent_again=sum(max(0, each.attempts - 1) for each in sent),
         duplicates_refused=sum(each.duplicates for each in sent),
+        agents_killed=place.agents.killed,
+        agents_outlived=place.outlived,
+        failed_starts=place.log.read_text(errors="replace").count("agent_start_failed"),
+        reconnects=ledger.reconnects,
         transcript_lines=sum(map(len, evidence.journal.values())),
         seconds=round(seconds, 1),
         violations=tuple(wrong),

@@ -49,13 +49,16 @@ class Sent:
 
 
 class Ledger:
-    """All of it. ``withdrawals`` are the requests that may end messages unanswered, by session."""
+    """All of it. ``withdrawals`` are the requests that may end messages unanswered, by session;
+    ``reconnects`` is how often an agent was started anew by request.
+    """
 
     def __init__(self) -> None:
         self.sent: dict[str, Sent] = {}
         self.withdrawals: defaultdict[str, set[str]] = defaultdict(set)
         self.interrupting: set[str] = set()
         self.broken_promises: list[str] = []
+        self.reconnects = 0
 
     def say(self, token: str, session_id: str, message_id: str | None) -> Sent:
         """Somebody is about to say something new."""
