@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from actors.agents.acp import AcpAgent, Options
-from runtime.ports.agent import AgentGone, AgentRefused
+from runtime.ports.agent import AgentGone, AgentHandle, AgentRefused
 from runtime.sessions.updates import (
     AgentMessageChunk,
     ContextUsage,
@@ -53,16 +54,30 @@ async def test_an_agent_that_never_answers_is_given_up(
 
 
 @pytest.mark.parametrize("mode, begun", [("exit-on-prompt", False), ("exit-after-event", True)])
-async def test_an_agent_that_ends_is_gone_with_its_reason(
+async def test_the_prompt_is_told_that_the_agent_ended_and_why(
     stage: Stage, mode: str, begun: bool
 ) -> None:
     # T5, P2
-    events = []
-    with pytest.raises(AgentGone, match=r"(?s)3.*it is all too much"):  # noqa: PT012
-        async with stage.open(HOSTILE, mode) as handle:
+    events, told = [], []
+
+    async def listen(handle: AgentHandle) -> None:
+        try:
             async for event in handle.prompt(turn("hello")):
                 events.append(event)
+                while stage.processes.live:
+                    await trio.testing.wait_all_tasks_blocked(0.05)
+        except AgentGone as gone:
+            told.append(str(gone))
+
+    with pytest.raises(AgentGone, match="it is all too much"):  # noqa: PT012
+        async with stage.open(HOSTILE, mode) as handle:
+            with trio.fail_after(PATIENCE):
+                await listen(handle)
+                await trio.sleep_forever()
     assert [type(event) for event in events] == [AgentMessageChunk] * begun
+    assert len(told) == 1
+    assert "3" in told[0]
+    assert "it is all too much" in told[0]
 
 
 async def test_an_answer_counts_though_the_agent_ends_after_it(stage: Stage) -> None:
