@@ -70,4 +70,4 @@ async def test_bad_settings_leave_the_old_ones(autojump_clock: MockClock) -> Non
 async def test_what_needs_a_new_start_is_named(autojump_clock: MockClock) -> None:
     async with stage(agent=HandAgent()) as rt:
         other = msgspec.structs.replace(settings(), gateway=GatewaySettings(port=9_999))
-        assert rt.reconfigure(other) == ("gateway",)
+        assert rt.reconfigure(other) == ("gateway.port",)

@@ -20,7 +20,7 @@ from runtime.cli.notify import EXTEND_EVERY, STOP_EXTENSION, Notifier
 from .conftest import PATIENCE, ROOT, Start
 
 
-class ServiceManager:
+class Supervision:
     """Listens, as systemd does."""
 
     def __init__(self, address: str) -> None:
@@ -45,14 +45,14 @@ class ServiceManager:
 
 
 @pytest.fixture
-def manager(tmp_path: Path) -> Iterator[ServiceManager]:
-    listening = ServiceManager(str(tmp_path / "notify"))
+def manager(tmp_path: Path) -> Iterator[Supervision]:
+    listening = Supervision(str(tmp_path / "notify"))
     yield listening
     listening.close()
 
 
 def test_a_start_a_reload_and_a_stop_are_told(
-    serve: Start, manager: ServiceManager, tmp_path: Path
+    serve: Start, manager: Supervision, tmp_path: Path
 ) -> None:
     before = time.monotonic_ns() // 1_000
     served = serve(tmp_path / "data", variables=manager.variables)
@@ -76,7 +76,7 @@ def test_a_start_a_reload_and_a_stop_are_told(
 
 
 def test_signs_of_life_come_until_the_end(
-    serve: Start, manager: ServiceManager, tmp_path: Path
+    serve: Start, manager: Supervision, tmp_path: Path
 ) -> None:
     variables = {**manager.variables, "WATCHDOG_USEC": "200000"}
     served = serve(tmp_path / "data", variables=variables)
@@ -89,14 +89,14 @@ def test_signs_of_life_come_until_the_end(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets are Linux's")
 async def test_an_abstract_socket() -> None:
-    listening = ServiceManager(f"@greenroom-test-{os.getpid()}")
+    listening = Supervision(f"@greenroom-test-{os.getpid()}")
     Notifier(listening.variables).ready("well")
     assert listening.told() == ["READY=1", "STATUS=well"]
     listening.close()
 
 
 async def test_only_the_process_that_is_watched_gives_signs_of_life(
-    manager: ServiceManager,
+    manager: Supervision,
 ) -> None:
     for more in (
         {},
@@ -110,7 +110,7 @@ async def test_only_the_process_that_is_watched_gives_signs_of_life(
 
 
 async def test_a_late_event_loop_gives_no_sign_of_life(
-    manager: ServiceManager, mock_clock: trio.testing.MockClock
+    manager: Supervision, mock_clock: trio.testing.MockClock
 ) -> None:
     pid = str(os.getpid())
     variables = {**manager.variables, "WATCHDOG_USEC": "10000000", "WATCHDOG_PID": pid}
@@ -141,7 +141,7 @@ async def test_a_late_event_loop_gives_no_sign_of_life(
 
 
 async def test_more_time_to_stop_is_asked_for_again_and_again(
-    manager: ServiceManager, autojump_clock: trio.testing.MockClock
+    manager: Supervision, autojump_clock: trio.testing.MockClock
 ) -> None:
     with trio.move_on_after(2.5 * EXTEND_EVERY):
         await Notifier(manager.variables).stopping()
@@ -150,7 +150,7 @@ async def test_more_time_to_stop_is_asked_for_again_and_again(
 
 
 async def test_nobody_who_listens_is_no_reason_to_fail(tmp_path: Path) -> None:
-    full = ServiceManager(str(tmp_path / "full"))
+    full = Supervision(str(tmp_path / "full"))
     for address in ("", "@", "relative", str(tmp_path / "missing"), "/" + "x" * 500, "a\0b"):
         notifier = Notifier({"NOTIFY_SOCKET": address})
         notifier.reloading()
