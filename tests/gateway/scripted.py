@@ -24,21 +24,16 @@ from runtime.ports.front import (
     Submitted,
     Unavailable,
     Watch,
-    WatcherLagged,
 )
 from runtime.sessions.content import Content, TextBlock, plain_text
 from runtime.sessions.events import (
     AgentAnnounced,
     EpochStarted,
-    LiveEvent,
     MessageAccepted,
     MessageDropped,
-    PermissionAnswered,
-    PermissionAsked,
     QueueStatus,
     RunningTurn,
     SessionClosed,
-    SessionEvent,
     Snapshot,
     TurnEnded,
     TurnStarted,
@@ -60,63 +55,9 @@ from runtime.sessions.rows import (
 from runtime.sessions.updates import (
     AgentMessageChunk,
     ConfigOptions,
-    PermissionOption,
-    PermissionRequest,
     SessionUpdate,
-    ToolCallUpdate,
 )
-
-
-class ScriptedWatch(Watch):
-    def __init__(self, buffer: int) -> None:
-        self.send, self.receive = trio.open_memory_channel[LiveEvent](buffer)
-        self.lagged = False
-
-    def __aiter__(self) -> Watch:
-        return self
-
-    async def __anext__(self) -> LiveEvent:
-        try:
-            return await self.receive.receive()
-        except (trio.EndOfChannel, trio.ClosedResourceError):
-            if self.lagged:
-                raise WatcherLagged("lagged") from None
-            raise StopAsyncIteration from None
-
-    def close(self) -> None:
-        self.send.close()
-
-
-class ScriptedSession:
-    """One session: its messages, its turn and its transcript."""
-
-    def __init__(self, row: SessionRow) -> None:
-        self.row = row
-        self.number = 0
-        self.watches: list[ScriptedWatch] = []
-        self.journal: list[JournalEntry] = []
-        self.waiting: dict[str, Content] = {}
-        self.connections: dict[str, str | None] = {}
-        self.senders: list[Sender | None] = []
-        self.names: dict[str, Submitted] = {}
-        self.sequence = 0
-        self.running: RunningTurn | None = None
-        self.turns = 0
-        self.offers = Offers()
-        self.blocked: str | None = None
-        self.answers: list[tuple[str, str | None]] = []
-
-    def publish(self, event: SessionEvent) -> None:
-        self.number += 1
-        for watch in list(self.watches):
-            try:
-                watch.send.send_nowait(LiveEvent(self.number, event))
-            except trio.WouldBlock:
-                watch.lagged = True
-                watch.close()
-                self.watches.remove(watch)
-            except trio.ClosedResourceError:
-                self.watches.remove(watch)
+from tests.gateway.scripted_session import ScriptedSession, ScriptedWatch
 
 
 class ScriptedFront(Front):
@@ -157,27 +98,10 @@ class ScriptedFront(Front):
         session.publish(TurnUpdate(running.started.turn_id, update))
 
     def ask(self, session_id: str, request_id: str = "q-1") -> None:
-        """The agent of the running turn asks for permission."""
-        session = self.sessions[session_id]
-        assert session.running is not None
-        options = (
-            PermissionOption("yes", "Do it", "allow_once"),
-            PermissionOption("no", "Leave it", "reject_once"),
-        )
-        call = ToolCallUpdate(f"call-{request_id}", "Delete everything", kind="delete")
-        request = PermissionRequest(request_id, call, options)
-        questions = (*session.running.questions, request)
-        session.running = msgspec.structs.replace(session.running, questions=questions)
-        session.publish(PermissionAsked(session.running.started.turn_id, request))
+        self.sessions[session_id].ask(request_id)
 
     def settle(self, session_id: str, request_id: str, option_id: str | None = None) -> None:
-        """A question is answered, or void."""
-        session = self.sessions[session_id]
-        assert session.running is not None
-        running = session.running
-        questions = tuple(each for each in running.questions if each.request_id != request_id)
-        session.running = msgspec.structs.replace(running, questions=questions)
-        session.publish(PermissionAnswered(running.started.turn_id, request_id, option_id))
+        self.sessions[session_id].settle(request_id, option_id)
 
     def block(self, session_id: str, why: str) -> None:
         """The agent is not started any more; who waits for an outcome is told."""
