@@ -59,7 +59,7 @@ lock: $(VENV)/development.stamp ## Bring both locks in step with pyproject.toml;
 
 clean: ## Remove .venv and all caches
 	rm -rf $(VENV) .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	rm -rf build dist *.egg-info
+	rm -rf build dist *.egg-info tests/npm/node_modules tests/npm/.lock
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/runtime.stamp: requirements.lock $(VENV)/created.stamp
