@@ -45,7 +45,7 @@ kind = "echo"
 kind = "echo"
 [agents.slow]
 kind = "echo"
-pace = "20ms"
+pace = "2ms"
 """
 
 WITNESS = Path(__file__).with_name("sdk_witness.py")
