@@ -3,12 +3,17 @@
     python sdk_client.py URL talk     a new session, a prompt, a prompt that is cancelled
     python sdk_client.py URL load ID  the session again, with its history
 
+In place of the URL, a command in JSON is started and spoken to over its pipes.
+
 Prints what it saw as JSON.
 """
 
 import asyncio  # noqa: TID251 - the SDK's, not ours
 import json
+import os
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import acp
@@ -59,14 +64,28 @@ async def load(
     return {"said": terminal.said}
 
 
-async def main(url: str, what: str, *arguments: str) -> None:
-    terminal = Terminal()
-    listener: Any = terminal
-    connection = acp.connect_to_agent(listener, await create_websocket_stream(url))
-    await connection.initialize(protocol_version=acp.PROTOCOL_VERSION)
-    work = talk(connection, terminal) if what == "talk" else load(connection, terminal, *arguments)
-    print(json.dumps(await asyncio.wait_for(work, LIMIT)))
+@asynccontextmanager
+async def connected(where: str, listener: Any) -> AsyncIterator[ClientSideConnection]:
+    if where.startswith("["):
+        command, *arguments = json.loads(where)
+        environment = dict(os.environ)
+        async with acp.spawn_agent_process(listener, command, *arguments, env=environment) as both:
+            yield both[0]
+        return
+    connection = acp.connect_to_agent(listener, await create_websocket_stream(where))
+    yield connection
     await connection.close()
+
+
+async def main(where: str, what: str, *arguments: str) -> None:
+    terminal = Terminal()
+    async with connected(where, terminal) as connection:
+        await connection.initialize(protocol_version=acp.PROTOCOL_VERSION)
+        if what == "talk":
+            work = talk(connection, terminal)
+        else:
+            work = load(connection, terminal, *arguments)
+        print(json.dumps(await asyncio.wait_for(work, LIMIT)))
 
 
 if __name__ == "__main__":
