@@ -211,6 +211,8 @@ class Peer:
 
     # -- what comes -------------------------------------------------------------------------------
 
+    # Refusals are written here and not in tasks: whoever floods is not read until it takes them.
+
     async def _take(self, record: bytes, nursery: trio.Nursery) -> None:
         if not record.strip():
             return
@@ -219,7 +221,7 @@ class Peer:
         except RpcError as error:
             self._service.odd("garbage")
             if error.request is not None and error.request not in self._calls:
-                nursery.start_soon(self._answer, jsonrpc.failure(error.request, error))
+                await self._answer(jsonrpc.failure(error.request, error))
             return
         match message:
             case Reply():
@@ -242,7 +244,6 @@ class Peer:
         if len(self._working) >= MOST_REQUESTS or request.id in self._working:
             self._service.odd("too_many_requests")
             busy = RpcError(TOO_MANY_REQUESTS, "Too many requests at the same time.")
-            # Here and not in a task: whoever floods is not read until it takes its answers.
             await self._answer(jsonrpc.failure(request.id, busy))
             return
         try:
