@@ -48,7 +48,7 @@ from runtime.ports.front import (
     Unavailable,
 )
 from runtime.sessions.commands import command_in
-from runtime.sessions.content import Content, storable
+from runtime.sessions.content import Content, EmbeddedResource, storable
 from runtime.sessions.events import QueueStatus, Snapshot
 from runtime.sessions.keys import client_key
 from runtime.sessions.queueing import QueueMode
@@ -389,4 +389,5 @@ class ActorFront(Front):
 def _texts(content: Content) -> Iterator[str]:
     """Every text that a client chose, in some content."""
     for block in content:
-        yield from (value for value in msgspec.structs.astuple(block) if isinstance(value, str))
+        part = block.resource if isinstance(block, EmbeddedResource) else block
+        yield from (value for value in msgspec.structs.astuple(part) if isinstance(value, str))

@@ -270,7 +270,7 @@ class Attachment:
         if self._events_after is not None and live.number > self._events_after:
             self._post_event(translate.live_event(self._id, live))
         match live.event:
-            case MessageDropped(message_id=message_id):
+            case MessageDropped(message_id=message_id) | Notice(message_id=str() as message_id):
                 self._end([message_id])
             case TurnEnded(message_ids=ids, message_state=state) if state != InboundState.PENDING:
                 self._end(ids)
@@ -278,7 +278,7 @@ class Attachment:
     async def _know_own(self, live: LiveEvent) -> None:
         """Wait for the id of the message being submitted when an event may be about it."""
         match live.event:
-            case MessageDropped(message_id=message_id):
+            case MessageDropped(message_id=message_id) | Notice(message_id=str() as message_id):
                 ids: tuple[str, ...] = (message_id,)
             case TurnStarted(message_ids=ids) | TurnEnded(message_ids=ids):
                 pass
@@ -293,7 +293,7 @@ class Attachment:
                 await self._say(update, UpdateMark(turn_id=turn_id, number=live.number))
             case AgentAnnounced(update=update):
                 await self._say(update, UpdateMark(number=live.number))
-            case Notice() as said:
+            case Notice(text=text) as said if text:
                 self._outgoing.post_update(translate.notice(self._id, said, live.number))
             case PermissionAsked(turn_id=turn_id, request=request):
                 self._dialogs.ask(turn_id, request)

@@ -55,6 +55,23 @@ async def test_answers_come_after_all_updates(tmp_path: Path) -> None:
             assert client.updates("user_message_chunk") == []
 
 
+# S36 G5: a command is answered at once, to all who watch, and is no turn
+async def test_a_command_is_answered(tmp_path: Path) -> None:
+    async with (
+        running(tmp_path, pace=0.2) as url,
+        connected(url) as client,
+        connected(url) as other,
+    ):
+        session_id = await client.new_session()
+        await other.call("session/resume", attach(session_id))
+        with trio.fail_after(5):  # it does not wait until forwarding gives up
+            result = await client.call("session/prompt", said(session_id, "/status"))
+        assert result["stopReason"] == "end_turn"
+        assert "Nothing is running" in client.text()
+        await other.until("session/update", sessionUpdate="agent_message_chunk")
+        assert "Nothing is running" in other.text()
+
+
 # G11
 async def test_cancel(tmp_path: Path) -> None:
     async with running(tmp_path, pace=0.05) as url, connected(url) as client:
