@@ -13,9 +13,11 @@ from collections.abc import Iterable
 from runtime.cli.errors import CommandError
 from runtime.cli.screen import Screen
 from runtime.cli.words import shortened
+from runtime.cli.working import Work, sized
 from runtime.protocol.extensions import (
     JournalEvent,
     MessageAcceptedEvent,
+    NoticeEvent,
     PromptMark,
     SessionMark,
     SnapshotEvent,
@@ -26,11 +28,11 @@ from runtime.protocol.extensions import (
 )
 from runtime.sessions.content import Content, plain_text
 from runtime.sessions.events import retry_notice
-from runtime.sessions.updates import AgentMessageChunk, SessionUpdate, ToolCall
+from runtime.sessions.relay import Reply
+from runtime.sessions.updates import AgentMessageChunk, AgentThoughtChunk, Plan, SessionUpdate
 
 _REMEMBERED_TURNS = 64
 _REMEMBERED_MESSAGES = 1_000
-_REMEMBERED_TOOLS = 1_000
 
 
 class Answers:
@@ -39,25 +41,36 @@ class Answers:
     Args:
         screen: where it is shown.
         recall: how many lines of the past are shown in short at the beginning.
+        thoughts: whether the agent's reasoning is shown.
     """
 
-    def __init__(self, screen: Screen, recall: int = 0) -> None:
+    def __init__(self, screen: Screen, recall: int = 0, *, thoughts: bool = False) -> None:
         self._screen = screen
         self._recall = recall
+        self._work = Work(thoughts=thoughts)
         self.after = 0
         self._past = SessionMark("", "", 0, "", 0, 0)
         self._speaking: str | None = None
         self._said = ""
+        self._reply = Reply()
         self._finished: deque[str] = deque(maxlen=_REMEMBERED_TURNS)
-        self._tools: deque[tuple[str, str]] = deque(maxlen=_REMEMBERED_TOOLS)
         self._shown: deque[str] = deque(maxlen=_REMEMBERED_MESSAGES)
         self._own: deque[str] = deque(maxlen=_REMEMBERED_MESSAGES)
         self._own_turns: deque[str] = deque(maxlen=_REMEMBERED_TURNS)
         self._heard: dict[str, Content] = {}
         self._sending: dict[str, str] = {}
         self._failure: str | None = None
+        self._noticed = ""
 
     # -- whose words --------------------------------------------------------------------------
+
+    def is_own(self, turn_id: str) -> bool:
+        """Whether a turn answers something that this person said."""
+        return turn_id in self._own_turns
+
+    def title_of(self, turn_id: str, tool_call_id: str) -> str | None:
+        """What a tool call is named that has begun."""
+        return self._work.title_of(turn_id, tool_call_id)
 
     def begin(self, mark: SessionMark) -> None:
         """The session is a new one to this screen: what is in it already is the past."""
@@ -66,6 +79,7 @@ class Answers:
 
     def sending(self, client_id: str, text: str) -> None:
         """This person says something, whose id in the runtime is not known yet."""
+        self._failure = None
         self._sending[client_id] = text
 
     def sent(self, client_id: str, message_id: str | None) -> None:
@@ -100,6 +114,9 @@ class Answers:
                 self._update(event.turn_id, event.update)
             case TurnEndedEvent():
                 self._ended(event)
+            case NoticeEvent() if event.text:
+                self._noticed = event.text
+                self._screen.aside(event.text)
 
     def _accepted(self, event: MessageAcceptedEvent) -> None:
         said = plain_text(event.content)
@@ -147,31 +164,42 @@ class Answers:
             if (line.data or {}).get("interrupted"):
                 self._interrupt(None)  # it is no answer: its messages are tried again, or failed
             else:
-                self._finish(line.turn_id or "")
+                self._finish(line.turn_id or "", line.content)
 
     def _catch_up(self, turn_id: str, updates: Iterable[SessionUpdate]) -> None:
         """Show of a running turn what was not shown."""
-        pieces = (each for each in updates if isinstance(each, AgentMessageChunk))
-        whole = "".join(plain_text((each.content,)) for each in pieces)
+        updates = _as_they_stand(updates)
         known = self._said if self._speaking == turn_id else ""
-        skip = len(known) if whole.startswith(known) else 0
+        whole = Reply()
+        for update in updates:
+            whole.feed(update)
+        skip = len(known) if whole.text.startswith(known) else 0
         if known and not skip:
             self._screen.say("\n")
+            self._said = ""
+        self._reply = Reply()
         for update in updates:
-            if isinstance(update, AgentMessageChunk):
-                text = plain_text((update.content,))
-                self._piece(turn_id, text[skip:])
-                skip = max(0, skip - len(text))
-            else:
-                self._update(turn_id, update)
+            skip -= self._update(turn_id, update, skip)
 
-    def _update(self, turn_id: str, update: SessionUpdate) -> None:
-        match update:
-            case AgentMessageChunk():
-                self._piece(turn_id, plain_text((update.content,)))
-            case ToolCall() if (turn_id, update.tool_call_id) not in self._tools:
-                self._tools.append((turn_id, update.tool_call_id))
-                self._screen.note(f"· {update.title}")
+    def _update(self, turn_id: str, update: SessionUpdate, skip: int = 0) -> int:
+        """Show what the agent says and does, without so many characters of its answer.
+
+        Returns:
+            How many of those there were.
+        """
+        if not isinstance(update, AgentMessageChunk):
+            if self._speaking == turn_id:
+                self._reply.feed(update)
+            self._note(self._work.lines(turn_id, update))
+            return 0
+        self._note(self._work.rest_of_thought())
+        self._interrupt(turn_id)
+        self._speaking = turn_id
+        self._reply.feed(update)
+        text, _ = self._reply.take_unsaved()
+        new = text[skip:]
+        self._piece(turn_id, new, new.replace(plain_text((update.content,)), sized(update.content)))
+        return min(skip, len(text))
 
     def _ended(self, event: TurnEndedEvent) -> None:
         self.after = max(self.after, event.journal_seq)
@@ -185,7 +213,7 @@ class Answers:
         if event.text is not None and event.error is None:
             self._whole(event.turn_id, event.text)
         own = event.turn_id in self._own_turns
-        self._finish(event.turn_id)
+        self._finish(event.turn_id, event.text if event.error is None else None)
         if own and event.error is None:
             self._stopped(event.stop_reason)
 
@@ -198,7 +226,7 @@ class Answers:
         self._own_turns.append(mark.turn_id)
         if mark.text is not None:
             self._whole(mark.turn_id, mark.text)
-        self._finish(mark.turn_id)
+        self._finish(mark.turn_id, mark.text)
         self._stopped(stop_reason)
 
     def failed(self, error: CommandError) -> None:
@@ -208,6 +236,13 @@ class Answers:
             self._failure = str(error)
             self._screen.error(error)
 
+    def kept(self, error: CommandError) -> None:
+        """A message of ours is kept, since the agent cannot be started; why was said (P3)."""
+        text, why = str(error), self._noticed.rstrip(".")
+        if why and text.startswith(why):
+            text = text.removeprefix(why).lstrip(". ")
+        self.failed(CommandError(text, error.hint))
+
     def _stopped(self, stop_reason: str | None) -> None:
         if stop_reason == "cancelled":
             self._screen.note("Cancelled.")
@@ -216,32 +251,62 @@ class Answers:
 
     # -- pieces -------------------------------------------------------------------------------
 
-    def _piece(self, turn_id: str, text: str) -> None:
+    def _piece(self, turn_id: str, text: str, shown: str | None = None) -> None:
+        """Say a piece of an answer; ``shown`` where a person reads something else."""
         if not text:
             return
         self._failure = None
         self._interrupt(turn_id)
         self._speaking = turn_id
         self._said += text
-        self._screen.say(text)
+        self._screen.say(text if shown is None else shown)
 
     def _whole(self, turn_id: str, whole: str) -> None:
         """The answer as it is kept: what of it was not said yet."""
         self._interrupt(turn_id)
-        if whole.startswith(self._said):
-            self._piece(turn_id, whole.removeprefix(self._said))
-        elif not self._said.startswith(whole.rstrip()):
-            self._piece(turn_id, f"\n{whole}")
+        rest = _beyond(self._said, whole)
+        self._piece(turn_id, f"\n{whole}" if rest is None else rest)
 
-    def _finish(self, turn_id: str) -> None:
+    def _finish(self, turn_id: str, text: str | None = None) -> None:
+        self._note(self._work.rest_of_thought())
         self._interrupt(turn_id)
         self._finished.append(turn_id)
-        self._speaking, self._said = None, ""
-        self._screen.end_answer(own=turn_id in self._own_turns)
+        self._silence()
+        self._screen.end_answer(own=turn_id in self._own_turns, text=text)
 
     def _interrupt(self, turn_id: str | None) -> None:
         """Another turn speaks now: the one before will not go on."""
         if self._speaking not in (None, turn_id):
             self._finished.append(self._speaking or "")
-            self._speaking, self._said = None, ""
+            self._silence()
             self._screen.end_answer(own=False)
+
+    def _silence(self) -> None:
+        self._speaking, self._said, self._reply = None, "", Reply()
+
+    def _note(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._screen.note(line)
+
+
+def _as_they_stand(updates: Iterable[SessionUpdate]) -> list[SessionUpdate]:
+    """The updates of a turn without what is past: thoughts, and plans that were replaced."""
+    kept = [each for each in updates if not isinstance(each, AgentThoughtChunk)]
+    plans = [each for each in kept if isinstance(each, Plan)]
+    return [each for each in kept if each not in plans[:-1]]
+
+
+def _beyond(said: str, whole: str) -> str | None:
+    """What a text has after what was said; None when it is another one. Blanks do not count."""
+    if whole.startswith(said):
+        return whole.removeprefix(said)
+    place = 0
+    for letter in "".join(said.split()):
+        while place < len(whole) and whole[place].isspace():
+            place += 1
+        if place == len(whole):
+            return ""
+        if whole[place] != letter:
+            return None
+        place += 1
+    return whole[place:]

@@ -45,7 +45,8 @@ async def connect(endpoint: Endpoint, listener: Listener | None = None) -> Async
     with ungrouped():
         async with trio.open_nursery() as nursery:
             client: Client = await nursery.start(_host, endpoint, listener)
-            await client.call("initialize", _introduction(endpoint), dict[str, Any], CONNECT_TIMEOUT)
+            hello = _introduction(endpoint)
+            await client.call("initialize", hello, dict[str, Any], CONNECT_TIMEOUT)
             yield client
             client.leave()
 

@@ -8,33 +8,44 @@ stream of events, which goes on where it broke off (G5, G12).
 from __future__ import annotations
 
 import random
-import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Literal, TypeVar
 
 import msgspec
 import trio
 
 from runtime.cli.answers import Answers
+from runtime.cli.choices import Choices
 from runtime.cli.client import (
-    FOREVER,
     CallFailed,
     CallTimedOut,
     Client,
     ConnectionLost,
     Notification,
     NotReachable,
+    Request,
 )
 from runtime.cli.connect import connect
 from runtime.cli.errors import CommandError
+from runtime.cli.questions import Questions
+from runtime.cli.saying import Message, Talk, elsewhere
 from runtime.cli.screen import Screen
 from runtime.cli.words import number_of, shortened
 from runtime.endpoint import Endpoint
-from runtime.protocol.acp import NewSessionResult, PromptResult
+from runtime.protocol.acp import (
+    CancelRequestParams,
+    NewSessionResult,
+    PromptResult,
+    SetConfigOptionResult,
+    UpdateParams,
+)
 from runtime.protocol.extensions import (
+    SESSION_BLOCKED,
     UNAVAILABLE,
     EventParams,
     EventsResult,
+    PermissionAnsweredEvent,
     SendResult,
     SessionMark,
 )
@@ -49,49 +60,38 @@ REFUSED_PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds before a message is offered again that the runtime cannot take just now."""
 
 
-class Message:
-    """What the person said, until it is known what became of it."""
-
-    def __init__(self, text: str) -> None:
-        self.id = f"cli-{uuid.uuid4()}"
-        self.text = text
-        self.named = False
-        self.done = trio.Event()
-        self.outcome: Literal["waiting", "answered", "cancelled", "failed"] = "waiting"
-
-
 class Conversation:
     """One session as a person talks in it.
 
     Args:
         locate: where the runtime is; asked again for each attempt to connect.
-        key: the session's key.
-        agent: who answers in it, when it is made.
+        talk: how the person wants it.
         screen: where it is shown.
-        patience: seconds for which a lost runtime is looked for, `FOREVER` for no limit.
         greet: is told what the session is before anything of it is shown.
-        recall: how many lines of its past are shown in short.
+
+    Attributes:
+        choices: what can be chosen in it.
     """
 
     def __init__(
         self,
         locate: Callable[[], Endpoint],
-        key: str,
-        agent: str | None,
+        talk: Talk,
         screen: Screen,
-        patience: float = FOREVER,
         greet: Callable[[SessionMark], None] | None = None,
-        recall: int = 0,
     ) -> None:
         self._locate = locate
-        self._key = key
-        self._agent = agent
+        self._talk = talk
         self._screen = screen
-        self._patience = patience
         self._greet = greet
-        self._answers = Answers(screen, recall)
+        self.choices = Choices()
+        self._answers = Answers(screen, talk.recall, thoughts=talk.thoughts)
+        self._questions = Questions(
+            screen, talk.asking, self._answers.is_own, self._answers.title_of, self._reply
+        )
         self._unanswered: dict[str, Message] = {}
         self._session_id = ""
+        self._mark = SessionMark(talk.key, "", 0, "", 0, 0)
         self._client: Client | None = None
         self._asking: trio.Nursery | None = None
 
@@ -99,6 +99,16 @@ class Conversation:
     def unanswered(self) -> int:
         """How many messages of this person have not been answered."""
         return len(self._unanswered)
+
+    @property
+    def mark(self) -> SessionMark:
+        """What the session is; there once `run` has started."""
+        return self._mark
+
+    @property
+    def asked(self) -> bool:
+        """Whether this person is asked something just now."""
+        return self._questions.current is not None
 
     @property
     def connected(self) -> bool:
@@ -125,13 +135,13 @@ class Conversation:
                     if not met:
                         task_status.started(mark)
                     met, pause = True, FIRST_PAUSE
-                    await self._talk(client)
+                    await self._go_on(client)
                     lost_at = trio.current_time()
                     self._screen.note("The connection is lost; trying again ...")
             except (NotReachable, ConnectionLost, CallTimedOut) as error:
                 if not met:
                     raise
-                if trio.current_time() - lost_at > self._patience:
+                if trio.current_time() - lost_at > self._talk.patience:
                     raise self._given_up(error) from error
             except CallFailed as error:
                 if not met or error.rpc_code != UNAVAILABLE:
@@ -143,20 +153,28 @@ class Conversation:
         return await trio.to_thread.run_sync(self._locate)
 
     async def _attach(self, client: Client) -> SessionMark:
-        wanted = {"key": self._key, "agent": self._agent}
+        self.choices.forget()
+        self._questions.connection_lost()
+        client.serve_calls("session/request_permission", self._asked)
+        wanted = {"key": self._talk.key, "agent": self._talk.agent}
+        folder = self._talk.workspace or "/"
         session = await client.call(
             "session/new",
-            {"cwd": "/", "mcpServers": [], "_meta": {"runtime": wanted}},
+            {"cwd": folder, "mcpServers": [], "_meta": {"runtime": wanted}},
             NewSessionResult,
         )
+        self.choices.attached(session.config_options)
         mark = session.meta.runtime
         if mark is None:
             raise CommandError(f"{client.endpoint.url} is not this runtime: it says no session key")
+        self._mark = mark
         if self._session_id != session.session_id:
             if self._session_id:
                 self._screen.note("The session was closed; this is a new one.")
             elif self._greet is not None:
                 self._greet(mark)
+            if mark.cwd_ignored:
+                self._screen.note(elsewhere(folder, mark))
             self._answers.begin(mark)
             self._session_id = session.session_id
         return mark
@@ -166,7 +184,9 @@ class Conversation:
         for message in list(self._unanswered.values()):
             # Their ids in the runtime tell in the transcript which words are this person's.
             try:
-                sent = await client.call("_runtime/session/send", self._prompt(message), SendResult)
+                sent = await client.call(
+                    "_runtime/session/send", message.prompt(self._session_id), SendResult
+                )
             except CallFailed:
                 continue  # its prompt is told the same, and deals with it
             self._answers.sent(message.id, sent.message_id)
@@ -174,7 +194,7 @@ class Conversation:
         params = {"sessionId": self._session_id, "after": self._answers.after}
         await client.call("_runtime/session/events", params, EventsResult)
 
-    async def _talk(self, client: Client) -> None:
+    async def _go_on(self, client: Client) -> None:
         """Ask again what is not answered, then go on until the connection is gone."""
         async with trio.open_nursery() as nursery:
             try:
@@ -184,24 +204,65 @@ class Conversation:
                     await nursery.start(self._ask, client, left[0])
                     asked.add(left[0].id)
                 self._client, self._asking = client, nursery
-                self._show_state()
+                self._put_questions()
                 await client.ended()
             except ConnectionLost:
                 pass
             finally:
                 self._client = self._asking = None
+                self._questions.connection_lost()
                 self._answers.connection_lost()
                 self._show_state()
 
     async def _take(self, notification: Notification) -> None:
-        if notification.method != "_runtime/session/event":
+        with suppress(msgspec.ValidationError):  # of a later version of the protocol
+            match notification.method:
+                case "_runtime/session/event":
+                    self._happened(msgspec.json.decode(notification.params, type=EventParams))
+                case "session/update":
+                    told = msgspec.json.decode(notification.params, type=UpdateParams)
+                    self.choices.take(told.update)
+                case "$/cancel_request":
+                    void = msgspec.json.decode(notification.params, type=CancelRequestParams)
+                    self._questions.withdraw(void.request_id)
+
+    def _happened(self, happened: EventParams) -> None:
+        if happened.session_id != self._session_id:
             return
-        try:
-            happened = msgspec.json.decode(notification.params, type=EventParams)
-        except msgspec.ValidationError:
-            return  # an event of a later version of the protocol
-        if happened.session_id == self._session_id:
+        if isinstance(happened.event, PermissionAnsweredEvent):
+            self._questions.settled(happened.event)
+            self._put_questions()
+        else:
             self._answers.take(happened.event)
+
+    # -- questions of the agent ---------------------------------------------------------------
+
+    def answer(self, text: str) -> bool:
+        """Take a line for an answer to what the agent asks; False when it is none."""
+        answered = self._questions.answer(text)
+        self._show_state()
+        return answered
+
+    def _asked(self, request: Request) -> None:
+        self._questions.heard(request)
+        self._put_questions()
+
+    def _put_questions(self) -> None:
+        """Ask what is to be asked, once everything before it is shown."""
+        if self._asking is not None:
+            self._questions.put()
+        self._show_state()
+
+    def _reply(self, identity: int | str, option_id: str | None) -> None:
+        if self._asking is not None and self._client is not None:
+            self._asking.start_soon(self._send_reply, self._client, identity, option_id)
+
+    async def _send_reply(self, client: Client, identity: int | str, option_id: str | None) -> None:
+        outcome = {"outcome": "selected", "optionId": option_id}
+        with suppress(ConnectionLost):  # the question is put again on the next connection
+            await client.reply(
+                identity, {"outcome": {"outcome": "cancelled"} if option_id is None else outcome}
+            )
 
     # -- messages -----------------------------------------------------------------------------
 
@@ -224,7 +285,9 @@ class Conversation:
         if not message.named:
             self._answers.sending(message.id, message.text)
         try:
-            answer = await client.begin("session/prompt", self._prompt(message), PromptResult)
+            answer = await client.begin(
+                "session/prompt", message.prompt(self._session_id), PromptResult
+            )
         except ConnectionLost:
             return
         finally:
@@ -236,9 +299,7 @@ class Conversation:
                 return
             except CallFailed as error:
                 if error.rpc_code != UNAVAILABLE or pause is None:
-                    self._settle(message, "failed")
-                    self._answers.sent(message.id, None)
-                    self._answers.failed(error)
+                    self._take_error(message, error)
                     return
             else:
                 self._take_result(message, result)
@@ -246,7 +307,9 @@ class Conversation:
             with trio.move_on_after(pause):
                 await client.ended()
             try:
-                answer = await client.begin("session/prompt", self._prompt(message), PromptResult)
+                answer = await client.begin(
+                    "session/prompt", message.prompt(self._session_id), PromptResult
+                )
             except ConnectionLost:
                 return
 
@@ -260,12 +323,16 @@ class Conversation:
             self._screen.aside(f"Withdrawn, the agent never got it: {shortened(message.text)}")
         self._answers.answered(mark, result.stop_reason)
 
-    def _prompt(self, message: Message) -> dict[str, Any]:
-        return {
-            "sessionId": self._session_id,
-            "prompt": [{"type": "text", "text": message.text}],
-            "_meta": {"runtime": {"messageId": message.id}},
-        }
+    def _take_error(self, message: Message, error: CallFailed) -> None:
+        self._settle(message, "failed")
+        if error.rpc_code != SESSION_BLOCKED:
+            self._answers.sent(message.id, None)
+            self._answers.failed(error)
+            return
+        name = error.data.get("messageId") if isinstance(error.data, dict) else None
+        self._answers.sent(message.id, name if isinstance(name, str) else None)
+        error.hint = "put right what it says, then /reconnect starts the agent again"
+        self._answers.kept(error)
 
     def _settle(
         self, message: Message, outcome: Literal["answered", "cancelled", "failed"]
@@ -287,6 +354,22 @@ class Conversation:
         client = self._connected()
         return await client.call(method, {"sessionId": self._session_id, **params}, result)
 
+    async def choose(self, option_id: str, value: str | bool) -> None:
+        """Set one of the session's settings.
+
+        Raises:
+            ConnectionLost, CallFailed, CallTimedOut.
+        """
+        kind = {"type": "boolean"} if isinstance(value, bool) else {}
+        chosen = await self.call(
+            "session/set_config_option",
+            SetConfigOptionResult,
+            configId=option_id,
+            value=value,
+            **kind,
+        )
+        self.choices.set_options(chosen.config_options)
+
     async def cancel(self) -> None:
         """Cancel the running turn and withdraw what this person has said and waits (G11)."""
         await self._connected().notify("session/cancel", {"sessionId": self._session_id})
@@ -300,6 +383,8 @@ class Conversation:
         state = (
             "idle" if not self.unanswered else f"{number_of(self.unanswered, 'message')} in work"
         )
+        if self.asked:
+            state += ", the agent waits for an answer"
         self._screen.state(state if self.connected else f"not connected, {state}")
 
     def _given_up(self, error: CommandError) -> CommandError:

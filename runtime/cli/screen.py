@@ -17,8 +17,13 @@ class Screen(ABC):
         """A piece of an answer, to be appended to what was said before."""
 
     @abstractmethod
-    def end_answer(self, *, own: bool) -> None:
-        """The answer is complete; ``own``: it answers what this person said."""
+    def end_answer(self, *, own: bool, text: str | None = None) -> None:
+        """The answer is complete.
+
+        Args:
+            own: it answers what this person said.
+            text: all of it as it is kept, where that is known.
+        """
 
     @abstractmethod
     def note(self, text: str) -> None:
@@ -26,6 +31,10 @@ class Screen(ABC):
 
     def aside(self, text: str) -> None:
         """A line that has nothing to do with the answer that may be under way."""
+        self.note(text)
+
+    def question(self, text: str) -> None:
+        """Something that this person is asked."""
         self.note(text)
 
     @abstractmethod
@@ -47,9 +56,10 @@ class PipeScreen(Screen):
         """Keep it until the answer is complete: others may talk in the session as well."""
         self._answer.append(text)
 
-    def end_answer(self, *, own: bool) -> None:
+    def end_answer(self, *, own: bool, text: str | None = None) -> None:
         """Print the answer, with a newline at its end, unless it was for somebody else."""
-        answer = "".join(self._answer) if own else ""
+        whole = "".join(self._answer) if text is None else text
+        answer = whole if own else ""
         self._answer.clear()
         if sys.stdout.isatty():
             answer = printable(answer)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import trio
 from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import AnyFormattedText
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -16,6 +18,23 @@ from runtime.cli.errors import CommandError
 from runtime.cli.screen import Screen, printable
 
 _DIM, _RED, _BOLD, _PLAIN = "\x1b[2m", "\x1b[31m", "\x1b[1m", "\x1b[0m"
+
+
+class _Words(Completer):
+    """Completes the last word of a line."""
+
+    def __init__(self, completions: Callable[[str], Iterable[str]]) -> None:
+        self._completions = completions
+
+    def get_completions(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> Iterable[Completion]:
+        """What the word before the cursor can become."""
+        text = document.text_before_cursor
+        length = len(text.rpartition(" ")[2])
+        if text.startswith("/"):
+            for word in self._completions(text):
+                yield Completion(word, start_position=-length)
 
 
 class Terminal(Screen):
@@ -27,18 +46,27 @@ class Terminal(Screen):
     Args:
         title: what the conversation is, for the line at the bottom.
         interrupted: called on the Trio side when the person presses Ctrl-C with nothing typed.
+        completions: what the last word of a line can become; called in the thread of the line.
     """
 
-    def __init__(self, title: str, interrupted: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        title: str,
+        interrupted: Callable[[], None],
+        completions: Callable[[str], Iterable[str]],
+    ) -> None:
         self._title = title
         self._state = "idle"
         self._unfinished = ""
+        self._broken = False
         self._interrupted = interrupted
         self._trio = trio.lowlevel.current_trio_token()
         self._leaving = False
         self._prompt: PromptSession[str] = PromptSession(
             history=InMemoryHistory(),
             key_bindings=self._keys(),
+            completer=_Words(completions),
+            complete_while_typing=False,
             erase_when_done=True,
             bottom_toolbar=lambda: f" {self._title} · {self._state} ",
         )
@@ -47,6 +75,9 @@ class Terminal(Screen):
 
     def say(self, text: str) -> None:
         """Print what is complete, show what is not."""
+        if self._broken:
+            text = text.removeprefix("\n")
+            self._broken = False
         *lines, self._unfinished = (self._unfinished + printable(text)).split("\n")
         for line in lines:
             print(line)
@@ -59,8 +90,9 @@ class Terminal(Screen):
             self._unfinished = self._unfinished[cut:].removeprefix(" ")
         self._prompt.app.invalidate()
 
-    def end_answer(self, *, own: bool) -> None:
+    def end_answer(self, *, own: bool, text: str | None = None) -> None:
         """Print what is left of it."""
+        self._broken = False
         if self._unfinished:
             print(self._unfinished)
             self._unfinished = ""
@@ -69,7 +101,14 @@ class Terminal(Screen):
     def note(self, text: str) -> None:
         """Print it, less visible than an answer."""
         self.end_answer(own=False)
+        self._broken = True  # the line of the answer ends here, whatever it goes on with
         self.aside(text)
+
+    def question(self, text: str) -> None:
+        """Print it, as visible as an answer."""
+        self.end_answer(own=False)
+        self._broken = True
+        print(_styled(_BOLD, printable(text)))
 
     def aside(self, text: str) -> None:
         """Print it above the unfinished line of an answer."""

@@ -30,7 +30,7 @@ class Paper(Screen):
     def say(self, text: str) -> None:
         self.lines[-1] += text
 
-    def end_answer(self, *, own: bool) -> None:
+    def end_answer(self, *, own: bool, text: str | None = None) -> None:
         if self.lines[-1]:
             self.lines[-1] += "." if own else "…"
             self.lines.append("")

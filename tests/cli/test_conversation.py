@@ -11,8 +11,9 @@ import trio.lowlevel
 import trio_websocket
 
 from runtime.cli import conversation as conversation_module
-from runtime.cli.conversation import Conversation, Message
+from runtime.cli.conversation import Conversation
 from runtime.cli.errors import CommandError
+from runtime.cli.saying import Message, Talk
 from runtime.cli.screen import PipeScreen
 from runtime.endpoint import Endpoint
 from runtime.protocol.extensions import UNAVAILABLE
@@ -76,7 +77,8 @@ async def talking_to(peer: Peer, patience: float = 60.0) -> AsyncIterator[Conver
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         endpoint = Endpoint(f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/acp")
         nursery.start_soon(trio.serve_listeners, peer.serve, [listener])
-        talk = Conversation(lambda: endpoint, "main", None, PipeScreen(), patience)
+        wish = Talk("main", patience=patience)
+        talk = Conversation(lambda: endpoint, wish, PipeScreen())
         await nursery.start(talk.run)
         yield talk
         nursery.cancel_scope.cancel()
