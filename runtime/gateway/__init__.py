@@ -6,8 +6,8 @@
 
 Modules, from the socket inwards: `listening` opens the port, `certificate` follows what TLS shows,
 `server` accepts and closes, `http` and `routes` answer requests under the rules of `access` and
-`throttle`, `websocket`, `streams` and `frames` carry frames, `connection` serves one client with
-the handlers in `methods` and `extra_methods`, `attachment` forwards what happens in a session,
+`throttle`, `websocket`, `wire`, `streams` and `frames` carry frames, `connection` serves one client
+with the handlers in `methods` and `extra_methods`, `attachment` forwards what happens in a session,
 `questions` asks the client and takes its answers, `choices` are the settings of a session,
 `workplaces` says what a client may have of this machine, `outgoing` holds what a client has not
 read yet.

@@ -251,8 +251,14 @@ class Attachment:
         try:
             with watch:
                 async for live in watch:
-                    async with self._gate:
+                    if self._gate.locked():
+                        await self._gate.acquire()
+                    else:  # the usual case, without a checkpoint for each event and watcher
+                        self._gate.acquire_nowait()
+                    try:
                         await self._forward(live)
+                    finally:
+                        self._gate.release()
                     self._forwarded += 1
                     if isinstance(live.event, SessionClosed):
                         return

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection
+from trio_websocket import ConnectionClosed
 
 from runtime.gateway.attachment import Attachment, Link
 from runtime.gateway.config import GatewayConfig
@@ -21,6 +21,7 @@ from runtime.gateway.failures import from_front
 from runtime.gateway.lanes import Lanes, Place
 from runtime.gateway.outgoing import Outgoing, SlowReader
 from runtime.gateway.questions import Requests
+from runtime.gateway.wire import Wire
 from runtime.ports.front import Front, FrontError, Submitted
 from runtime.protocol import jsonrpc
 from runtime.protocol.extensions import (
@@ -131,7 +132,7 @@ class Client:
     Args:
         front: the runtime.
         methods: what is served, by name.
-        websocket: the connection, after its handshake.
+        wire: the connection, after its handshake.
         connection_id: names the connection, for people and for `Front.cancel`.
         run: names this start of the gateway.
         principal: who the client is.
@@ -142,7 +143,7 @@ class Client:
         self,
         front: Front,
         methods: Mapping[str, Served],
-        websocket: WebSocketConnection,
+        wire: Wire,
         connection_id: str,
         run: str,
         principal: Principal,
@@ -157,7 +158,7 @@ class Client:
         self.connection_id = connection_id
         self.run_id = run
         self._methods = methods
-        self._websocket = websocket
+        self._wire = wire
         self._outgoing = Outgoing()
         self._asking = Requests(self._outgoing)
         self._lanes = Lanes()
@@ -273,14 +274,14 @@ class Client:
             self._nursery.start_soon(self._ping_forever)
             try:
                 while True:
-                    self._receive(await self._websocket.get_message())
+                    self._receive(await self._wire.receive())
             except ConnectionClosed:
                 self.close(GONE)
 
     async def _send_forever(self) -> None:
         try:
             while (frame := await self._outgoing.take()) is not None:
-                await self._websocket.send_message(frame.decode())
+                await self._wire.send(frame)
         except ConnectionClosed:
             self.close(GONE)
 
@@ -289,7 +290,7 @@ class Client:
             while True:
                 await trio.sleep(HEARTBEAT)
                 with trio.move_on_after(HEARTBEAT) as patience:
-                    await self._websocket.ping()
+                    await self._wire.ping()
                 if patience.cancelled_caught:
                     self.close(DEAD)
         except ConnectionClosed:

@@ -99,7 +99,7 @@ class Outgoing:
         self._last: dict[str, _Frame | _Text] = {}
         self._bytes = 0
         self._finished = False
-        self._changed = trio.Event()
+        self._changed: trio.Event | None = None
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -148,7 +148,7 @@ class Outgoing:
         while not self._queue:
             if self._finished:
                 return None
-            await self._changed.wait()
+            await self._change()
         entry = self._queue.popleft()
         if entry.stream is not None and self._last.get(entry.stream) is entry:
             del self._last[entry.stream]
@@ -164,7 +164,7 @@ class Outgoing:
         """
         with trio.move_on_after(PATIENCE) as patience:
             while self._bytes > self._max_bytes // 4:
-                await self._changed.wait()
+                await self._change()
         if patience.cancelled_caught:
             raise SlowReader
 
@@ -188,9 +188,15 @@ class Outgoing:
             raise SlowReader
         self._bytes += size
 
+    async def _change(self) -> None:
+        if self._changed is None:
+            self._changed = trio.Event()
+        await self._changed.wait()
+
     def _notify(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
 
 def _text(update: object) -> str | None:

@@ -10,7 +10,6 @@ from typing import Never
 
 import msgspec
 import trio
-from trio_websocket import WebSocketConnection
 
 from runtime.gateway import extra_methods, methods
 from runtime.gateway.access import Access
@@ -24,6 +23,7 @@ from runtime.gateway.routes import ACP_PATH, Routes
 from runtime.gateway.streams import LINGER, close_gently
 from runtime.gateway.throttle import Occupancy, Throttle
 from runtime.gateway.websocket import serve_websocket
+from runtime.gateway.wire import Wire
 from runtime.ports.front import Front
 from runtime.protocol.catalogue import FROM_CLIENT
 from runtime.sessions.principals import Principal
@@ -232,15 +232,13 @@ class Gateway:
         finally:
             self._occupancy.leave(peer)
 
-    async def _serve_client(
-        self, connection_id: str, principal: Principal, websocket: WebSocketConnection
-    ) -> Closing:
+    async def _serve_client(self, connection_id: str, principal: Principal, wire: Wire) -> Closing:
         if self._closing is not None:
             return self._closing
         client = Client(
             self._front,
             self._methods,
-            websocket,
+            wire,
             connection_id,
             self._run,
             principal,

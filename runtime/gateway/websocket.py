@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 import trio
 from trio_websocket import (
     ConnectionClosed,
-    WebSocketConnection,
     WebSocketRequest,
     wrap_server_stream,
 )
@@ -22,6 +21,7 @@ from runtime.gateway.connection import Closing
 from runtime.gateway.frames import MAX_FRAGMENTS
 from runtime.gateway.http import Upgraded
 from runtime.gateway.streams import BufferedStream
+from runtime.gateway.wire import Wire
 
 CLOSE_LIMIT = 2.0
 """Seconds for the peer to answer a close."""
@@ -47,7 +47,7 @@ _log = logging.getLogger("runtime.gateway")
 async def serve_websocket(
     transport: trio.abc.Stream,
     upgraded: Upgraded,
-    serve: Callable[[WebSocketConnection], Awaitable[Closing]],
+    serve: Callable[[Wire], Awaitable[Closing]],
     *,
     connection_id: str,
     max_message: int,
@@ -82,7 +82,7 @@ async def serve_websocket(
 async def _converse(
     stream: BufferedStream,
     upgraded: Upgraded,
-    serve: Callable[[WebSocketConnection], Awaitable[Closing]],
+    serve: Callable[[Wire], Awaitable[Closing]],
     connection_id: str,
     max_message: int,
     timeout: float,
@@ -98,7 +98,7 @@ async def _converse(
                 extra_headers=[(b"Acp-Connection-Id", connection_id.encode())],
             )
         stream.release()
-        closing = await serve(websocket)
+        closing = await serve(Wire(websocket, stream))
         if stream.refused:
             closing = FRAGMENTED
         with trio.move_on_after(CLOSE_LIMIT) as limit:
