@@ -272,9 +272,9 @@ class AgentActor(Actor[AgentMessage]):
         release.
         """
         started = False
-        with trio.CancelScope(shield=True) as scope:
-            try:
-                scope.deadline = trio.current_time() + START_LIMIT
+        scope = trio.CancelScope(shield=True, deadline=trio.current_time() + START_LIMIT)
+        try:
+            with scope:  # within the try: an error while it is cancelled comes with a Cancelled
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._limit, lease, scope)
                     async with agent.open(context) as handle:
@@ -286,10 +286,9 @@ class AgentActor(Actor[AgentMessage]):
                         await lease.released.wait()
                         lease.handle = None
                     nursery.cancel_scope.cancel()
-            except Exception as group:
-                lease.error = error = _cause(group)
-                if started:
-                    log.warning("agent_lost", agent=context.agent_id, error=repr(error))
+        except Exception as group:
+            lease.error = error = _cause(group)
+            log.warning("agent_lost", agent=context.agent_id, error=repr(error), started=started)
         if scope.cancelled_caught and lease.error is None and not started:
             lease.error = TimeoutError(f"it was not ready within {START_LIMIT:g} s")
         lease.handle = None

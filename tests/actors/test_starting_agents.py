@@ -107,6 +107,38 @@ async def test_a_blocked_session_says_so_keeps_its_messages_and_is_unblocked(
         assert (await session.queue()).blocked is None
 
 
+async def test_an_agent_that_fails_while_it_is_too_late_is_a_failed_start(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    # P2 P3 K5
+    class Slow(Agent):
+        """Takes its time for dying as well."""
+
+        starts = 0
+
+        @asynccontextmanager
+        async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
+            self.starts += 1
+            if self.starts == 1:
+                try:
+                    await trio.sleep(9)
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await trio.sleep(2)
+                raise AgentGone("it did not answer")
+            async with EchoAgent().open(context) as handle:
+                yield handle
+
+    async with stage(agent=Slow()) as rt:
+        session = await rt.session("demo")
+        seen: list[SessionEvent] = []
+        nursery.start_soon(_events, session, seen)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await (await session.prompt("hello")).result()).text == "hello"
+        (notice,) = (event for event in seen if isinstance(event, Notice))
+        assert "it did not answer" in notice.text
+
+
 async def test_a_success_forgets_the_failures_before_it(autojump_clock: MockClock) -> None:
     # P3
     agent = Flaky(3)
