@@ -26,8 +26,8 @@ AT_ONCE = 8
 GROWTH = 48 * 1024 * 1024
 """Bytes that the process may have more after a siege than after its first attacks.
 
-What the allocator keeps, the caches of sessions that are still awake, and their queues; a leak of
-one of the floods in each round would be several times as much.
+What the allocator keeps, and the sessions that are still awake. What attackers had accepted is
+work like any other, and takes memory until it is done.
 """
 
 SETTINGS = f"""
@@ -145,6 +145,10 @@ class Siege:
                 await sdk.wait()
                 await sdk.stdin.aclose()
                 await sdk.stdout.aclose()
+
+    async def memory_is_back(self, before: int) -> None:
+        """Wait until what was accepted is done, and memory is at most `GROWTH` above ``before``."""
+        await until(lambda: self.memory < before + GROWTH)
 
     async def files_are_closed(self) -> None:
         """Wait until nothing is open that was not open at the beginning."""
