@@ -137,17 +137,33 @@ class Bridge:
         request.attempts += 1
         try:
             await link.send(request.frame(link.local_key))
+            if request.cancelled:
+                await link.send(frames.call(CANCEL, {"requestId": request.id}))
         except ConnectionLost:
             return  # `_lose` decides what becomes of it
 
-    async def _note(self, frame: bytes) -> None:
+    async def _note(self, note: bytes) -> None:
+        frame = frames.frame_of(note)
+        if frame.method == "session/cancel":
+            for request in self._requests.prompts(frames.target_of(frame.params).session_id):
+                request.cancelled = True
         try:
             if self._link is not None:
-                await self._link.send(frame)
+                await self._send_note(note, self._link)
                 return
         except ConnectionLost:
             pass
-        self._notes = [*self._notes, frame][-MAX_NOTES:]
+        self._notes = [*self._notes, note][-MAX_NOTES:]
+
+    async def _send_note(self, note: bytes, link: Link) -> None:
+        frame = frames.frame_of(note)
+        if frame.method == "session/cancel":
+            session_id = frames.target_of(frame.params).session_id
+            for request in self._requests.prompts(session_id):
+                if request.message_id is not None:
+                    # Sent first on another connection, it is none of this one's own (G11).
+                    await link.send(frames.call(CANCEL, {"requestId": request.id}))
+        await link.send(note)
 
     async def _answer_question(self, frame: Frame) -> None:
         answer = self._questions.answer(self._link, frame)
@@ -249,7 +265,7 @@ class Bridge:
             if request := next(self._requests.to_be_sent(link), None):
                 await self._send(request, link)
             elif self._notes:
-                await link.send(self._notes[0])
+                await self._send_note(self._notes[0], link)
                 del self._notes[0]
             else:
                 break

@@ -35,8 +35,8 @@ class Target(msgspec.Struct, frozen=True, rename="camel"):
     """The parameters that say which session is meant, and where its client is."""
 
     session_id: str | None = None
-    cwd: msgspec.Raw = NOTHING
-    mcp_servers: msgspec.Raw = NOTHING
+    cwd: msgspec.Raw = msgspec.Raw(b'"/"')
+    mcp_servers: msgspec.Raw = msgspec.Raw(b"[]")
 
 
 frame_of = msgspec.json.Decoder(Frame).decode

@@ -48,6 +48,7 @@ class Request:
         resting: the connection on which it is sent again after a pause.
         refusals: how often the runtime could not take it.
         attempts: how often it was sent since the runtime was last known to have it.
+        cancelled: whether the editor has cancelled it; said again on the next connection.
         message_id: the runtime's id of a prompt, once it is known.
     """
 
@@ -64,6 +65,7 @@ class Request:
         self.resting: Link | None = None
         self.refusals = 0
         self.attempts = 0
+        self.cancelled = False
         self.message_id: str | None = None
 
     def frame(self, local_key: str | None) -> bytes:
@@ -131,7 +133,7 @@ class Requests:
         """Those that are not on their way on this connection."""
         return (each for each in self if link not in (each.link, each.resting))
 
-    def prompts(self, session_id: str) -> Iterator[Request]:
+    def prompts(self, session_id: str | None) -> Iterator[Request]:
         """The prompts in a session."""
         return (
             request
