@@ -121,8 +121,9 @@ async def unreliable(url: str) -> AsyncIterator[tuple[str, trio.Event]]:
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:
-            await trio.aclose_forcefully(ours)
-            await trio.aclose_forcefully(theirs)
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(ours)
+                await trio.aclose_forcefully(theirs)
 
     async with trio.open_nursery() as nursery:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -148,6 +149,27 @@ async def test_what_a_broken_connection_swallowed_is_shown_once(house: House) ->
         assert person.text() == text
         assert thoughts(person) == []
         assert await person.leave() == 0
+
+
+# G11
+async def test_prompts_that_were_sent_again_can_be_cancelled(house: House) -> None:
+    process = await house.serve(HANGS)
+    async with (
+        unreliable(process.url) as (url, breaks),
+        editor(house.data_dir, "--url", url) as person,
+    ):
+        session_id = await person.new_session()
+        prompts = [await person.request("session/prompt", said(session_id, "one two"))]
+        await person.until("session/update", sessionUpdate="agent_message_chunk")
+        prompts.append(await person.request("session/prompt", said(session_id, "three")))
+        while (await person.call("_runtime/queue/status", {"sessionId": session_id}))[
+            "waiting"
+        ] == 0:
+            pass
+        breaks.set()
+        await person.send("session/cancel", {"sessionId": session_id})
+        for prompt in prompts:
+            assert (await person.answer(prompt))["result"]["stopReason"] == "cancelled"
 
 
 # D3
