@@ -137,8 +137,6 @@ class Bridge:
         request.attempts += 1
         try:
             await link.send(request.frame(link.local_key))
-            if request.cancelled:
-                await link.send(frames.call(CANCEL, {"requestId": request.id}))
         except ConnectionLost:
             return  # `_lose` decides what becomes of it
 
@@ -158,12 +156,16 @@ class Bridge:
     async def _send_note(self, note: bytes, link: Link) -> None:
         frame = frames.frame_of(note)
         if frame.method == "session/cancel":
-            session_id = frames.target_of(frame.params).session_id
-            for request in self._requests.prompts(session_id):
-                if request.message_id is not None:
-                    # Sent first on another connection, it is none of this one's own (G11).
-                    await link.send(frames.call(CANCEL, {"requestId": request.id}))
+            await self._cancel_again(link, frames.target_of(frame.params).session_id)
         await link.send(note)
+
+    async def _cancel_again(self, link: Link, session_id: str | None) -> None:
+        """Cancel prompts that were sent first on another connection: they are not this one's own,
+        and so not covered by ``session/cancel`` (G11). Those that wait go before the one that runs.
+        """
+        for request in reversed(list(self._requests.prompts(session_id))):
+            if request.cancelled and request.message_id is not None:
+                await link.send(frames.call(CANCEL, {"requestId": request.id}))
 
     async def _answer_question(self, frame: Frame) -> None:
         answer = self._questions.answer(self._link, frame)
@@ -316,6 +318,7 @@ class Bridge:
             else:
                 request.message_id, request.attempts = sent.message_id, 0
                 await self._send(request, link)
+        await self._cancel_again(link, followed.id)
 
     # -- the runtime --------------------------------------------------------------------------
 

@@ -161,7 +161,7 @@ async def test_prompts_that_were_sent_again_can_be_cancelled(house: House) -> No
         session_id = await person.new_session()
         prompts = [await person.request("session/prompt", said(session_id, "one two"))]
         await person.until("session/update", sessionUpdate="agent_message_chunk")
-        prompts.append(await person.request("session/prompt", said(session_id, "three")))
+        prompts.append(await person.request("session/prompt", said(session_id, "three four")))
         while (await person.call("_runtime/queue/status", {"sessionId": session_id}))[
             "waiting"
         ] == 0:
