@@ -24,7 +24,7 @@ from actors.questions import Questions
 from actors.queue import Batch
 from actors.services import Services
 from runtime.kernel import ActorRef, ActorStopped
-from runtime.log import get_logger
+from runtime.log import get_logger, log_context
 from runtime.ports.agent import AgentGone, AgentHandle, AgentRefused, PromptTurn
 from runtime.sessions.content import Content
 from runtime.sessions.events import RunningTurn, TurnStarted, TurnUpdate
@@ -145,14 +145,15 @@ class Turn:
 
     async def run(self) -> None:
         """The whole turn. Cancelled from outside, it is settled as cut off (T5 d)."""
-        try:
-            lease = await self._obtain()
-            if lease is None:
-                await self._go_back()
-            elif await self._begin():
-                await self._run(lease)
-        finally:
-            self._claim.leave()
+        with log_context(turn=self.batch.turn_id):
+            try:
+                lease = await self._obtain()
+                if lease is None:
+                    await self._go_back()
+                elif await self._begin():
+                    await self._run(lease)
+            finally:
+                self._claim.leave()
 
     async def _run(self, lease: Lease) -> None:
         end, error = TurnEnd.SHUTDOWN, None
@@ -175,7 +176,7 @@ class Turn:
                 try:
                     return await self._agent.ask(Acquire(self._claim), timeout=math.inf)
                 except ActorStopped as error:
-                    log.warning("agent_actor_stopped", turn=self.batch.turn_id, reason=str(error))
+                    log.warning("agent_actor_stopped", reason=str(error))
                     await trio.sleep(BEGIN_AGAIN)
         return None
 
@@ -202,7 +203,7 @@ class Turn:
         try:
             await self._services.store.begin_turn(request)
         except NotPending as error:
-            log.info("turn_not_begun", turn=batch.turn_id, reason=str(error))
+            log.info("turn_not_begun", reason=str(error))
             still = [await self._services.store.message_status(row.id) for row in batch.claimed]
             again = tuple(
                 s.message for s in still if s is not None and s.message.state == "pending"
@@ -210,7 +211,7 @@ class Turn:
             await self._hooks.over(again, batch.overflow)
             return False
         except StoreUnavailable as error:
-            log.error("turn_not_begun", turn=batch.turn_id, reason=str(error))
+            log.error("turn_not_begun", reason=str(error))
             later = self._services.now() + int(BEGIN_AGAIN * 1000)
             again = tuple(
                 msgspec.structs.replace(row, not_before=later, reason="store_unavailable")
@@ -269,7 +270,7 @@ class Turn:
         except AgentRefused as error:
             return TurnEnd.ANSWERED_ERROR, TurnError(error.code, str(error))
         except Exception as error:
-            log.exception("agent_raised", turn=self.batch.turn_id)
+            log.exception("agent_raised")
             return TurnEnd.ANSWERED_ERROR, TurnError(
                 "agent_raised", f"the agent failed: {type(error).__name__}: {error}"
             )
@@ -334,7 +335,7 @@ class Turn:
                 try:
                     await handle.cancel()
                 except Exception:
-                    log.exception("agent_cancel_raised", turn=self.batch.turn_id)
+                    log.exception("agent_cancel_raised")
             await trio.sleep_until(limit.deadline)
         self._scope.cancel()
 
@@ -359,7 +360,7 @@ class Turn:
         try:
             return float(lease.handle.declared_silence()) if lease.handle is not None else 0.0
         except Exception:
-            log.exception("agent_declared_silence_raised", turn=self.batch.turn_id)
+            log.exception("agent_declared_silence_raised")
             return 0.0
 
     async def _end_when_lost(self, lease: Lease) -> None:

@@ -47,6 +47,7 @@ def test_sessions_are_looked_at(
             "running": None,
             "waiting": 0,
             "oldest": None,
+            "blocked": None,
         }
         assert "key          second\n" in cli("sessions", "show", name, *where).out
 
