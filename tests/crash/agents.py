@@ -36,7 +36,7 @@ class Agents:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._tag = f"agent-of:{folder.absolute()}"
+        self.tag = f"agent-of:{folder.absolute()}"
         self.killed = 0
 
     @property
@@ -44,7 +44,7 @@ class Agents:
         """Their tables in the settings."""
         return "".join(
             f'\n[agents.{name}]\nkind = "acp"\nidle_limit = "{idle_limit}"\n'
-            f"command = {[sys.executable, '-I', '-S', str(SCRIPT), self._tag, name]}\n"
+            f"command = {[sys.executable, '-I', '-S', str(SCRIPT), self.tag, name]}\n"
             for name, idle_limit in (("acp", "1m"), ("daemons", "1s"), ("forgetful", "500ms"))
         )
 
@@ -64,7 +64,7 @@ class Agents:
             command = (PROC / str(pid) / "cmdline").read_bytes()
         except OSError:
             return False
-        return self._tag.encode() in command.split(b"\0")
+        return self.tag.encode() in command.split(b"\0")
 
     async def kill_some(self, choose: random.Random) -> None:
         """SIGKILL for anybody among them, again and again."""
@@ -72,9 +72,10 @@ class Agents:
             await trio.sleep(choose.uniform(*PAUSE))
             living = sorted(self.living())
             if living:
-                self._kill(choose.choice(living))
+                self.kill(choose.choice(living))
 
-    def _kill(self, living: Living) -> None:
+    def kill(self, living: Living) -> None:
+        """SIGKILL for exactly this one."""
         try:
             pidfd = os.pidfd_open(living.pid)
         except ProcessLookupError:
@@ -109,4 +110,4 @@ class Agents:
     def end(self) -> None:
         """Leave nobody behind, whatever went wrong."""
         for each in self.living():
-            self._kill(each)
+            self.kill(each)

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,13 +32,22 @@ class RuntimeProcess:
         self._log = log
 
     @classmethod
-    async def start(cls, data_dir: Path, settings: Path, log: Path) -> RuntimeProcess:
-        """Start it; what it says goes to the log."""
+    async def start(
+        cls, data_dir: Path, settings: Path, log: Path, program: Sequence[str] = ("-m", "runtime")
+    ) -> RuntimeProcess:
+        """Start it; what it says goes to the log.
+
+        Args:
+            data_dir: where it works.
+            settings: its settings file.
+            log: is appended to.
+            program: what Python runs.
+        """
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RUNTIME_")}
         with log.open("ab") as file:
             process = await trio.lowlevel.open_process(
                 [
-                    *(sys.executable, "-m", "runtime", "serve", "--port", "0"),
+                    *(sys.executable, *program, "serve", "--port", "0"),
                     *("--config", str(settings), "--data-dir", str(data_dir)),
                 ],
                 cwd=ROOT,
@@ -48,6 +57,11 @@ class RuntimeProcess:
                 stderr=file,
             )
         return cls(process, data_dir, log)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     async def serving(self) -> None:
         """Wait until it serves. Raises DidNotRun."""
