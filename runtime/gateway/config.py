@@ -54,6 +54,10 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
     local_key: str | None = None
     principals: Mapping[str, PrincipalSettings] = {}
 
+    def __repr__(self) -> str:
+        """Without what is secret."""
+        return f"GatewayConfig(host={self.host!r}, port={self.port})"
+
 
 def is_loopback(host: str) -> bool:
     """Whether a name or an address without brackets means this machine and no other."""

@@ -11,6 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from actors.channels.scripted import Behaviour, ScriptedChannel
+from actors.outbox import LONGEST_RETRY_AFTER
 from runtime.ports.channel import Inbound
 from runtime.ports.front import Unavailable
 from runtime.sessions.content import TextBlock, text_content
@@ -282,9 +283,15 @@ async def test_a_senseless_retry_after_is_kept_within_reason(
     # O3
     network = ScriptedChannel()
     network.script(Behaviour(fail="before", retry_after=asked))
-    async with stage(agent=HandAgent(hold=False), channels=[network], settings=QUICK):
-        await network.say("one")
-        await network.sent(1, timeout=90_000)
+    async with open_memory(clock) as store:
+        agent = HandAgent(hold=False)
+        async with stage(agent=agent, channels=[network], settings=QUICK, store=store):
+            await network.say("one")
+            await network.attempted(1)
+            await trio.testing.wait_all_tasks_blocked()
+            due = await store.outbox_next_due(network.name, network.account)
+            assert due is not None
+            assert 0 <= due - clock() <= LONGEST_RETRY_AFTER * 1_000
 
 
 async def test_what_a_start_recovers_is_logged_by_turn(
