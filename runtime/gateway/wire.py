@@ -13,7 +13,7 @@ class Wire:
 
     Receiving, pings and the close are the library's affair. Texts are framed here and go to the
     stream by themselves: the library passes a lock and a checkpoint or two for each of them, which
-    for a session with many watchers is half of what a token costs.
+    a session with many watchers pays for with each token.
 
     Args:
         connection: the WebSocket, for everything else.
