@@ -163,7 +163,7 @@ class Commands:
 
     async def _reconnect(self, _argument: str) -> None:
         await self._conversation.call("_runtime/session/reconnect", Empty)
-        self._screen.aside("The agent is started again; what was kept runs then.")
+        self._screen.aside("The agent is started anew; what was kept runs.")
 
     async def _model(self, argument: str) -> None:
         await self._choose(self.choices.of_category("model"), argument)

@@ -331,7 +331,6 @@ class Conversation:
             return
         name = error.data.get("messageId") if isinstance(error.data, dict) else None
         self._answers.sent(message.id, name if isinstance(name, str) else None)
-        error.hint = "put right what it says, then /reconnect starts the agent again"
         self._answers.kept(error)
 
     def _settle(

@@ -141,12 +141,12 @@ def changes(content: Any) -> Iterator[str]:
     """The changes of files that a tool call makes, a phrase for each file."""
     for each in content if isinstance(content, list) else ():
         if isinstance(each, dict) and each.get("type") == "diff":
-            old, new = (each.get(name) or "" for name in ("oldText", "newText"))
-            if isinstance(old, str) and isinstance(new, str):
+            path, *texts = (each.get(name) or "" for name in ("path", "oldText", "newText"))
+            if path and all(isinstance(each, str) for each in (path, *texts)):
                 # As sets of lines: quick for any file, and a moved line is no change.
-                before, after = Counter(old.splitlines()), Counter(new.splitlines())
+                before, after = (Counter(text.splitlines()) for text in texts)
                 more, less = (after - before).total(), (before - after).total()
-                yield f"{shortened(str(each.get('path')), _LINE)} +{more} -{less}"
+                yield f"{shortened(path, _LINE)} +{more} -{less}"
 
 
 def sized(block: AgentBlock) -> str:

@@ -4,10 +4,11 @@ import pytest
 
 from runtime.cli.answers import Answers
 from runtime.cli.errors import CommandError
-from runtime.cli.screen import PipeScreen, Screen, printable
+from runtime.cli.screen import PipeScreen, printable
 from runtime.protocol.extensions import (
     JournalEvent,
     MessageAcceptedEvent,
+    NoticeEvent,
     PromptMark,
     SessionMark,
     SnapshotEvent,
@@ -16,38 +17,19 @@ from runtime.protocol.extensions import (
     TurnStartedEvent,
     TurnUpdateEvent,
 )
-from runtime.sessions.content import TextBlock
+from runtime.sessions.content import ImageBlock, TextBlock
 from runtime.sessions.rows import TurnError
-from runtime.sessions.updates import AgentMessageChunk, SessionUpdate, ToolCall
+from runtime.sessions.updates import (
+    AgentMessageChunk,
+    AgentThoughtChunk,
+    Plan,
+    PlanEntry,
+    SessionUpdate,
+    ToolCall,
+    ToolCallUpdate,
+)
 
-
-class Paper(Screen):
-    """Writes down what is shown."""
-
-    def __init__(self) -> None:
-        self.lines = [""]
-
-    def say(self, text: str) -> None:
-        self.lines[-1] += text
-
-    def end_answer(self, *, own: bool, text: str | None = None) -> None:
-        if self.lines[-1]:
-            self.lines[-1] += "." if own else "…"
-            self.lines.append("")
-
-    def note(self, text: str) -> None:
-        self.end_answer(own=False)
-        self.lines[-1:] = [f"({text})", ""]
-
-    def error(self, error: CommandError) -> None:
-        self.note(f"error: {error}")
-
-    def state(self, text: str) -> None:
-        raise AssertionError
-
-    @property
-    def shown(self) -> list[str]:
-        return [line for line in self.lines if line]
+from .paper import Paper
 
 
 def chunk(text: str) -> AgentMessageChunk:
@@ -57,9 +39,9 @@ def chunk(text: str) -> AgentMessageChunk:
 class Scene:
     """A session on paper; messages whose id begins with ``my`` are this person's."""
 
-    def __init__(self, recall: int = 0) -> None:
+    def __init__(self, recall: int = 0, *, thoughts: bool = False) -> None:
         self.paper = Paper()
-        self.answers = Answers(self.paper, recall)
+        self.answers = Answers(self.paper, recall, thoughts=thoughts)
 
     def accept(self, message_id: str, text: str) -> None:
         if message_id.startswith("my"):
@@ -243,6 +225,62 @@ def test_a_failure_of_merged_messages_is_said_once(scene: Scene) -> None:
     assert scene.paper.shown == ["half…", failure, "half…", failure]
 
 
+# R2
+def test_blocks_are_set_apart_as_in_the_answer_that_is_kept(scene: Scene) -> None:
+    scene.accept("my1", "go")
+    scene.start("t1", "my1")
+    picture = AgentMessageChunk(ImageBlock("A" * 4_096, "image/png"))
+    scene.hear("t1", "One. ", AgentThoughtChunk(TextBlock("hm")), "Two.", picture)
+    scene.end("t1", "One.\n\nTwo.\n\n[image: image/png]")
+    assert scene.paper.shown == ["One.\n\nTwo.\n\n[image: image/png, 3 KiB]."]
+
+
+# R1, R2
+def test_blanks_make_no_other_answer(scene: Scene) -> None:
+    for number, whole in enumerate(("ab\n\ncd ef", "a b c"), start=1):
+        scene.hear(f"t{number}", "ab", "cd ")
+        scene.end(f"t{number}", whole)
+    assert scene.paper.shown == ["abcd ef…", "abcd…"]
+
+
+# G5, T6
+def test_work_that_was_shown_is_not_shown_again(scene: Scene) -> None:
+    begun, done = ToolCall("c1", "Dig"), ToolCallUpdate("c1", status="completed")
+    plans = [Plan((PlanEntry("dig", status=status),)) for status in ("pending", "completed")]
+    thought = AgentThoughtChunk(TextBlock("hm\n"))
+    scene.accept("my1", "go")
+    scene.start("t1", "my1")
+    scene.hear("t1", thought, plans[0], begun, "One.", plans[1])
+    scene.answers.connection_lost()
+    scene.running("t1", "my1", thought, plans[0], begun, "One.", plans[1], done, "Two.")
+    scene.end("t1", "One.\n\nTwo.")
+    assert scene.paper.shown == [
+        *("(Plan:)", "(  [ ] dig)", "(· Dig)", "One.…", "(  [x] dig)", "(✓ Dig)", "\n\nTwo.."),
+    ]
+
+
+def test_thoughts_are_shown_beside_the_answer() -> None:
+    scene = Scene(thoughts=True)
+    scene.hear("t1", AgentThoughtChunk(TextBlock("one\ntwo")), "Yes.")
+    scene.hear("t1", AgentThoughtChunk(TextBlock("three")))
+    scene.end("t1", "Yes.")
+    assert scene.paper.shown == ["(  one)", "(  two)", "Yes.…", "(  three)"]
+
+
+# P3, P4
+def test_notices_are_no_part_of_an_answer(scene: Scene) -> None:
+    why = "The agent could not be started: no such file."
+    scene.answers.take(NoticeEvent("answer", ""))
+    scene.answers.take(NoticeEvent("agent_blocked", why))
+    for _ in range(2):
+        scene.answers.kept(CommandError(f"{why} The message is kept, and runs after /reconnect"))
+    kept = "(error: The message is kept, and runs after /reconnect)"
+    assert scene.paper.shown == [f"({why})", kept]
+    scene.answers.sending("client-2", "again")
+    scene.answers.kept(CommandError("It is blocked. The message is kept"))
+    assert scene.paper.shown[2:] == ["(error: It is blocked. The message is kept)"]
+
+
 # G11
 def test_a_cancelled_turn_keeps_what_it_said(scene: Scene) -> None:
     scene.accept("my1", "go")
@@ -261,10 +299,12 @@ def test_a_pipe_gets_answers_and_nothing_else(capsys: pytest.CaptureFixture[str]
     screen.note("by the way")
     screen.say("me\x1b[0m")
     screen.end_answer(own=True)
+    screen.say("as it was said")
+    screen.end_answer(own=True, text="as it is kept")
     screen.end_answer(own=True)
     screen.error(CommandError("wrong", "do right"))
     assert capsys.readouterr() == (
-        "for me\x1b[0m\n",
+        "for me\x1b[0m\nas it is kept\n",
         "by the way\nerror: wrong\nhint: do right\n",
     )
 

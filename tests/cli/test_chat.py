@@ -1,13 +1,9 @@
 """``chat`` against a real runtime: answers, commands, and restarts in the middle."""
 
-import os
-import pty
-import select
 import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +11,7 @@ import pytest
 from runtime.cli import talking
 
 from .conftest import PATIENCE, CommandLine, Served, Start, environment
+from .keyboard import Terminal
 from .talker import BUSY, chatting, say, wait_for_turn
 
 TOKEN = "a-long-random-text"
@@ -162,43 +159,6 @@ def test_a_script_does_not_wait_for_ever(
     killer.join(PATIENCE)
     assert said.code == 1
     assert "; 1 message without an answer\nhint: what the runtime accepted is kept" in said.err
-
-
-AT_TERMINAL = "import os, sys; os.login_tty(0); os.execv(sys.executable, sys.argv[1:])"
-
-
-class Terminal:
-    """A pseudo-terminal with ``chat`` in it, as the one that controls it."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self.controller, terminal = pty.openpty()
-        chat = [sys.executable, "-m", "runtime", "chat", "--data-dir", str(data_dir)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", AT_TERMINAL, *chat],
-            env=environment(data_dir.parent, TERM="xterm", PROMPT_TOOLKIT_NO_CPR="1"),
-            stdin=terminal,
-        )
-        os.close(terminal)
-        self.shown = ""
-
-    def press(self, keys: str) -> None:
-        os.write(self.controller, keys.encode())
-
-    def wait_for(self, *texts: str) -> None:
-        """Read until the texts were shown since the last time, in whatever order."""
-        while missing := [text for text in texts if text not in self.shown]:
-            readable, _, _ = select.select([self.controller], [], [], PATIENCE)
-            assert readable, f"{missing!r} was not shown, only {self.shown!r}"
-            self.shown += os.read(self.controller, 65_536).decode(errors="replace")
-        self.shown = self.shown[max(self.shown.index(text) + len(text) for text in texts) :]
-
-    def wait_for_end(self) -> int:
-        """Read until nothing is shown any more. Returns the exit code."""
-        with suppress(OSError):  # the way in which a terminal that nobody writes to ends
-            while os.read(self.controller, 65_536):
-                pass
-        os.close(self.controller)
-        return self.process.wait(PATIENCE)
 
 
 # G3, G11

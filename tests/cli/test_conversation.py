@@ -13,10 +13,11 @@ import trio_websocket
 from runtime.cli import conversation as conversation_module
 from runtime.cli.conversation import Conversation
 from runtime.cli.errors import CommandError
+from runtime.cli.questions import Asking
 from runtime.cli.saying import Message, Talk
 from runtime.cli.screen import PipeScreen
 from runtime.endpoint import Endpoint
-from runtime.protocol.extensions import UNAVAILABLE
+from runtime.protocol.extensions import SESSION_BLOCKED, UNAVAILABLE
 
 MARK = {"key": "main", "agent": "echo", "epoch": 1, "run": "r", "journalSeq": 0, "live": 0}
 ANSWERS: dict[str, Any] = {
@@ -44,7 +45,9 @@ class Peer:
         self.script = script
         self.prompts: list[str] = []
         self.texts: list[str] = []
-        self.url = ""
+        self.folders: list[str] = []
+        self.replies: list[dict[str, Any]] = []
+        self.afterwards: dict[str, list[dict[str, Any]]] = {}
 
     async def serve(self, stream: trio.SocketStream) -> None:
         async with trio.open_nursery() as nursery:
@@ -59,6 +62,11 @@ class Peer:
     async def _answer(
         self, socket: trio_websocket.WebSocketConnection, call: dict[str, Any]
     ) -> None:
+        if "method" not in call:
+            self.replies.append(call)
+            return
+        if call["method"] == "session/new":
+            self.folders.append(call["params"]["cwd"])
         answer = ANSWERS.get(call["method"])
         if call["method"] == "session/prompt":
             self.prompts.append(call["params"]["_meta"]["runtime"]["messageId"])
@@ -69,15 +77,17 @@ class Peer:
         elif answer is not UNANSWERED:
             reply = {"jsonrpc": "2.0", "id": call["id"], **answer}
             await socket.send_message(msgspec.json.encode(reply).decode())
+        for frame in self.afterwards.pop(call["method"], ()):
+            await socket.send_message(msgspec.json.encode({"jsonrpc": "2.0", **frame}).decode())
 
 
 @asynccontextmanager
-async def talking_to(peer: Peer, patience: float = 60.0) -> AsyncIterator[Conversation]:
+async def talking_to(peer: Peer, **wishes: Any) -> AsyncIterator[Conversation]:
     async with trio.open_nursery() as nursery:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         endpoint = Endpoint(f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/acp")
         nursery.start_soon(trio.serve_listeners, peer.serve, [listener])
-        wish = Talk("main", patience=patience)
+        wish = Talk("main", patience=60.0, **wishes)
         talk = Conversation(lambda: endpoint, wish, PipeScreen())
         await nursery.start(talk.run)
         yield talk
@@ -164,3 +174,85 @@ async def test_a_command_needs_a_connection() -> None:
             await trio.lowlevel.checkpoint()
         with pytest.raises(CommandError, match="there is no connection just now"):
             await talk.cancel()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with trio.fail_after(30):
+        while not condition():
+            await trio.lowlevel.checkpoint()
+
+
+def event(happened: dict[str, Any]) -> dict[str, Any]:
+    params = {"sessionId": "s1", "event": happened}
+    return {"method": "_runtime/session/event", "params": params}
+
+
+def question(identity: int) -> dict[str, Any]:
+    options = [{"optionId": "yes", "name": "Allow", "kind": "allow_once"}]
+    params = {
+        "sessionId": "s1",
+        "toolCall": {"toolCallId": "c", "title": "Dig"},
+        "options": options,
+        "_meta": {"runtime": {"turnId": "t1", "requestId": "q"}},
+    }
+    return {"id": identity, "method": "session/request_permission", "params": params}
+
+
+# G5, G7, G12
+async def test_a_question_is_asked_after_what_was_missed_and_again_on_each_connection(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    peer = Peer(lambda _: UNANSWERED)
+    missed = event(
+        {"type": "journal", "seq": 1, "ts": 0, "id": "l", "role": "system", "content": "x"}
+    )
+    odd = {"id": 6, "method": "session/request_permission", "params": {"options": 3}}
+    unknown = {"id": 7, "method": "fs/read_text_file", "params": {}}
+
+    def next_connection(identity: int) -> None:
+        peer.afterwards["session/new"] = [odd, unknown, question(identity), missed]
+
+    next_connection(1)
+    asking = Asking("ask", dialog=True)
+    async with talking_to(peer, asking=asking, workspace="/somewhere") as talk:
+        assert not talk.answer("2")
+        next_connection(2)
+        peer.script = lambda _: None
+        await talk.say("break")
+        await until(lambda: not talk.asked)
+        peer.script = lambda _: UNANSWERED
+        await until(lambda: talk.asked)
+        assert talk.answer("1")
+        await until(lambda: len(peer.replies) == 5)
+    *refused, answered_question = peer.replies
+    codes = [(reply["id"], reply["error"]["code"]) for reply in refused]
+    assert codes == [(6, -32602), (7, -32601)] * 2
+    outcome = {"outcome": {"outcome": "selected", "optionId": "yes"}}
+    assert answered_question == {"jsonrpc": "2.0", "id": 2, "result": outcome}
+    assert set(peer.folders) == {"/somewhere"}
+    shown = [line for line in capsys.readouterr().err.splitlines() if "  1" not in line]
+    assert shown.index("x") < shown.index("The agent asks for permission: Dig")
+
+
+# P3, G4
+async def test_a_message_that_is_kept_is_answered_later(capsys: pytest.CaptureFixture[str]) -> None:
+    why = "The agent could not be started."
+    data = {"code": "session_blocked", "messageId": "row", "kept": True}
+    text = f"{why} The message is kept, and runs after /reconnect."
+    refusal = {"error": {"code": SESSION_BLOCKED, "message": text, "data": data}}
+    peer = Peer(lambda _: refusal)
+    ran = {"turnId": "t1", "epoch": 1, "messageIds": ["row"]}
+    ended = {"state": "done", "messageState": "done", "stopReason": "end_turn", "text": "at last"}
+    peer.afterwards["session/prompt"] = [
+        event({"type": "notice", "code": "command", "text": "The agent is connected anew."}),
+        event({"type": "turn_started", "prompt": [{"type": "text", "text": "one"}], **ran}),
+        event({"type": "turn_ended", **ran, **ended}),
+    ]
+    async with talking_to(peer) as talk:
+        assert await wait_for(await talk.say("one")) == ["failed"]
+        await wait_for(await talk.say("two"))
+    said = capsys.readouterr()
+    assert said.out == "at last\n"
+    error = f"error: {text.rstrip('.')}"
+    assert said.err.splitlines() == [error, "The agent is connected anew.", error]
+    assert len(peer.prompts) == 2
