@@ -19,12 +19,12 @@ REMAKE := $(shell test -x $(RUN) || echo remake)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check format crash hostile bench lock clean remake
+.PHONY: help run test check format crash hostile villains bench lock clean remake
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  ARGS="..." goes to the program behind run, test, crash, hostile and bench.'
+	@echo '  ARGS="..." goes to the program behind run, test, crash, hostile, villains and bench.'
 
 run: $(VENV)/runtime.stamp ## Start the runtime with the echo agent; set up .venv first if needed
 	@exec $(RUN) -m runtime serve $(ARGS)
@@ -48,6 +48,9 @@ crash: $(VENV)/development.stamp ## Kill the real process at random: COUNT=100 t
 
 hostile: $(VENV)/development.stamp ## Attack the real process while others talk to it: COUNT=100 rounds
 	$(RUN) -m tests.hostile --count $(COUNT) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+villains: $(VENV)/development.stamp ## Let hostile agents loose while others talk to honest ones: COUNT=100 rounds
+	$(RUN) -m tests.hostile_agents --count $(COUNT) $(ARGS)
 
 bench: $(VENV)/development.stamp ## Run the benches: ARGS="--quick", ARGS="kernel --rounds 7"
 	$(RUN) -m bench $(ARGS)

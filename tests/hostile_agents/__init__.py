@@ -7,5 +7,5 @@
 `hasty`        the runtime as it is, but for short waits after starts that failed
 =============  ====================================================================================
 
-``python -m tests.hostile_agents --count 20`` lets all of them loose again and again.
+``make villains COUNT=20`` lets all of them loose again and again.
 """

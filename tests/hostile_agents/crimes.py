@@ -67,6 +67,7 @@ CRIMES = {
     "says-garbage": Crime(answer="5 refused; done"),
     "says-a-long-line": Crime(answer="done"),
     "answers-twice": Crime(answer="done"),
+    "answers-nonsense": Crime(answer=None, error=STALLED, seconds=SILENCE + CANCEL),
     "closes-output": Crime(notices=(("retry_due", "closed its output"),)),
     "closes-input": Crime(notices=(SILENT,), seconds=FIRST_EVENT + CANCEL),
 }

@@ -120,7 +120,7 @@ class Den:
         assert "Traceback" not in self.log, self.log[-5_000:]
         assert self._log.stat().st_size < 1024 * 1024
         assert self.memory(process, "VmHWM") < MEMORY
-        for log in self.data_dir.rglob("*.log"):
+        for log in self.data_dir.rglob("*.log"):  # what agents wrote to standard error
             kept = sum(file.stat().st_size for file in log.parent.glob(f"{log.name}*"))
             assert kept <= LOG_BYTES * LOG_FILES
 

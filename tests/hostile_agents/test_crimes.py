@@ -1,6 +1,4 @@
-"""No agent can hurt another session, nor the queue behind it; `python -m tests.hostile_agents` goes
-on for longer.
-"""
+"""No agent can hurt another session, nor the queue behind it; ``make villains`` goes on for longer."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -150,6 +150,21 @@ def flood_stderr() -> None:
     chunk("done")
 
 
+def as_update(update: bytes) -> bytes:
+    params = b'{"sessionId":"villainy","update":' + update + b"}"
+    return b'{"jsonrpc":"2.0","method":"session/update","params":' + params + b"}"
+
+
+def odd_updates(deep: bytes) -> Iterator[bytes]:
+    """Well-formed but for one value."""
+    call = b'{"sessionUpdate":"tool_call","toolCallId":"t","title":"x","rawInput":%b}'
+    says = b'{"sessionUpdate":"agent_thought_chunk","content":{"type":"text","text":"%b"}}'
+    for value in (deep, b"1e400", b"9" * 10_000, b'{"a":"\\ud800"}', b"{}" * 2):
+        yield call % value
+    for text in (b"\\ud800", b"\\u0000", b"\xff", b"x" * 1_000_000):
+        yield says % text
+
+
 def say_garbage() -> None:
     deep = b"[" * 100_000
     for line in (
@@ -164,6 +179,7 @@ def say_garbage() -> None:
         b'{"jsonrpc":"2.0","id":"1","error":{"code":1,"message":"unasked"}}',
         b'{"jsonrpc":"2.0","id":null,"result":{}}',
         b'{"jsonrpc":"2.0","id":[1],"method":"initialize"}',
+        *map(as_update, odd_updates(deep + b"]" * 100_000)),
     ):
         write(line)
     requests: list[tuple[str, Any]] = [
@@ -190,6 +206,14 @@ def answer_twice() -> None:
         say({"id": Prompt.number, "result": {"stopReason": "end_turn"}})
         say({"id": Prompt.number, "result": {"stopReason": reason}})
         chunk("this was after the end")
+
+
+def answer_nonsense() -> NoReturn:
+    chunk("done")
+    result = b"[" * 100_000 + b"]" * 100_000
+    number = json.dumps(Prompt.number).encode()
+    write(b'{"jsonrpc":"2.0","id":' + number + b',"result":' + result + b"}")
+    sleep()
 
 
 def close_output() -> None:
@@ -234,6 +258,7 @@ AT_PROMPT: dict[str, Callable[[], dict[str, Any] | None]] = {
     "says-garbage": say_garbage,
     "says-a-long-line": say_long_line,
     "answers-twice": answer_twice,
+    "answers-nonsense": answer_nonsense,
     "closes-output": close_output,
     "closes-input": close_input,
 }
