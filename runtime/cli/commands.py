@@ -152,7 +152,7 @@ class Commands:
         waiting = f"{number_of(status.waiting, 'message')} waiting"
         self._screen.aside(f"mode {status.mode}, {running}, {waiting}")
         if status.blocked is not None:
-            self._screen.aside(f"{status.blocked}\n/reconnect starts the agent again.")
+            self._screen.aside(status.blocked)
 
     async def _clear(self, _argument: str) -> None:
         result = await self._conversation.call("_runtime/queue/clear", QueueClearResult)

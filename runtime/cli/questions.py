@@ -92,6 +92,7 @@ class Questions:
         self._open: dict[tuple[str, str], Question] = {}
         self._shown: dict[tuple[str, str], Question] = {}
         self._given: dict[tuple[str, str], str | None] = {}
+        self._lost: Question | None = None
 
     @property
     def current(self) -> Question | None:
@@ -122,6 +123,7 @@ class Questions:
 
     def put(self) -> None:
         """Decide what is decided, and show what this person is to decide next."""
+        self._lost = None
         for question in list(self._open.values()):
             own = self._is_own(question.turn_id)
             if own and self._asking.policy != "ask":
@@ -136,11 +138,18 @@ class Questions:
             self._screen.question(in_words(question))
 
     def answer(self, text: str) -> bool:
-        """Take a line for an answer to the current question; False when it is none."""
-        question = self.current
+        """Take a line for an answer to the current question; False when it is none.
+
+        When the connection was lost meanwhile, an answer is for nobody: said later as a message, it
+        might answer another question.
+        """
+        question = self.current or self._lost
         option_id = answer_in_words(text, question.options) if question is not None else None
         if question is None or option_id is None:
             return False
+        if question is self._lost:
+            self._screen.aside("There is no connection just now: what is open is asked again then.")
+            return True
         self._give(question, option_id)
         self._screen.aside(f"Your answer: {question.name_of(option_id)}")
         self.put()
@@ -165,6 +174,7 @@ class Questions:
 
     def connection_lost(self) -> None:
         """What is still open will be asked again on the next connection."""
+        self._lost = self.current or self._lost
         self._open.clear()
         self._shown.clear()
         self._given.clear()

@@ -157,7 +157,7 @@ async def _take_line(line: str, conversation: Conversation, commands: Commands) 
     if text:
         busy = conversation.unanswered > 0
         await conversation.say(text)
-        if busy:
+        if busy and conversation.connected:
             await commands.run("/queue")
     return True
 
