@@ -1,4 +1,7 @@
-"""No agent can hurt another session, nor the queue behind it; ``make villains`` goes on for longer."""
+"""No agent can hurt another session, nor the queue behind it.
+
+``make villains COUNT=20`` goes on for longer.
+"""
 
 from __future__ import annotations
 
