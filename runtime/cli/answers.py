@@ -79,7 +79,7 @@ class Answers:
 
     def sending(self, client_id: str, text: str) -> None:
         """This person says something, whose id in the runtime is not known yet."""
-        self._failure = None
+        self._failure, self._noticed = None, ""
         self._sending[client_id] = text
 
     def sent(self, client_id: str, message_id: str | None) -> None:
@@ -114,7 +114,7 @@ class Answers:
                 self._update(event.turn_id, event.update)
             case TurnEndedEvent():
                 self._ended(event)
-            case NoticeEvent() if event.text:
+            case NoticeEvent() if event.text not in ("", self._noticed):
                 self._noticed = event.text
                 self._screen.aside(event.text)
 

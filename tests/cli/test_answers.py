@@ -271,14 +271,22 @@ def test_thoughts_are_shown_beside_the_answer() -> None:
 def test_notices_are_no_part_of_an_answer(scene: Scene) -> None:
     why = "The agent could not be started: no such file."
     scene.answers.take(NoticeEvent("answer", ""))
-    scene.answers.take(NoticeEvent("agent_blocked", why))
+    for _ in range(2):
+        scene.answers.take(NoticeEvent("agent_blocked", why))
     for _ in range(2):
         scene.answers.kept(CommandError(f"{why} The message is kept, and runs after /reconnect"))
     kept = "(error: The message is kept, and runs after /reconnect)"
     assert scene.paper.shown == [f"({why})", kept]
     scene.answers.sending("client-2", "again")
+    scene.answers.take(NoticeEvent("agent_blocked", why))
+    scene.answers.kept(CommandError(f"{why} The message is kept, and runs after /reconnect"))
+    scene.answers.sending("client-3", "and again")
     scene.answers.kept(CommandError("It is blocked. The message is kept"))
-    assert scene.paper.shown[2:] == ["(error: It is blocked. The message is kept)"]
+    assert scene.paper.shown[2:] == [
+        f"({why})",
+        kept,
+        "(error: It is blocked. The message is kept)",
+    ]
 
 
 # G11

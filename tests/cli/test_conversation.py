@@ -256,3 +256,16 @@ async def test_a_message_that_is_kept_is_answered_later(capsys: pytest.CaptureFi
     error = f"error: {text.rstrip('.')}"
     assert said.err.splitlines() == [error, "The agent is connected anew.", error]
     assert len(peer.prompts) == 2
+
+
+# G2, T6
+async def test_what_is_offered_is_asked_for_anew_on_each_connection() -> None:
+    commands = [{"name": "review", "description": "Looks"}]
+    update = {"sessionUpdate": "available_commands_update", "availableCommands": commands}
+    peer = Peer(lambda prompts: None if len(prompts) == 1 else answered("t"))
+    params = {"sessionId": "s1", "update": update}
+    peer.afterwards["session/new"] = [{"method": "session/update", "params": params}]
+    async with talking_to(peer) as talk:
+        assert talk.choices.offers("review")
+        assert await wait_for(await talk.say("break")) == ["answered"]
+        assert not talk.choices.offers("review")
