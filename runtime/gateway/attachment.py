@@ -306,11 +306,15 @@ class Attachment:
             case PermissionAnswered(request_id=request_id):
                 self._unasked.pop(request_id, None)
                 self._dialogs.settle(request_id)
-            case TurnEnded(turn_id=turn_id, message_state=state) as ended:
+            case TurnEnded(turn_id=turn_id, message_ids=ids, message_state=state) as ended:
                 self._unasked.clear()
                 self._dialogs.end_turn(turn_id)
                 if state == InboundState.PENDING:
                     self._outgoing.post_update(translate.retry_due(self._id, ended, live.number))
+                elif ended.error is not None and self._ends.keys().isdisjoint(ids):
+                    # Whoever waits for the turn is answered with the error.
+                    failed = translate.failure(self._id, turn_id, ended.error, live.number)
+                    self._outgoing.post_update(failed)
             case MessageAccepted() as accepted:
                 self._voices.accepted(accepted)
             case TurnStarted(turn_id=turn_id) as started:

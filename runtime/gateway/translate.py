@@ -23,7 +23,7 @@ from runtime.sessions import events
 from runtime.sessions.content import Content, TextBlock
 from runtime.sessions.events import LiveEvent, RunningTurn, SessionEvent, Snapshot
 from runtime.sessions.permissions import question
-from runtime.sessions.rows import JournalEntry
+from runtime.sessions.rows import JournalEntry, TurnError
 from runtime.sessions.updates import (
     AgentMessageChunk,
     AgentThoughtChunk,
@@ -98,6 +98,12 @@ def retry_due(session_id: str, ended: events.TurnEnded, number: int) -> UpdatePa
     mark = UpdateMark(turn_id=ended.turn_id, number=number, notice=RETRY_DUE)
     text = events.retry_notice(ended.error, ended.retry_at)
     return update(session_id, AgentThoughtChunk(TextBlock(text)), mark)
+
+
+def failure(session_id: str, turn_id: str, error: TurnError, number: int) -> UpdateParams:
+    """Why a turn has failed (T5), as it is replayed from the transcript."""
+    mark = UpdateMark(turn_id=turn_id, number=number, notice=error.code)
+    return update(session_id, AgentMessageChunk(TextBlock(error.message)), mark)
 
 
 def notice(session_id: str, said: events.Notice, number: int) -> UpdateParams:

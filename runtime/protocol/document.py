@@ -191,7 +191,8 @@ are no part of an answer, and the notice says what they are:
 | `agent_blocked` | it could not be started too often: messages are kept until `/reconnect` |
 | `agent_forgot` | the agent does not know the conversation any more and begins anew |
 | `command` | what came of a command, as `/reconnect` |
-| `system`, or the code of an error | a line of the transcript, when history is replayed |
+| the code of an error | why a turn has failed: to those whose prompt is not answered with it |
+| `system` | another line of the transcript, when history is replayed |
 
 There may be others. Who follows events gets a `notice` event for those that are said live.
 
