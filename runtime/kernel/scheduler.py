@@ -184,6 +184,7 @@ class Worker:
                 except BaseException as error:  # a defect must not hang the system
                     cell.worker = self.cell = None
                     lifecycle.broken(cell, error)
+                del cell  # an idle worker must not keep the last one alive, with its factory
                 if handled >= BATCH:
                     handled = 0
                     await trio.lowlevel.cancel_shielded_checkpoint()
@@ -192,7 +193,7 @@ class Worker:
             scheduler.running -= 1
             if scheduler.closed or len(scheduler.spare) >= SPARE_WORKERS:
                 return False
-            # An idle worker must not keep the last actor alive.
+            # Nor the last actor.
             current_actor.set(None)
             scheduler.spare.append(self)
             await trio.lowlevel.wait_task_rescheduled(_never_abort)

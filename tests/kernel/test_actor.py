@@ -1,5 +1,7 @@
 """What a class of actors must be, and what an actor may do and when."""
 
+import gc
+import weakref
 from typing import Any, Generic, TypeVar, assert_never
 
 import msgspec
@@ -271,3 +273,22 @@ async def test_the_running_actor_is_bound_for_logs() -> None:  # K13
         assert await first.ask(Who(), 1) == "system/first {'session': 's1'}"
         assert describe() == "nobody"
     assert sorted(seen) == ["system/first {'session': 's1'}", "system/second {'session': 's1'}"]
+
+
+# Idle workers wait for more, and keep nothing of what they did last
+
+
+async def test_an_ended_actor_is_forgotten_with_what_its_factory_holds() -> None:
+    class Page(list[Any]):
+        """A list that can be referred to weakly."""
+
+    async with open_system() as system:
+        page = Page()
+        kept = weakref.ref(page)
+        actor = system.spawn(lambda held=page: Scribe(held), name="mortal")  # type: ignore[misc]
+        assert await actor.ask(Echo("here"), timeout=1) == "here"
+        await actor.stop()
+        del actor, page
+        await settle(system)
+        gc.collect()
+        assert kept() is None
