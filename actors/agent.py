@@ -131,9 +131,13 @@ class AgentActor(Actor[AgentMessage]):
         lease = self._lease
         if lease is not None and lease.agent is not self._agent and not lease.in_use:
             lease.release()
+        if lease is not None and lease.epoch != self._row().epoch:
+            lease.release()  # it was opened while its conversation was being left (S18)
         self._waiting = [(claim, reply) for claim, reply in self._waiting if not claim.left]
         self._choices = [(each, reply) for each, reply in self._choices if reply.wanted]
         if not self._waiting and not self._choices:
+            if lease is not None and lease.usable:
+                lease.rest()
             return
         if lease is not None and lease.handle is not None and lease.usable:
             self._give(lease, lease.handle)
@@ -163,13 +167,10 @@ class AgentActor(Actor[AgentMessage]):
         self.start(self._hold, agent, context, lease, name="agent")
 
     def _decide(self, lease: Lease) -> None:
-        if lease.handle is not None:
+        if lease.handle is not None and lease.ready is not None:
             self._failures = 0
             self._services.metrics.agent_starts.labels(outcome="started").inc()
-            handle = lease.handle
-            self._tell(AgentReady(lease.epoch, handle.agent_session_id, handle.offers))
-            if not self._waiting and not self._choices:
-                lease.rest()
+            self._tell(lease.ready)
         elif lease.error is not None:
             self._services.metrics.agent_starts.labels(outcome="failed").inc()
             self._fail(_words(lease.error))
@@ -223,11 +224,14 @@ class AgentActor(Actor[AgentMessage]):
     # -- choices ------------------------------------------------------------------------------
 
     def _offers(self) -> Offers:
-        lease = self._lease
-        if lease is not None and lease.handle is not None:
-            return lease.handle.offers
-        agent = self._agent
-        return agent.offers if agent is not None else Offers()
+        lease, agent = self._lease, self._agent
+        try:
+            if lease is not None and lease.handle is not None:
+                return lease.handle.offers
+            return agent.offers if agent is not None else Offers()
+        except Exception:
+            log.exception("agent_offers_raised")
+            return Offers()
 
     async def _choose(
         self, lease: Lease, handle: AgentHandle, choice: Choose, reply: Reply[Offers]
@@ -278,7 +282,10 @@ class AgentActor(Actor[AgentMessage]):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._limit, lease, scope)
                     async with agent.open(context) as handle:
-                        started = _require_handle(handle)
+                        _require_handle(handle)
+                        own_id, offers = handle.agent_session_id, handle.offers
+                        lease.ready = AgentReady(context.epoch, own_id, offers)
+                        started = True
                         scope.deadline = float("inf")
                         lease.handle = handle
                         lease.decided.set()
@@ -287,10 +294,12 @@ class AgentActor(Actor[AgentMessage]):
                         lease.handle = None
                     nursery.cancel_scope.cancel()
         except Exception as group:
-            lease.error = error = _cause(group)
+            error = _cause(group)
             log.warning("agent_lost", agent=context.agent_id, error=repr(error), started=started)
-        if scope.cancelled_caught and lease.error is None and not started:
-            lease.error = TimeoutError(f"it was not ready within {START_LIMIT:g} s")
+            if started or not lease.released.is_set():  # a start that was called off has not failed
+                lease.error = error
+        if scope.cancelled_caught and not started and not lease.released.is_set():
+            lease.error = lease.error or TimeoutError(f"it was not ready within {START_LIMIT:g} s")
         lease.handle = None
         lease.lost.set()
 
@@ -300,10 +309,9 @@ class AgentActor(Actor[AgentMessage]):
         scope.deadline = trio.current_time() + CLOSE_LIMIT
 
 
-def _require_handle(handle: object) -> bool:
+def _require_handle(handle: object) -> None:
     if not isinstance(handle, AgentHandle):
         raise TypeError(f"Agent.open yields an AgentHandle, not {type(handle).__name__}")
-    return True
 
 
 def _cause(error: Exception) -> Exception:

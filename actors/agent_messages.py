@@ -20,6 +20,7 @@ class Lease:
         self.agent = agent
         self.epoch = epoch
         self.handle: AgentHandle | None = None
+        self.ready: AgentReady | None = None
         self.error: Exception | None = None
         self.place: Place | None = None
         self.decided = trio.Event()

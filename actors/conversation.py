@@ -5,6 +5,8 @@ There is one of these per session's actor, and only that actor's own tasks touch
 
 from __future__ import annotations
 
+import msgspec
+
 from actors.turn import Turn
 from runtime.sessions.rows import ReplyAddress, SessionRow
 
@@ -24,6 +26,12 @@ class Conversation:
     def id(self) -> str:
         """The id of the session."""
         return self.row.id
+
+    def learn(self, row: SessionRow) -> None:
+        """The session as the end of a turn or of an epoch has left it. What was chosen meanwhile
+        stays: answers of the store may come in another order than its writes.
+        """
+        self.row = msgspec.structs.replace(row, overrides=self.row.overrides, queue=self.row.queue)
 
     @property
     def address(self) -> ReplyAddress | None:

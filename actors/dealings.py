@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -22,8 +21,8 @@ from runtime.kernel import ActorRef, ActorStopped, AskTimeout, Reply
 from runtime.log import get_logger
 from runtime.ports.agent import AgentRefused, Offers
 from runtime.ports.front import FrontError, SessionBlocked
-from runtime.sessions.events import AgentAnnounced
-from runtime.sessions.rows import SessionRow, Workplace
+from runtime.sessions.events import AgentAnnounced, Notice
+from runtime.sessions.rows import InboundRow, Overrides, SessionRow, Workplace
 from runtime.sessions.updates import AgentNotice, AvailableCommands, ConfigOptions, SessionUpdate
 from runtime.storage.errors import StoreError
 from runtime.storage.requests import SessionPatch
@@ -57,12 +56,15 @@ class Dealings:
         async with self._patching:
             overrides = self._conversation.row.overrides
             changed = msgspec.structs.replace(overrides, workplace=workplace)
-            return await self._patch(SessionPatch(overrides=changed))
+            await self._override(changed)
+            return self._conversation.row
 
     async def offers(self, reply: Reply[Offers]) -> None:
         """What can be chosen now."""
-        with suppress(ActorStopped, AskTimeout):
+        try:
             reply.set(await self._agent.ask(GetOffersOfAgent(), timeout=ASK_LIMIT))
+        except (ActorStopped, AskTimeout) as error:
+            reply.fail(error)
 
     async def choose(self, choice: Choose, reply: Reply[Offers]) -> None:
         """Choose now, and at each start of the agent from now on (G2)."""
@@ -76,7 +78,7 @@ class Dealings:
                 overrides = self._conversation.row.overrides
                 choices = {**overrides.choices, choice.option_id: choice.value}
                 changed = msgspec.structs.replace(overrides, choices=choices)
-                await self._patch(SessionPatch(overrides=changed))
+                await self._override(changed)
             reply.set(offers)
         except (AgentRefused, FrontError, StoreError, ActorStopped, AskTimeout) as error:
             reply.fail(error)
@@ -113,13 +115,17 @@ class Dealings:
         if own_id in (None, row.agent_session_id) or news.epoch != row.epoch:
             return
         try:
-            await self._patch(SessionPatch(agent_session_id=own_id))
+            patch = SessionPatch(agent_session_id=own_id)
+            await self._services.store.patch_session(row.id, patch)
+            here = self._conversation
+            here.row = msgspec.structs.replace(here.row, agent_session_id=own_id)
         except StoreError as error:  # the end of its first turn writes it as well
             log.warning("agent_session_id_not_written", reason=str(error))
 
     async def trouble(self, news: AgentTrouble) -> None:
         """The agent could not be started: say so; the messages wait (P3)."""
         if news.retry_in is not None:
+            self._services.watchers.unblock(self._conversation.id)
             await self._reception.say("agent_start_failed", news.text, None)
             return
         services = self._services
@@ -129,6 +135,18 @@ class Dealings:
         rows = turn.batch.rows if turn is not None else ()
         waiting = await self._queue.ask(Status(), timeout=ASK_LIMIT)
         services.watchers.held_up((row.id for row in (*rows, *waiting.rows)), news.text)
+
+    def hold_up(self, rows: Iterable[InboundRow]) -> None:
+        """Tell those who wait for these rows when nothing will run them (P3)."""
+        why = self._services.watchers.blocked(self._conversation.id)
+        if why is not None:
+            self._services.watchers.held_up((row.id for row in rows), why)
+
+    def say_if_blocked(self) -> None:
+        """Tell those who watch, now that somebody has said something."""
+        why = self._services.watchers.blocked(self._conversation.id)
+        if why is not None:
+            self._services.watchers.publish(self._conversation.id, Notice("agent_blocked", why))
 
     async def say(self, notice: AgentNotice) -> None:
         """Tell people what the agent has to say about itself (P4)."""
@@ -140,10 +158,10 @@ class Dealings:
             self._reception.taken = _names(update.available_commands)
         self._services.watchers.publish(self._conversation.id, AgentAnnounced(update))
 
-    async def _patch(self, patch: SessionPatch) -> SessionRow:
-        here = self._conversation
-        here.row = await self._services.store.patch_session(here.id, patch)
-        return here.row
+    async def _override(self, overrides: Overrides) -> None:
+        here, patch = self._conversation, SessionPatch(overrides=overrides)
+        patched = await self._services.store.patch_session(here.id, patch)
+        here.row = msgspec.structs.replace(here.row, overrides=patched.overrides)
 
 
 def _names(commands: Iterable[Any]) -> frozenset[str]:

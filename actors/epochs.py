@@ -7,6 +7,7 @@ import trio
 from actors import projecting
 from actors.agent_messages import AgentMessage, Discard
 from actors.conversation import Conversation
+from actors.persistence import decided
 from actors.services import Services
 from actors.withdrawals import Withdrawals
 from runtime.kernel import ActorRef, Helper
@@ -46,7 +47,8 @@ class Epochs:
         await self._end_everything(turn_task)
         # Later on only the newest two epochs are checked: none is left before its file is complete.
         here = self._conversation
-        here.row, dropped = await self._services.store.new_epoch(here.id)
+        row, dropped = await decided(self._services.store.new_epoch(here.id))
+        here.learn(row)
         await self._withdrawals.forget(dropped, DropReason.RESET)
         self._services.watchers.publish(here.id, EpochStarted(here.row.epoch))
         return here.row
@@ -55,7 +57,8 @@ class Epochs:
         """Close the session (S43); its actor is to stop. See `reset`."""
         await self._end_everything(turn_task)  # and its file: a closed session never wakes again
         here = self._conversation
-        here.row, dropped = await self._services.store.close_session(here.id)
+        row, dropped = await decided(self._services.store.close_session(here.id))
+        here.learn(row)
         await self._withdrawals.forget(dropped, DropReason.CLOSED)
         self._services.watchers.publish(here.id, SessionClosed())
 

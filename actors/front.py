@@ -261,15 +261,15 @@ class ActorFront(Front):
                     status.message.session_id, answer_id(turn.id)
                 )
             text = entry.content or None if entry is not None else None
-        withdrawn = status.message.state in (InboundState.DROPPED, InboundState.EXPIRED)
+        stop_reason = turn.stop_reason if turn is not None else None
+        if status.message.state in (InboundState.DROPPED, InboundState.EXPIRED):
+            stop_reason = "cancelled"
+        elif status.message.state is InboundState.DONE and turn is None:
+            stop_reason = "end_turn"  # it was a command, or an answer
         return Outcome(
             message_id=message_id,
             state=status.message.state,
-            stop_reason="cancelled"
-            if withdrawn
-            else turn.stop_reason
-            if turn is not None
-            else None,
+            stop_reason=stop_reason,
             error=turn.error if turn is not None else None,
             turn_id=turn.id if turn is not None else None,
             text=text,

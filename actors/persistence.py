@@ -18,6 +18,15 @@ R = TypeVar("R")
 log = get_logger(__name__)
 
 
+async def decided(write: Awaitable[R]) -> R:
+    """What a write has done, also for whoever is cancelled meanwhile: so that those who wait for it
+    are told, which takes no wait.
+    """
+    with trio.CancelScope(shield=True):
+        result = await write
+    return result  # noqa: RET504 - within, a scope might swallow it, for all that mypy knows
+
+
 async def until_written(write: Callable[[], Awaitable[R]]) -> R:
     """Repeat a write for as long as the disk refuses it. Cancelled only between two attempts."""
     pause = FIRST_PAUSE

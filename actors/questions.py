@@ -9,8 +9,10 @@ import trio
 from actors.services import Services
 from runtime.log import get_logger
 from runtime.ports.agent import AgentHandle
+from runtime.sessions.content import plain_text
 from runtime.sessions.events import PermissionAnswered, PermissionAsked
 from runtime.sessions.permissions import answer_in_words, decided
+from runtime.sessions.rows import InboundRow
 from runtime.sessions.updates import PermissionRequest, PermissionSettled
 
 MAX_OPEN = 32
@@ -73,7 +75,7 @@ class Questions:
             nursery.start_soon(self._give, handle, event.request_id, option)
             return
         self._settle(event.request_id, None)  # an id that is used again means the newest question
-        asked = self._open[event.request_id] = _Open(event, handle)
+        asked = self._open[event.request_id] = _Open(event, handle, self._services.now())
         news = PermissionAsked(self._turn_id, event)
         self._services.watchers.publish(self._session_id, news)
         nursery.start_soon(self._put, asked)
@@ -96,12 +98,14 @@ class Questions:
         self._settle(request_id, option_id)
         return await self._give(asked.handle, request_id, option_id)
 
-    def meant_by(self, text: str) -> tuple[str, str] | None:
-        """The oldest open question and the answer to it that some words mean."""
-        for request in self.open[:1]:
-            option_id = answer_in_words(text, request.options)
-            if option_id is not None:
-                return request.request_id, option_id
+    def meant_by(self, row: InboundRow) -> tuple[str, str] | None:
+        """The oldest open question and the answer to it that a message means: nothing that was said
+        before it was asked.
+        """
+        for asked in list(self._open.values())[:1]:
+            option_id = answer_in_words(plain_text(row.content), asked.request.options)
+            if option_id is not None and row.admitted_at >= asked.since:
+                return asked.request.request_id, option_id
         return None
 
     def close(self) -> None:
@@ -135,7 +139,8 @@ class Questions:
 class _Open:
     """A question, who asks it, and the wait for its answer."""
 
-    def __init__(self, request: PermissionRequest, handle: AgentHandle) -> None:
+    def __init__(self, request: PermissionRequest, handle: AgentHandle, since: int) -> None:
         self.request = request
         self.handle = handle
+        self.since = since
         self.waiting = trio.CancelScope()

@@ -95,7 +95,9 @@ class FirstEvent(Message, frozen=True):
 
 
 class Withdraw(Request[tuple[str, ...]], frozen=True):
-    """Forget waiting rows: those of a connection, those named, or all."""
+    """Forget waiting rows: those of a connection, those named, or all. Those of the offered batch
+    are in the answer as well: until its turn has claimed them, they can be withdrawn.
+    """
 
     connection: str | None = None
     message_ids: tuple[str, ...] = ()
@@ -211,9 +213,10 @@ class QueueActor(Actor[QueueMessage]):
             self._services.metrics.late_events.inc()
 
     def _withdraw(self, message: Withdraw) -> tuple[str, ...]:
+        offered = self._offered.rows if self._offered is not None else ()
         ids = tuple(
             row.id
-            for row in (*self._waiting.waiting, *self._waiting.context)
+            for row in (*offered, *self._waiting.waiting, *self._waiting.context)
             if message.everything
             or row.id in message.message_ids
             or (message.connection is not None and row.connection == message.connection)

@@ -12,6 +12,7 @@ import msgspec
 
 from actors.conversation import Conversation
 from actors.outbox import Due
+from actors.persistence import decided, until_written
 from actors.reporting import parts
 from actors.services import Services
 from actors.turn import Turn
@@ -19,7 +20,6 @@ from runtime.kernel import ActorRef
 from runtime.log import get_logger
 from runtime.ports.front import Outcome
 from runtime.sessions.commands import Command, command_in
-from runtime.sessions.content import plain_text
 from runtime.sessions.events import Notice, QueueStatus
 from runtime.sessions.permissions import question
 from runtime.sessions.rows import InboundKind, InboundRow, InboundState, ReplyAddress
@@ -73,7 +73,7 @@ class Reception:
             self._busy_with.add(row.id)
             return lambda: self._obey(row, command)
         turn = self._conversation.turn
-        meant = turn.questions.meant_by(plain_text(row.content)) if turn is not None else None
+        meant = turn.questions.meant_by(row) if turn is not None else None
         if turn is None or meant is None:
             return None
         self._busy_with.add(row.id)
@@ -95,13 +95,31 @@ class Reception:
 
     async def ask(self, request: PermissionRequest, address: ReplyAddress | None) -> None:
         """Put a question to a chat; those who watch have a dialog of their own."""
-        if address is not None:
+        if address is None:
+            return
+        store = self._services.store
+        try:
             for part in parts(self._services, address, question(request), "notice"):
-                await self._services.store.notify(self._id, part)
-            self._outbox.tell(Due(address.channel, address.account))
+                await until_written(lambda: store.notify(self._id, part))  # noqa: B023
+        except StoreError as error:
+            log.warning("question_not_written", reason=str(error))
+        self._outbox.tell(Due(address.channel, address.account))
 
     async def _obey(self, row: InboundRow, command: Command) -> None:
-        await self._finish(row, "command", await self._done(command))
+        if await self._still_waits(row):
+            await self._finish(row, "command", await self._done(command))
+
+    async def _still_waits(self, row: InboundRow) -> bool:
+        """Whether it was not done yet: one may hear of a message twice, or long after (D8)."""
+        try:
+            status = await self._services.store.message_status(row.id)
+        except StoreError as error:  # the next look at it does it
+            log.warning("command_not_read", message=row.id, reason=str(error))
+            status = None
+        waits = status is not None and status.message.state is InboundState.PENDING
+        if not waits:
+            self._busy_with.discard(row.id)
+        return waits
 
     async def _done(self, command: Command) -> str:
         """Carry out a command; what there is to say about it."""
@@ -117,6 +135,8 @@ class Reception:
                 return _in_words(await self._doors.status())
 
     async def _answer(self, row: InboundRow, turn: Turn, request_id: str, option_id: str) -> None:
+        if not await self._still_waits(row):
+            return
         in_time = await turn.questions.answer(request_id, option_id)
         await self._finish(row, "answer", "" if in_time else "That question is no longer open.")
 
@@ -125,12 +145,14 @@ class Reception:
         outbound = parts(self._services, address, text, "notice") if address is not None else ()
         request = FinishPending(self._id, (row.id,), reason, outbound)
         try:
-            await self._services.store.finish_pending(request)
+            finished = await decided(self._services.store.finish_pending(request))
         except StoreError as error:  # the row waits; the next look at it does it again
             log.warning("command_not_finished", message=row.id, reason=str(error))
             return
         finally:
             self._busy_with.discard(row.id)
+        if not finished.messages:
+            return  # it was withdrawn meanwhile, and that was told
         self._services.watchers.publish(self._id, Notice(reason, text, row.id))
         outcome = Outcome(row.id, InboundState.DONE, stop_reason="end_turn", text=text or None)
         self._services.watchers.ended((row.id,), outcome)

@@ -29,8 +29,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import msgspec
 import trio
 
 from actors import projecting
@@ -96,7 +97,6 @@ from runtime.kernel import (
 )
 from runtime.log import get_logger
 from runtime.sessions.events import (
-    Notice,
     QueueStatus,
     Snapshot,
     TurnEnded,
@@ -195,7 +195,8 @@ class SessionActor(Actor[SessionMessage]):
         self._withdrawals = Withdrawals(services, conversation, queue)
         self._epochs = Epochs(services, conversation, self._withdrawals, self._agent)
         self._dealings = Dealings(services, conversation, self._reception, self._agent, queue)
-        self.start(self._fail_with_queue, queue, name="queue-watch")
+        self.start(self._fail_with, queue, name="queue-watch")
+        self.start(self._fail_with, self._agent, name="agent-watch")
         self.start(projecting.verify, services, conversation.row, name="transcript")
         self.after(self._idle_limit, Rest())
 
@@ -203,9 +204,11 @@ class SessionActor(Actor[SessionMessage]):
         self._services.watchers.unblock(self._id)
         log.debug("session_stopped", reason=str(reason))
 
-    async def _fail_with_queue(self, queue: ActorRef[QueueMessage]) -> None:
-        """A queue that is gone has forgotten what it offered: begin again from the rows."""
-        raise RuntimeError(f"the queue ended: {await queue.stopped()}")
+    async def _fail_with(self, child: ActorRef[Any]) -> None:
+        """A queue that is gone has forgotten what it offered, and nobody starts the agent when its
+        actor was given up: begin again from the rows.
+        """
+        raise RuntimeError(f"{child.path} ended: {await child.stopped()}")
 
     # -- messages -----------------------------------------------------------------------------
 
@@ -214,7 +217,8 @@ class SessionActor(Actor[SessionMessage]):
             self._active_at = trio.current_time()
         match message:
             case Arrived():
-                await self._arrive(message)
+                if await self._arrive(message):
+                    self._dealings.say_if_blocked()
             case Recheck():
                 await self._recheck()
             case Offered():
@@ -276,13 +280,12 @@ class SessionActor(Actor[SessionMessage]):
         except StoreError as error:
             reply.fail(error)
 
-    async def _arrive(self, message: Arrived) -> None:
+    async def _arrive(self, message: Arrived) -> bool:
+        """Rows that wait; whether any of them is for the queue."""
         rows = self._sorted(message.rows)
         await self._queue.send(Arrived(rows, message.dropped, message.overflow))
-        why = self._services.watchers.blocked(self._id)
-        if why is not None and rows:
-            self._services.watchers.publish(self._id, Notice("agent_blocked", why))
-            self._services.watchers.held_up((row.id for row in rows), why)
+        self._dealings.hold_up(rows)
+        return bool(rows)
 
     def _sorted(self, rows: tuple[InboundRow, ...]) -> tuple[InboundRow, ...]:
         """Rows for the queue; what needs no turn is begun at once (S36)."""
@@ -310,6 +313,7 @@ class SessionActor(Actor[SessionMessage]):
         (T1).
         """
         services = self._services
+        self._dealings.hold_up(batch.rows)
 
         async def first_event() -> None:
             with suppress(ActorStopped):
@@ -340,7 +344,7 @@ class SessionActor(Actor[SessionMessage]):
         """The end of a turn is durable: from this step on it is no longer running, but written
         down.
         """
-        self._conversation.row = ended.session
+        self._conversation.learn(ended.session)
         self._conversation.turn = None
         self._services.watchers.publish(self._id, event)
         if event.message_state is not InboundState.PENDING:
@@ -374,11 +378,11 @@ class SessionActor(Actor[SessionMessage]):
         self.stop()
 
     async def _set_queue(self, overrides: QueueOverrides) -> SessionRow:
-        self._conversation.row = await self._services.store.patch_session(
-            self._id, SessionPatch(queue=overrides)
-        )
+        here, patch = self._conversation, SessionPatch(queue=overrides)
+        patched = await self._services.store.patch_session(self._id, patch)
+        here.row = msgspec.structs.replace(here.row, queue=patched.queue)
         await self._configure()
-        return self._conversation.row
+        return here.row
 
     async def _configure(self) -> None:
         policy, cap = self._services.queue_policy(self._conversation.row)

@@ -171,13 +171,7 @@ class Sessions(Actor[SessionsMessage]):
         if self._drained is not None:
             return None
         live = self.spawn(
-            lambda: SessionActor(
-                self._services,
-                session_id,
-                self.ref,
-                self._outbox,
-                stopping=self._drained is not None,
-            ),
+            lambda: self._make(session_id),
             name=session_id,
             restart=Restart.TRANSIENT,
         )
@@ -185,6 +179,14 @@ class Sessions(Actor[SessionsMessage]):
         self._services.metrics.live_sessions.inc()
         live.watch(self.ref, lambda reason: Gone(session_id, reason))
         return live
+
+    def _make(self, session_id: str) -> SessionActor:
+        """An incarnation of a session. One that crashed on its way to sleep is awake again."""
+        resting = self._resting.pop(session_id, None)
+        for reply in resting.replies if resting is not None else ():
+            _give(reply, self._live.get(session_id))
+        stopping = self._drained is not None
+        return SessionActor(self._services, session_id, self.ref, self._outbox, stopping=stopping)
 
     def _may_stop(self, session_id: str) -> bool:
         """Yes, unless a message is on its way; from now on what comes waits for the next

@@ -208,6 +208,8 @@ class Turn:
             again = tuple(
                 s.message for s in still if s is not None and s.message.state == "pending"
             )
+            if self._asked_to_end in WITHDRAWALS:
+                again = await self._hooks.withdrawn(again, self._asked_to_end)
             await self._hooks.over(again, batch.overflow)
             return False
         except StoreUnavailable as error:

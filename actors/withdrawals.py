@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from actors.conversation import Conversation
-from actors.persistence import until_written
+from actors.persistence import decided, until_written
 from actors.queue import QueueMessage, Withdraw
 from actors.services import Services
 from actors.session_messages import Cancel
@@ -43,7 +43,7 @@ class Withdrawals:
         """All that waits, in the queue and in the store, and a turn that has not begun (H3)."""
         await self._queue.ask(Withdraw(everything=True), timeout=ASK_LIMIT)
         request = DropPending(self._conversation.id, DropReason.CLEARED)
-        dropped = await self._services.store.drop_pending(request)
+        dropped = await decided(self._services.store.drop_pending(request))
         self._services.watchers.dropped(self._conversation.id, dropped, DropReason.CLEARED)
         gone = {row.id for row in dropped}
         turn = self._conversation.turn
@@ -56,9 +56,8 @@ class Withdrawals:
         ids = await self._queue.ask(request, timeout=ASK_LIMIT)
         if not ids:
             return 0
-        dropped = await self._services.store.drop_pending(
-            DropPending(self._conversation.id, reason, ids)
-        )
+        drop = DropPending(self._conversation.id, reason, ids)
+        dropped = await decided(self._services.store.drop_pending(drop))
         self._services.watchers.dropped(self._conversation.id, dropped, reason)
         return len(dropped)
 
@@ -71,6 +70,7 @@ class Withdrawals:
         return ()
 
     async def forget(self, dropped: tuple[InboundRow, ...], reason: DropReason) -> None:
+        """Rows that went with their conversation."""
+        self._services.watchers.dropped(self._conversation.id, dropped, reason)
         ids = tuple(row.id for row in dropped)
         await self._queue.ask(Withdraw(message_ids=ids), timeout=ASK_LIMIT)
-        self._services.watchers.dropped(self._conversation.id, dropped, reason)

@@ -106,6 +106,7 @@ class Turn:
             case TurnUpdate(turn_id=turn_id, update=update) if turn_id == self._turn_id:
                 return update, False
             case TurnEnded(message_ids=ids, message_state=state) if self.message_id in ids:
+                self._turn_id = None
                 return None, state is not InboundState.PENDING
             case MessageDropped(message_id=ended) | Notice(message_id=ended) if (
                 ended == self.message_id
