@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -45,5 +46,5 @@ def acp(
     from runtime.log import configure
     from runtime.settings import secrets_of
 
-    logs = configure(loaded.settings.log, secrets=secrets_of(loaded.settings))
+    logs = configure(loaded.settings.log, secrets=secrets_of(loaded.settings, os.environ))
     return trio.run(run, loaded, read, logs, agent, url)

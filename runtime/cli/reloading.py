@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
@@ -83,7 +84,7 @@ async def _apply(runtime: Runtime, read: Callable[[], Loaded], logs: Logs, cause
     """Read and apply; what became of it, in words."""
     try:
         loaded = await trio.to_thread.run_sync(read)
-        logs.hide(secrets_of(loaded.settings))
+        logs.hide(secrets_of(loaded.settings, os.environ))
         later = runtime.reconfigure(loaded.settings)
     except (SettingsError, OSError) as error:
         log.error("settings_refused", cause=cause, problems=str(error).splitlines())

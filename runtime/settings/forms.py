@@ -302,6 +302,11 @@ Secret: TypeAlias = Annotated[str | None, Meta(extra={"secret": True, "form": SE
 RequiredSecret: TypeAlias = Annotated[str, Meta(extra={"secret": True, "form": SECRET})]
 """A text that is never shown, and must be given."""
 
+VariableNames: TypeAlias = Annotated[
+    tuple[Annotated[str, Meta(min_length=1)], ...], Meta(extra={"variables": True})
+]
+"""Names of variables of the environment, some of which may hold secrets."""
+
 
 def form_of(field_type: object) -> Form | None:
     """The form that a field's type carries."""
@@ -311,6 +316,11 @@ def form_of(field_type: object) -> Form | None:
 def is_secret(field_type: object) -> bool:
     """Whether a field's value must never be shown."""
     return bool(_extra(field_type).get("secret"))
+
+
+def names_variables(field_type: object) -> bool:
+    """Whether a field's value names variables of the environment."""
+    return bool(_extra(field_type).get("variables"))
 
 
 def _extra(field_type: object) -> Mapping[str, Any]:

@@ -20,7 +20,14 @@ import pytest
 import trio
 
 from runtime.log import configure, get_logger, log_context
-from runtime.settings import AgentEntry, GatewaySettings, LogSettings, Settings, secrets_of
+from runtime.settings import (
+    AgentEntry,
+    GatewaySettings,
+    LogSettings,
+    Settings,
+    VariableNames,
+    secrets_of,
+)
 
 from .conftest import PATIENCE, Start, environment
 
@@ -188,6 +195,7 @@ def test_the_secrets_of_settings_are_found() -> None:
     class Options(msgspec.Struct, frozen=True):
         env: Annotated[dict[str, str] | None, msgspec.Meta(extra={"secret": True})] = None
         servers: Annotated[tuple[dict[str, Any], ...], msgspec.Meta(extra={"secret": True})] = ()
+        passed: VariableNames = ()
         harmless: tuple[str, ...] = ("some-long-text-that-is-no-secret",)
 
     header = {"name": "Authorization", "value": "Bearer abcd"}
@@ -195,12 +203,14 @@ def test_the_secrets_of_settings_are_found() -> None:
         env={"API_KEY": "k-1", "MODE": "production", "HOME": "/somewhere/else/far/away"}
         | {"OTHER": "sk-0123456789abcdef"},
         servers=({"name": "files", "command": "/usr/bin/files", "headers": [header]},),
+        passed=("OTHERS_TOKEN", "EDITOR", "UNSET_KEY"),
     )
+    environ = {"OTHERS_TOKEN": "o-1", "EDITOR": "vi", "KEY_OF_NOBODY": "n-1"}
     settings = Settings(
         gateway=GatewaySettings(token="t-1"),
         agents={"mine": AgentEntry("acp", options)},
     )
-    assert secrets_of(settings) == {"t-1", "k-1", "sk-0123456789abcdef", "abcd"}
+    assert secrets_of(settings, environ) == {"t-1", "k-1", "sk-0123456789abcdef", "abcd", "o-1"}
 
 
 # G8

@@ -64,7 +64,7 @@ def loaded_or_explained(
         )
     except SettingsError as error:
         return explanation(error)
-    assert isinstance(secrets_of(loaded.settings), frozenset)
+    assert isinstance(secrets_of(loaded.settings, {}), frozenset)
     return loaded.settings
 
 

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from runtime.sessions.permissions import PermissionPolicy
-from runtime.settings import PositiveSeconds
+from runtime.settings import PositiveSeconds, VariableNames
 from runtime.settings.forms import OptionalPath, size_form
 
 Files: TypeAlias = Literal["off", "read", "write"]
@@ -35,7 +35,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     command: Annotated[tuple[Text, ...], Meta(min_length=1)]
     env: Annotated[dict[str, str] | None, Meta(extra={"secret": True})] = None
-    pass_env: tuple[Text, ...] = ()
+    pass_env: VariableNames = ()
     cwd: OptionalPath = None
     permissions: PermissionPolicy = "ask"
     files: Files = "off"
