@@ -295,7 +295,8 @@ class AgentActor(Actor[AgentMessage]):
                     nursery.cancel_scope.cancel()
         except Exception as group:
             error = _cause(group)
-            log.warning("agent_lost", agent=context.agent_id, error=repr(error), started=started)
+            if started:
+                log.warning("agent_lost", agent=context.agent_id, error=repr(error))
             if started or not lease.released.is_set():  # a start that was called off has not failed
                 lease.error = error
         if scope.cancelled_caught and not started and not lease.released.is_set():
