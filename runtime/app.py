@@ -338,8 +338,10 @@ def _port(settings: Settings) -> AbstractAsyncContextManager[Port]:
 
 def _endpoint(port: Port) -> Endpoint:
     config = port.config
-    url = websocket_url(*port.address, tls=config.tls_certificate is not None)
-    return Endpoint(url, config.token, os.getpid(), config.local_key)
+    certificate = config.tls_certificate
+    url = websocket_url(*port.address, tls=certificate is not None)
+    shown = None if certificate is None else str(certificate.absolute())
+    return Endpoint(url, config.token, os.getpid(), config.local_key, shown)
 
 
 async def _no_farewell() -> None:

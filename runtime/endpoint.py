@@ -33,12 +33,15 @@ class Endpoint(msgspec.Struct, frozen=True):
         pid: the process; None when it is not known.
         local_key: shows that a client can read the file, and so is on this machine; another one
             for each start. None when it is not known.
+        certificate: the file of the certificate that is shown there; None when it is not known, or
+            TLS is not spoken.
     """
 
     url: str
     token: str | None = None
     pid: int | None = None
     local_key: str | None = None
+    certificate: str | None = None
 
     def __repr__(self) -> str:
         token = None if self.token is None else "***"

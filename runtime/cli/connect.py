@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -23,6 +24,8 @@ CONNECT_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 1.0
 """Seconds for the other end to answer a goodbye."""
 
+_CERTIFICATE_BEGINS = "-----BEGIN CERTIFICATE-----"
+_CERTIFICATE_ENDS = "-----END CERTIFICATE-----"
 _LARGEST_MESSAGE = 256 * 1024 * 1024
 _Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
@@ -92,7 +95,9 @@ async def open_socket(endpoint: Endpoint) -> AsyncIterator[trio_websocket.WebSoc
         with ungrouped():
             async with trio.open_nursery() as reader:
                 with trio.fail_after(CONNECT_TIMEOUT):
-                    stream = await _open_stream(endpoint.url)
+                    stream = await _open_stream(endpoint)
+                    if isinstance(stream, trio.SSLStream):
+                        await stream.do_handshake()
                     socket = await _wrap(reader, stream, endpoint)
                 opened = True
                 yield socket
@@ -109,16 +114,39 @@ async def open_socket(endpoint: Endpoint) -> AsyncIterator[trio_websocket.WebSoc
                 await trio.aclose_forcefully(stream)
 
 
-async def _open_stream(url: str) -> _Stream:
-    parts = urlsplit(url)
+async def _open_stream(endpoint: Endpoint) -> _Stream:
+    parts = urlsplit(endpoint.url)
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
         raise ValueError("it is no ws:// or wss:// address")
     if parts.scheme == "ws":
         return await trio.open_tcp_stream(parts.hostname, parts.port or 80)
-    context = ssl.create_default_context()
+    context = await trio.to_thread.run_sync(trusting, endpoint)
     return await trio.open_ssl_over_tcp_stream(
         parts.hostname, parts.port or 443, ssl_context=context, https_compatible=True
     )
+
+
+def trusting(endpoint: Endpoint) -> ssl.SSLContext:
+    """What a client trusts there. Reads files; not for the loop.
+
+    The certificate of a runtime on this machine is known from its file, so that it need be neither
+    made out to the loopback address nor signed by anybody.
+    """
+    if endpoint.certificate is not None:
+        try:
+            text = Path(endpoint.certificate).read_text(encoding="ascii", errors="replace")
+            begin = text.index(_CERTIFICATE_BEGINS)
+            end = text.index(_CERTIFICATE_ENDS, begin) + len(_CERTIFICATE_ENDS)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            # It alone, not those that have signed it: they sign others as well.
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+            context.load_verify_locations(cadata=text[begin:end])
+        except (OSError, ValueError):
+            pass
+        else:
+            return context
+    return ssl.create_default_context()
 
 
 async def _wrap(
@@ -148,18 +176,35 @@ def _not_open(endpoint: Endpoint, error: Exception) -> Exception:
         case trio.TooSlowError():
             silence = f"{endpoint.url} does not answer within {CONNECT_TIMEOUT:g} s"
             return NotReachable(silence, look)
-        case ssl.SSLError():
-            return NotAllowed(f"{endpoint.url}: {error.reason or error}", "check the certificate")
+        case trio.BrokenResourceError(__cause__=ssl.SSLError() as cause):
+            return _not_secure(endpoint, cause)
         case OSError():
             start = f"start it with `{command_line('serve')}`"
             return NotReachable(f"nothing listens at {endpoint.url}", start)
-        case trio_websocket.ConnectionClosed():
+        case trio_websocket.ConnectionClosed() | trio.BrokenResourceError():
             return NotReachable(f"{endpoint.url} closes the connection at once", look)
         case ValueError() | trio_websocket.HandshakeError():
             why = str(error) or type(error).__name__
             usual = "the address looks like ws://127.0.0.1:8765/acp"
             return NotAllowed(f"{endpoint.url} is no runtime: {why}", usual)
     return error
+
+
+def _not_secure(endpoint: Endpoint, error: ssl.SSLError) -> CommandError:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return NotAllowed(
+                f"the certificate of {endpoint.url} is not trusted: {error.verify_message}",
+                "name it, or that of its authority, in SSL_CERT_FILE; the address has to be one"
+                " that it is made out to",
+            )
+        case ssl.SSLEOFError():
+            hint = f"`{command_line('doctor')}` looks for the cause"
+            return NotReachable(f"{endpoint.url} closes the connection at once", hint)
+    return NotAllowed(
+        f"{endpoint.url} does not speak TLS as it is spoken here: {error.reason or error}",
+        "without TLS the address begins with ws://",
+    )
 
 
 def _rejected(endpoint: Endpoint, error: trio_websocket.ConnectionRejected) -> CommandError:

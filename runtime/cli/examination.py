@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import ssl
 import stat
 import urllib.error
 import urllib.request
@@ -23,7 +22,7 @@ import trio
 
 from actors.agents import agent_kinds
 from runtime import endpoint as endpoints
-from runtime.cli.connect import connect
+from runtime.cli.connect import connect, trusting
 from runtime.cli.errors import DOCTOR, CommandError, explain, settings_hint
 from runtime.cli.exposure import exposure, port_findings
 from runtime.cli.findings import Finding
@@ -158,7 +157,7 @@ def _readiness(endpoint: Endpoint) -> Finding:
         request.add_header("Authorization", f"Bearer {endpoint.token}")
     try:
         with urllib.request.urlopen(  # noqa: S310
-            request, timeout=PROBE_TIMEOUT, context=ssl.create_default_context()
+            request, timeout=PROBE_TIMEOUT, context=trusting(endpoint)
         ):
             return Finding(name, "ok", "messages are accepted")
     except urllib.error.HTTPError as error:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
+import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 
 import runtime
+from runtime.cli.client import NotAllowed, NotReachable
 from runtime.cli.connect import connect
-from runtime.endpoint import FILE_NAME, find, read
+from runtime.endpoint import FILE_NAME, Endpoint, find, read
 from runtime.settings import GatewaySettings, Settings, StorageSettings
 from tests.gateway.client import connected
 
@@ -69,3 +73,55 @@ async def test_the_folder_of_an_editor_on_this_machine_is_used(
         mark = answer["_meta"]["runtime"]
         assert mark["cwdIgnored"] is not over_pipes
         assert mark["workspace"] == (params["cwd"] if over_pipes else None)
+
+
+def certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """A certificate that nobody but itself has signed, made out to a host elsewhere; its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("making certificates needs openssl")
+    made, key = folder / f"{name}.pem", folder / f"{name}.key"
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    files = ("-keyout", str(key), "-out", str(made))
+    command = (openssl, "req", "-x509", *curve, "-days", "1", "-subj", "/CN=chat.example", *files)
+    subprocess.run(command, check=True, capture_output=True)
+    return made, key
+
+
+# G8, D3
+async def test_commands_on_this_machine_know_its_certificate(tmp_path: Path) -> None:
+    shown, key = await trio.to_thread.run_sync(certificate, tmp_path, "own")
+    other, _ = await trio.to_thread.run_sync(certificate, tmp_path, "other")
+    gateway = GatewaySettings(port=0, token="sesame", tls_certificate=shown, tls_key=key)
+    data_dir = tmp_path / "data"
+    settings = Settings(storage=StorageSettings(data_dir=data_dir), gateway=gateway)
+    async with runtime.open_runtime(settings, serve=True):
+        endpoint = read(data_dir)
+        assert endpoint is not None
+        async with connect(endpoint):
+            pass
+        for unknown in (None, str(other), str(tmp_path / "missing.pem")):
+            with pytest.raises(NotAllowed, match="not trusted: self-signed") as caught:
+                async with connect(Endpoint(endpoint.url, "sesame", certificate=unknown)):
+                    pass
+            assert "SSL_CERT_FILE" in (caught.value.hint or "")
+
+
+# G8
+@pytest.mark.parametrize(
+    "greeting, error", [(b"HTTP/1.1 400 Bad Request\r\n\r\n", NotAllowed), (b"", NotReachable)]
+)
+async def test_a_port_without_tls(greeting: bytes, error: type[Exception]) -> None:
+    async def greet(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        if greeting:
+            await stream.send_all(greeting)
+
+    async with trio.open_nursery() as nursery:
+        serve = partial(trio.serve_tcp, greet, 0, host="127.0.0.1")
+        [listener] = await nursery.start(serve)
+        port = listener.socket.getsockname()[1]
+        with pytest.raises(error, match="TLS" if greeting else "at once"):
+            async with connect(Endpoint(f"wss://127.0.0.1:{port}/acp")):
+                pass
+        nursery.cancel_scope.cancel()
