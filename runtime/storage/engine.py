@@ -25,6 +25,11 @@ T = TypeVar("T")
 SqlRow = tuple[Any, ...]
 Value = str | bytes | int | float | None
 
+LARGEST_KEPT = 16 * 1024
+"""Characters or bytes of a value that a cached statement may keep: it holds what was bound to it
+last until it is run again.
+"""
+
 
 class Limits(msgspec.Struct, frozen=True):
     """Budgets of what one row may hold, in bytes.
@@ -48,7 +53,7 @@ class Transaction:
     """
 
     def __init__(self, connection: apsw.Connection, limits: Limits, now: int = 0) -> None:
-        self._execute = connection.execute
+        self._connection = connection
         self.limits = limits
         self.now = now
         self.ids = IdSource(lambda: self.now)
@@ -65,6 +70,12 @@ class Transaction:
         """The one row of a question that has at most one."""
         rows = self._execute(sql, values).fetchall()
         return rows[0] if rows else None
+
+    def _execute(self, sql: str, values: tuple[Value, ...]) -> apsw.Cursor:
+        large = any(
+            isinstance(value, str | bytes) and len(value) > LARGEST_KEPT for value in values
+        )
+        return self._connection.execute(sql, values, can_cache=not large)
 
 
 Operation = Callable[[Transaction], T]

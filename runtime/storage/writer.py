@@ -163,18 +163,20 @@ class GroupCommit:
     def _work(self) -> None:
         """The thread: take what waits, commit it, wake its callers; until told to stop."""
         try:
-            stopped = False
-            while not stopped:
-                jobs = self._next_batch()
-                stopped = None in jobs
-                work = [job for job in jobs if job is not None]
-                if work:
-                    self._run_batch(work)
-                    self._token.run_sync_soon(self._wake, work)
+            while self._decide(self._next_batch()):
+                pass  # nothing here keeps a batch, with its rows and tasks, until the next one
         except trio.RunFinishedError:
             pass  # the callers are gone; what they asked for is decided
         finally:
             self._engine.close()
+
+    def _decide(self, jobs: Sequence[_Job | None]) -> bool:
+        """Run a batch and wake its callers; False when it says to stop."""
+        work = [job for job in jobs if job is not None]
+        if work:
+            self._run_batch(work)
+            self._token.run_sync_soon(self._wake, work)
+        return None not in jobs
 
     def _next_batch(self) -> list[_Job | None]:
         jobs = [self._jobs.get()]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +16,7 @@ import trio.testing
 
 from runtime.sessions.content import text_content
 from runtime.sessions.rows import SessionSpec
-from runtime.storage.engine import Engine, Limits, Transaction
+from runtime.storage.engine import LARGEST_KEPT, Engine, Limits, Transaction
 from runtime.storage.errors import (
     QueueFull,
     RowTooLarge,
@@ -27,6 +29,7 @@ from runtime.storage.opening import open_memory_database
 from runtime.storage.requests import NewInbound, SessionPatch
 from runtime.storage.sqlite import SqliteStore, open_memory, open_sqlite
 from runtime.storage.writer import GroupCommit
+from tests.e2e.stage import until
 from tests.storage.stage import SPEC, START, Clock, admit, cap, message, new_id, prompt
 
 
@@ -387,3 +390,29 @@ async def test_every_operation_in_memory_is_a_checkpoint(clock: Clock) -> None: 
             await store.resolve(SPEC)
         with trio.testing.assert_checkpoints():
             await store.maintain()
+
+
+# What was written is not kept
+
+
+# D1
+async def test_an_idle_writer_keeps_nothing_of_its_last_batch() -> None:
+    async with bare_writer() as (writer, _):
+        gate = Gate()
+        gate.open()
+        kept = weakref.ref(gate)
+        await writer.write(gate)
+        del gate
+        await until(lambda: gc.collect() is not None and kept() is None)
+
+
+# D1
+def test_cached_statements_do_not_keep_large_values(tmp_path: Path) -> None:
+    connection = apsw.Connection(str(tmp_path / "any.db"))
+    transaction = Transaction(connection, Limits())
+    text = "x" * (64 * LARGEST_KEPT)
+    before = apsw.memory_used()
+    for number in range(20):
+        assert transaction.rows(f"SELECT length(?) + {number}", text) == [(len(text) + number,)]
+    assert apsw.memory_used() < before + len(text)
+    connection.close()
