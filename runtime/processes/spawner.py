@@ -161,16 +161,23 @@ class Spawner:
         self._unreaped.add(pid)
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            self._reap()
-            started = job.run(self._start)
-            if job.take():
-                self._token.run_sync_soon(trio.lowlevel.reschedule, job.task)
-            elif started is not None:
-                self._undo(started)
+        while self._do(self._jobs.get()):
+            pass  # nothing here keeps a job, with its task and environment, until the next one
         self._reap()
         with suppress(trio.RunFinishedError):
             self._token.run_sync_soon(self._stopped.set)
+
+    def _do(self, job: _Job | None) -> bool:
+        """Start a child; False when there is to be none any more."""
+        if job is None:
+            return False
+        self._reap()
+        started = job.run(self._start)
+        if job.take():
+            self._token.run_sync_soon(trio.lowlevel.reschedule, job.task)
+        elif started is not None:
+            self._undo(started)
+        return True
 
     def _reap(self) -> None:
         for pid in tuple(self._unreaped):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
+import weakref
+from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
@@ -11,9 +14,17 @@ import trio
 
 from runtime.processes import Processes, ProcessGone, ProcessSpec, open_processes
 from runtime.processes.scan import take_snapshot
+from tests.e2e.stage import until
 from tests.processes.conftest import DEADLINE, Program, number
 
 READ = "sys.stdin.read()"
+
+
+class Errand:
+    """What a task was about."""
+
+
+errand: ContextVar[Errand] = ContextVar("errand")
 
 
 def script(path: Path, text: str, mode: int = 0o700) -> str:
@@ -136,3 +147,21 @@ async def test_one_thread_starts_all_children_and_ends(folder: Path, program: Pr
     with pytest.raises(ProcessGone, match="the runtime is ending"):
         async with processes.run(program("")):
             pass
+
+
+# P6: the thread that starts processes waits for the next one without the last one's task
+async def test_nothing_keeps_a_task_that_had_a_process(
+    processes: Processes, program: Program
+) -> None:
+    kept: list[weakref.ref[Errand]] = []
+
+    async def run() -> None:
+        about = Errand()
+        errand.set(about)
+        kept.append(weakref.ref(about))
+        async with processes.run(program("")) as child:
+            await child.wait()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+    await until(lambda: gc.collect() is not None and kept[0]() is None)
