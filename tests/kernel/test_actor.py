@@ -275,7 +275,7 @@ async def test_the_running_actor_is_bound_for_logs() -> None:  # K13
     assert sorted(seen) == ["system/first {'session': 's1'}", "system/second {'session': 's1'}"]
 
 
-# Idle workers wait for more, and keep nothing of what they did last
+# K13: idle workers wait for more, and keep nothing of what they did last
 
 
 async def test_an_ended_actor_is_forgotten_with_what_its_factory_holds() -> None:
