@@ -159,7 +159,10 @@ class Turn:
         end, error = TurnEnd.SHUTDOWN, None
         self._services.metrics.running_turns.inc()
         try:
-            end, error = await self._drive(lease)
+            if (
+                self._asked_to_end is None
+            ):  # while it was claimed: then the agent is not asked at all
+                end, error = await self._drive(lease)
         finally:
             self._services.metrics.running_turns.dec()
             self.questions.close()

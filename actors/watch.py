@@ -187,6 +187,7 @@ class Watchers:
             self.publish(session.id, event)
             if state is not InboundState.PENDING:
                 self.ended(ids)
+        self.ended(settled.dropped)
 
     def block(self, session_id: str, why: str) -> None:
         """The session's agent is not started any more: said by its actor, until `unblock` (P3)."""

@@ -191,8 +191,17 @@ async def test_a_question_that_cannot_be_written_down_now_is_put_later(
     autojump_clock: MockClock,
 ) -> None:
     # T6 D1
-    channel = ScriptedChannel()
-    async with slow() as store, stage(agent=Asks(), channels=[channel], store=store):
+    class Counts(Asks):
+        asked = 0
+
+        @asynccontextmanager
+        async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
+            self.asked += 1
+            async with super().open(context) as handle:
+                yield handle
+
+    channel, agent = ScriptedChannel(), Counts()
+    async with slow() as store, stage(agent=agent, channels=[channel], store=store):
         store.refusals["notify"] = 3
         await channel.say("go")
         await trio.sleep(60)
@@ -200,6 +209,7 @@ async def test_a_question_that_cannot_be_written_down_now_is_put_later(
         await channel.say("1")
         await trio.sleep(5)
         assert channel.arrived[-1].text == "told yes"
+        assert agent.asked == 1
 
 
 async def test_a_choice_does_not_open_the_conversation_that_is_being_left(
@@ -259,6 +269,23 @@ async def test_a_cancel_that_overtakes_its_message_within_a_session_counts(
         assert await turn.cancel()
         assert (await turn.result()).stop_reason == "cancelled"
         assert agent.calls == []
+
+
+async def test_a_turn_that_is_cancelled_while_it_is_claimed_does_not_reach_the_agent(
+    autojump_clock: MockClock,
+) -> None:
+    # T6 G11
+    agent = HandAgent()
+    async with slow() as store, stage(agent=agent, store=store) as rt:
+        session = await rt.session("demo")
+        store.delays["begin_turn"] = 3.0
+        turn = await session.prompt("never mind")
+        await trio.sleep(1)
+        began = trio.current_time()
+        assert await turn.cancel()
+        assert (await turn.result()).stop_reason == "cancelled"
+        assert trio.current_time() - began < 5  # and the agent is not made to stop
+        assert (agent.calls, agent.closed) == ([], 0)
 
 
 async def test_a_start_that_is_called_off_is_no_failure(
