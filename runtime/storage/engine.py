@@ -30,6 +30,8 @@ LARGEST_KEPT = 16 * 1024
 last until it is run again.
 """
 
+_SIZED = (str, bytes)
+
 
 class Limits(msgspec.Struct, frozen=True):
     """Budgets of what one row may hold, in bytes.
@@ -72,10 +74,10 @@ class Transaction:
         return rows[0] if rows else None
 
     def _execute(self, sql: str, values: tuple[Value, ...]) -> apsw.Cursor:
-        large = any(
-            isinstance(value, str | bytes) and len(value) > LARGEST_KEPT for value in values
-        )
-        return self._connection.execute(sql, values, can_cache=not large)
+        for value in values:
+            if isinstance(value, _SIZED) and len(value) > LARGEST_KEPT:
+                return self._connection.execute(sql, values, can_cache=False)
+        return self._connection.execute(sql, values)
 
 
 Operation = Callable[[Transaction], T]

@@ -40,6 +40,7 @@ LOG_LIMIT_BYTES = 32 * 1024 * 1024
 """To what the log's file is cut back when a burst made it grow."""
 
 CACHE_KIB = 16 * 1024
+"""What the writer keeps in memory of the database, at most; it fills up as the database grows."""
 
 _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100

@@ -22,6 +22,9 @@ READERS = 4
 BUSY_TIMEOUT_MS = 5_000
 """How long SQLite waits for a lock that another program holds."""
 
+CACHE_KIB = 2 * 1024
+"""What each of them keeps in memory of the database, at most."""
+
 CLOSE_DEADLINE = 10.0
 """How many seconds closing waits for reads that were abandoned."""
 
@@ -97,6 +100,7 @@ class Readers:
                 str(self._database), flags=apsw.SQLITE_OPEN_READONLY, statementcachesize=200
             )
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            connection.pragma("cache_size", -CACHE_KIB)
             stable_plans(connection)
             return connection
 
