@@ -169,6 +169,7 @@ async def test_the_process_gets_its_variables_and_its_folder(
     options: dict[str, Any] = {"env": {"EXTRA": "1"}, "pass_env": ("PASSED_ON",)}
     workspace = stage.folder.parent / "workspace"
     elsewhere = stage.folder.parent / "elsewhere"
+    elsewhere.mkdir()
     cases: list[tuple[Path, dict[str, Any], dict[str, Any]]] = [
         (stage.folder, {}, {}),
         (workspace, {"workspace": workspace}, {}),
@@ -181,6 +182,15 @@ async def test_the_process_gets_its_variables_and_its_folder(
         assert found["env"]["PASSED_ON"] == "value"
         assert "KEPT_BACK" not in found["env"]
         assert found["cwd"] == str(folder)
+
+
+async def test_a_folder_that_the_settings_name_is_not_made(stage: Stage) -> None:
+    # P1
+    slip = stage.folder.parent / "proejct"
+    with pytest.raises(AgentGone, match="proejct, which is no folder"):
+        async with stage.open(HOSTILE, "environment", cwd=slip):
+            pass
+    assert not await trio.Path(slip).exists()
 
 
 async def test_without_a_folder_there_is_one_for_as_long_as_it_works(stage: Stage) -> None:

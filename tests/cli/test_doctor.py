@@ -244,7 +244,7 @@ def test_answers_that_were_given_up(serve: Start, cli: CommandLine, tmp_path: Pa
         ("[agents.a]\nkind = 'acp'\ncommand = ['no-such-program']", "agent a", "problem"),
         ("[agents.a]\nkind = 'acp'\ncommand = ['./here']\ncwd = '.'", "agent a", "problem"),
         ("[agents.a]\nkind = 'acp'\ncommand = ['./agent']", "agent a", "warning"),
-        ("[agents.a]\nkind = 'acp'\ncommand = ['sh']\ncwd = 'missing'", "agent a", "warning"),
+        ("[agents.a]\nkind = 'acp'\ncommand = ['sh']\ncwd = 'missing'", "agent a", "problem"),
     ],
 )
 def test_what_settings_lead_to(

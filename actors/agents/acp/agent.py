@@ -57,6 +57,8 @@ class AcpAgent(Agent):
     async def open(self, context: AgentContext) -> AsyncIterator[AcpHandle]:
         if context.processes is None:
             raise AgentGone("no processes can be started here")
+        if self._options.cwd is not None:
+            await trio.to_thread.run_sync(_must_be_there, self._options.cwd)
         async with _folder(_place(self._options, context)) as cwd:
             spec = ProcessSpec(
                 command=self._options.command,
@@ -168,6 +170,12 @@ def _place(options: Options, context: AgentContext) -> Path | None:
     """The folder that was given, if any."""
     given = options.cwd or context.workspace or context.folder
     return None if given is None else given.absolute()
+
+
+def _must_be_there(cwd: Path) -> None:
+    """A folder that settings name is not made: a slip would have the agent work in an empty one."""
+    if not cwd.is_dir():
+        raise AgentGone(f"it is to work in {cwd}, which is no folder; make it, or set cwd")
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ def examine(name: str, options: Options) -> Iterator[AgentFinding]:
     program, cwd = options.command[0], options.cwd
     if cwd is not None and not cwd.is_dir():
         hint = f"make it, or set agents.{name}.cwd"
-        yield AgentFinding("warning", f"it is to work in {cwd}, which is no folder", hint)
+        yield AgentFinding("problem", f"it is to work in {cwd}, which is no folder", hint)
         return
     if cwd is None and os.sep in program and not Path(program).is_absolute():
         text = f"{program} is looked for in the folder of each session, where it will hardly be"
