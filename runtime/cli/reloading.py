@@ -43,14 +43,22 @@ async def follow(
         hangups: SIGHUPs.
     """
     lock = trio.Lock()
-    seen = await trio.to_thread.run_sync(_stamp, loaded.source_files)
+    current = loaded
+    seen = await trio.to_thread.run_sync(_stamp, current.places)
 
     async def apply(cause: str) -> None:
-        nonlocal seen
+        nonlocal current, seen
         async with lock:
-            seen = await trio.to_thread.run_sync(_stamp, loaded.source_files)
+            seen = await trio.to_thread.run_sync(_stamp, current.places)
             notifier.reloading()
-            notifier.ready(await _apply(runtime, partial(_read, loaded, read), logs, cause))
+            applied = await _apply(runtime, partial(_read, current, read), logs, cause)
+            if applied is None:
+                notifier.ready(_REFUSED)
+                return
+            notifier.ready("Working; changed settings were applied")
+            if applied.places != current.places:
+                seen = await trio.to_thread.run_sync(_stamp, applied.places)
+            current = applied
 
     async def heed() -> None:
         async for _ in hangups:
@@ -59,19 +67,19 @@ async def follow(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(heed)
         before = seen
-        while loaded.source_files:
+        while True:
             await trio.sleep(LOOK_EVERY)
-            now = await trio.to_thread.run_sync(_stamp, loaded.source_files)
+            now = await trio.to_thread.run_sync(_stamp, current.places)
             # One that is being written is left alone until it stays as it is.
             if now != seen and now == before:
                 await apply("the file changed")
             before = now
 
 
-def _read(first: Loaded, read: Callable[[], Loaded]) -> Loaded:
-    """Read again what was read at the start. A file that is gone stands for no other settings."""
+def _read(current: Loaded, read: Callable[[], Loaded]) -> Loaded:
+    """Read all sources again. A file that is gone stands for no other settings."""
     again = read()
-    gone = set(first.source_files).difference(again.source_files)
+    gone = set(current.source_files).difference(again.source_files)
     if gone:
         raise SettingsError(
             Problem(path="", expected="the settings file that was there", source=str(path))
@@ -80,22 +88,24 @@ def _read(first: Loaded, read: Callable[[], Loaded]) -> Loaded:
     return again
 
 
-async def _apply(runtime: Runtime, read: Callable[[], Loaded], logs: Logs, cause: str) -> str:
-    """Read and apply; what became of it, in words."""
+async def _apply(
+    runtime: Runtime, read: Callable[[], Loaded], logs: Logs, cause: str
+) -> Loaded | None:
+    """Read and apply; what holds from now on, None when it was refused."""
     try:
         loaded = await trio.to_thread.run_sync(read)
         logs.hide(secrets_of(loaded.settings, os.environ))
         later = runtime.reconfigure(loaded.settings)
     except (SettingsError, OSError) as error:
         log.error("settings_refused", cause=cause, problems=str(error).splitlines())
-        return _REFUSED
+        return None
     except Exception:
         # A kind of agent that somebody else made may raise anything; that must not end the rest.
         log.exception("settings_refused", cause=cause)
-        return _REFUSED
+        return None
     logs.apply(loaded.settings.log)
     log.info("settings_applied", cause=cause, at_the_next_start=list(later))
-    return "Working; changed settings were applied"
+    return loaded
 
 
 def _stamp(files: tuple[Path, ...]) -> Stamp:

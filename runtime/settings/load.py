@@ -19,6 +19,7 @@ from runtime.settings.sources import (
     read_file,
     read_overrides,
     unknown_section,
+    usual_places,
 )
 from runtime.settings.structs import AgentEntry, Section, Settings, default_agents
 from runtime.settings.structure import Given, structure
@@ -41,12 +42,14 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         settings: complete and valid; the options of each agent are made.
         source_files: the files that were read.
+        places: the files that change these settings when they change or appear.
         origins: what gave a setting that does not have its default: a file, a variable, a flag; by
             path.
     """
 
     settings: Settings
     source_files: tuple[Path, ...]
+    places: tuple[Path, ...]
     origins: Mapping[str, str]
 
     @property
@@ -101,7 +104,12 @@ def load_settings(
     if problems:
         raise SettingsError(problems)
     files = () if path is None else (path,)
-    return Loaded(settings=Settings(**usable), source_files=files, origins=sources)
+    return Loaded(
+        settings=Settings(**usable),
+        source_files=files,
+        places=files or usual_places(),
+        origins=sources,
+    )
 
 
 def check_files(loaded: Loaded) -> None:

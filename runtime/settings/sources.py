@@ -23,6 +23,14 @@ NAMED_TABLES = frozenset({("gateway", "principals")})
 _LARGEST_FILE = 1024 * 1024
 
 
+def usual_places() -> tuple[Path, Path]:
+    """Where a settings file that nobody has named is looked for; the first one there counts."""
+    import platformdirs
+
+    folder = Path(platformdirs.user_config_dir("greenroom", appauthor=False))
+    return Path(FILE_NAME), folder / FILE_NAME
+
+
 def find_file(config: Path | None, environ: Mapping[str, str]) -> tuple[Path | None, str | None]:
     """Find the settings file.
 
@@ -36,10 +44,7 @@ def find_file(config: Path | None, environ: Mapping[str, str]) -> tuple[Path | N
         return config.expanduser(), "--config"
     if environ.get(FILE_VARIABLE):
         return Path(environ[FILE_VARIABLE]).expanduser(), FILE_VARIABLE
-    import platformdirs
-
-    usual = Path(platformdirs.user_config_dir("greenroom", appauthor=False)) / FILE_NAME
-    return next((path for path in (Path(FILE_NAME), usual) if path.exists()), None), None
+    return next((path for path in usual_places() if path.exists()), None), None
 
 
 def read_file(path: Path, named_by: str | None, problems: list[Problem]) -> dict[Place, Given]:

@@ -63,15 +63,21 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def start(
-    data_dir: Path, *arguments: str, toml: str = "", variables: Mapping[str, str] | None = None
+    data_dir: Path,
+    *arguments: str,
+    toml: str | None = "",
+    variables: Mapping[str, str] | None = None,
 ) -> Served:
-    """Start a runtime on any free port and wait until it serves."""
-    settings = data_dir.with_suffix(".toml")
-    settings.write_text(toml, encoding="utf-8")
+    """Start a runtime on any free port, wait until it serves; without toml it looks for a file."""
+    named: tuple[str, ...] = ()
+    if toml is not None:
+        settings = data_dir.with_suffix(".toml")
+        settings.write_text(toml, encoding="utf-8")
+        named = ("--config", str(settings))
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "runtime", "serve", "--port", "0"),
-            *("--config", str(settings), "--data-dir", str(data_dir)),
+            *(*named, "--data-dir", str(data_dir)),
             *arguments,
         ],
         cwd=data_dir.parent,
@@ -98,7 +104,7 @@ class Start(Protocol):
         self,
         data_dir: Path,
         *arguments: str,
-        toml: str = "",
+        toml: str | None = "",
         variables: Mapping[str, str] | None = None,
     ) -> Served: ...
 
@@ -111,7 +117,7 @@ def serve() -> Iterator[Start]:
     def start_one(
         data_dir: Path,
         *arguments: str,
-        toml: str = "",
+        toml: str | None = "",
         variables: Mapping[str, str] | None = None,
     ) -> Served:
         started.append(start(data_dir, *arguments, toml=toml, variables=variables))

@@ -62,6 +62,21 @@ def test_a_changed_file_is_applied(
     assert applied[0]["at_the_next_start"] == ["gateway.max_connections"]
 
 
+# G8
+def test_a_file_that_appears_later_is_applied_and_followed(
+    serve: Start, answer: Callable[[Served], str], tmp_path: Path
+) -> None:
+    served = serve(tmp_path / "data", toml=None, variables={"RUNTIME_LOG__FORMAT": "json"})
+    assert answer(served) == "hello"
+    config = tmp_path / "runtime.toml"
+    for prefix in ("first: ", "second: "):
+        config.write_text(ECHO.format(prefix=prefix))
+        wait_for(answer, served, f"{prefix}hello")
+    config.unlink()
+    assert wait_for_line(served, "settings_refused")["cause"] == "the file changed"
+    assert answer(served) == "second: hello"
+
+
 def test_a_bad_file_is_refused_and_the_old_settings_stay(
     serve: Start, answer: Callable[[Served], str], tmp_path: Path
 ) -> None:
