@@ -79,6 +79,9 @@ class Metrics:
         self.handshakes_refused = counter(
             "handshakes_refused", "Clients that were not let in", ("reason",)
         )
+        self.clients_let_go = counter(
+            "clients_let_go", "Clients whose connection the gateway had to end", ("reason",)
+        )
         self.lagged = counter("watchers_lagged", "Watchers that read too slowly and were let go")
         # -- store
         self.store_ready = gauge("store_ready", "1 while writes succeed")

@@ -15,6 +15,7 @@ import trio
 from runtime.gateway import Gateway, GatewayConfig
 from runtime.gateway.certificate import Certificate
 from runtime.gateway.config import check
+from runtime.gateway.connection import LetGo
 from runtime.gateway.listening import open_listeners
 from runtime.gateway.refusals import Reason
 from runtime.kernel import Actor, Request
@@ -67,8 +68,16 @@ class GatewayActor(Actor[Farewell]):
         refused = {
             reason: metrics.handshakes_refused.labels(reason=reason) for reason in get_args(Reason)
         }
+        let_go = {
+            reason: metrics.clients_let_go.labels(reason=reason) for reason in get_args(LetGo)
+        }
         self._gateway = Gateway(
-            front, port.config, port.listeners, port.tls, lambda reason: refused[reason].inc()
+            front,
+            port.config,
+            port.listeners,
+            port.tls,
+            refused=lambda reason: refused[reason].inc(),
+            let_go=lambda reason: let_go[reason].inc(),
         )
         metrics.connections.set_function(lambda: self._gateway.connected)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 import trio
@@ -68,6 +68,15 @@ GONE = Closing(1000, "")
 DEAD = Closing(1001, "no answer to a ping")
 BROKEN = Closing(1011, "an error inside the gateway")
 SLOW = Closing(1013, "you read too slowly: connect again and resume from your cursor")
+
+LetGo = Literal["read too slowly", "no answer to a ping", "error"]
+"""Why the gateway ends a connection that neither side wanted to end."""
+
+LET_GO: dict[Closing, LetGo] = {
+    SLOW: "read too slowly",
+    DEAD: "no answer to a ping",
+    BROKEN: "error",
+}
 
 
 class Call:

@@ -15,7 +15,7 @@ from runtime.gateway import extra_methods, methods
 from runtime.gateway.access import Access
 from runtime.gateway.certificate import Certificate
 from runtime.gateway.config import GatewayConfig, check
-from runtime.gateway.connection import Client, Closing, Served
+from runtime.gateway.connection import LET_GO, Client, Closing, LetGo, Served
 from runtime.gateway.http import Upgraded, converse
 from runtime.gateway.listening import open_listeners
 from runtime.gateway.refusals import Reason, Refusals
@@ -55,6 +55,7 @@ class Gateway:
         listeners: the sockets.
         tls: what TLS is spoken with, if it is.
         refused: is told why a client was not let in; must not wait.
+        let_go: is told why a client that was in had to go; must not wait.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Gateway:
         listeners: list[trio.SocketListener],
         tls: Certificate | None,
         refused: Callable[[Reason], None] | None = None,
+        let_go: Callable[[LetGo], None] | None = None,
     ) -> None:
         self._front = front
         self._config = config
@@ -75,6 +77,7 @@ class Gateway:
         access = Access(config, self.port)
         throttle = Throttle(config.handshakes_per_second, trio.current_time)
         self._refusals = Refusals(trio.current_time, refused)
+        self._let_go = let_go
         self._routes = Routes(front, access, throttle, self._refusals)
         self._occupancy = Occupancy(config.max_connections, config.max_connections_per_address)
         self._turned_away = 0
@@ -246,9 +249,17 @@ class Gateway:
         )
         self._clients.add(client)
         try:
-            return await client.serve()
+            closing = await client.serve()
         finally:
             self._clients.discard(client)
+        if closing in LET_GO:
+            self._note_let_go(connection_id, LET_GO[closing])
+        return closing
+
+    def _note_let_go(self, connection_id: str, reason: LetGo) -> None:
+        _log.info("let a client go: %s (connection %s)", reason, connection_id)
+        if self._let_go is not None:
+            self._let_go(reason)
 
 
 async def serve_gateway(

@@ -36,6 +36,7 @@ LABELS = {
         "too many connections",
         "too many handshakes",
     },
+    "greenroom_clients_let_go": {"read too slowly", "no answer to a ping", "error"},
     "greenroom_mailbox_messages": {
         *("monitor", "store", "outbox", "sessions", "sessions/*", "router", "scheduler"),
         *("gateway", "channels", "channels/*"),

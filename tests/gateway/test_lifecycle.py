@@ -16,6 +16,7 @@ from runtime.gateway import Gateway, GatewayConfig, GatewayError, serve_gateway
 from runtime.gateway import connection as connection_module
 from runtime.gateway import streams as streams_module
 from runtime.gateway import websocket as websocket_module
+from runtime.gateway.listening import open_listeners
 from runtime.gateway.outgoing import MAX_BYTES
 from runtime.sessions.updates import ToolCall
 from tests.gateway import raw
@@ -192,8 +193,9 @@ async def test_closing_does_not_wait_for_mute_or_idle_connections(
 # G6
 @pytest.mark.usefixtures("brisk")
 async def test_a_client_that_does_not_read_is_let_go_and_others_notice_nothing(
-    gateway: Gateway, front: ScriptedFront
+    gateway: Gateway, front: ScriptedFront, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "runtime.gateway")
     async with connected(gateway.url) as witness:
         session_id = await witness.new_session(key="shared")
         request = await witness.request("session/prompt", said(session_id, "go"))
@@ -209,6 +211,7 @@ async def test_a_client_that_does_not_read_is_let_go_and_others_notice_nothing(
         assert (await witness.answer(request))["result"]["stopReason"] == "end_turn"
         data = await raw.read_all(slow)
         assert data.count(b'"tool_call"') < 48
+        assert "let a client go: read too slowly" in caplog.text
         await slow.aclose()
 
 
@@ -218,13 +221,17 @@ async def test_a_client_that_answers_no_ping_is_let_go(
     front: ScriptedFront, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_module, "HEARTBEAT", 0.05)
-    gateway: Gateway = await nursery.start(serve_gateway, front, GatewayConfig(port=0))
+    config = GatewayConfig(port=0)
+    reasons: list[str] = []
+    gateway = Gateway(front, config, await open_listeners(config), None, let_go=reasons.append)
+    nursery.start_soon(gateway.serve)
     async with connected(gateway.url) as client:
         dead = await raw.connect(gateway)
         await dead.send_all(raw.handshake(gateway))
         await raw.read_head(dead)
         data = await raw.read_all(dead)
         assert b"no answer to a ping" in data
+        assert reasons == ["no answer to a ping"]
         await dead.aclose()
         # A client that answers them stays.
         assert await client.new_session() == "session-1"
