@@ -18,6 +18,9 @@ from runtime.sessions.updates import PermissionRequest, PermissionSettled
 MAX_OPEN = 32
 """Questions that may be open at one time; more are answered by nobody having chosen."""
 
+ANSWER_LIMIT = 5.0
+"""Seconds for an agent to take an answer."""
+
 log = get_logger(__name__)
 
 
@@ -123,10 +126,11 @@ class Questions:
 
     async def _give(self, handle: AgentHandle, request_id: str, option_id: str | None) -> bool:
         try:
-            return await handle.answer_permission(request_id, option_id)
+            with trio.move_on_after(ANSWER_LIMIT):
+                return await handle.answer_permission(request_id, option_id)
         except Exception:
             log.exception("agent_answer_permission_raised", turn=self._turn_id)
-            return False
+        return False
 
     def _settle(self, request_id: str, option_id: str | None) -> None:
         asked = self._open.pop(request_id, None)

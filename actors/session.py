@@ -219,7 +219,7 @@ class SessionActor(Actor[SessionMessage]):
             case Arrived():
                 if await self._arrive(message):
                     self._dealings.say_if_blocked()
-            case Recheck():
+            case Recheck() if not self._stopping:
                 await self._recheck()
             case Offered():
                 self._run(message.batch)
@@ -268,7 +268,7 @@ class SessionActor(Actor[SessionMessage]):
             case GraceOver():
                 if self._conversation.turn is not None:
                     self._conversation.turn.request_end(TurnEnd.SHUTDOWN)
-            case Rest():
+            case Rest() if not self._stopping:
                 await self._rest()
         return None
 
@@ -396,11 +396,11 @@ class SessionActor(Actor[SessionMessage]):
         if turn is None:
             self.stop()
             return
-        await self._queue.send(Hold())
-        if turn.started is None:
-            turn.request_end(TurnEnd.SHUTDOWN)  # nothing has begun: it waits for the next start
         self.after(grace, GraceOver())
         self.start(turn.steer, STEER_TEXT, name="steer")
+        if turn.started is None:
+            turn.request_end(TurnEnd.SHUTDOWN)  # nothing has begun: it waits for the next start
+        await self._queue.send(Hold())  # meanwhile the turn may end, and this actor with it
 
     @property
     def _idle_limit(self) -> float:

@@ -441,3 +441,21 @@ async def _crash(rt: Runtime, session: Session) -> None:
     assert family is not None
     queue = rt.system.ref_to(family.children["queue"])
     queue.tell(Arrived(rows=(cast("InboundRow", None),)))
+
+
+async def test_a_turn_may_end_in_the_moment_in_which_everything_stops(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    # S45 T2
+    for steps in range(25, 55):
+        agent = HandAgent()
+        async with slow() as store:
+            async with stage(agent=agent, store=store) as rt:
+                session = await rt.session("demo")
+                receipt = await session.send("hello")
+                (await agent.called(1)).go.set()
+                for _ in range(steps):
+                    await trio.lowlevel.checkpoint()
+            status = await store.message_status(receipt.message_id)
+            assert status.message.state is InboundState.DONE
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
