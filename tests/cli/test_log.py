@@ -245,23 +245,27 @@ def test_no_secret_is_in_the_log_of_a_runtime(serve: Start, tmp_path: Path) -> N
     log = ""
     config = served.data_dir.with_suffix(".toml")
     assert served.process.stderr is not None
-    for broken in (
+    later = "closed-sesame-9876543210"
+    for changed in (
+        f"{toml}[gateway.principals.bob]\ntoken = '{later}'\nrole = 'member'\n",
+        f"[routing]\ndefault_agent = '{later}'\n",
         f"[gateway]\nallowed_origins = ['{token}']\n",
         f"[gateway]\ntoken = ['{token}']\n",
         f"[gateway.principals]\nada = '{token}'\n",
         f"[routing]\ndefault_agent = '{token}'\n",
         f"[gateway]\n{token}\n",
     ):
-        config.write_text(broken)
+        config.write_text(changed)
         served.process.send_signal(signal.SIGHUP)
         lines = iter(served.process.stderr.readline, "")
         log += "".join(takewhile_including(lines, "settings_"))
     said = served.stop()
     log += said.err
+    assert "settings_applied" in log
     assert "settings_refused" in log
     assert "refused a client" in log
     assert "***" in log
-    for secret in (token, encoded, key):
+    for secret in (token, encoded, key, later):
         assert secret not in log + said.out
 
 
