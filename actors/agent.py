@@ -269,7 +269,7 @@ class AgentActor(Actor[AgentMessage]):
         lease.lost.set()
         if not lease.decided.is_set():
             lease.decided.set()
-            await self.ref.send(Decided(lease))
+            await self._note(lease)
 
     async def _open(self, agent: Agent, context: AgentContext, lease: Lease) -> None:
         """Enter the agent's context and leave it in good order: cancellation arrives as a
@@ -289,7 +289,7 @@ class AgentActor(Actor[AgentMessage]):
                         scope.deadline = float("inf")
                         lease.handle = handle
                         lease.decided.set()
-                        nursery.start_soon(self.ref.send, Decided(lease))
+                        nursery.start_soon(self._note, lease)
                         await lease.released.wait()
                         lease.handle = None
                     nursery.cancel_scope.cancel()
@@ -303,6 +303,10 @@ class AgentActor(Actor[AgentMessage]):
             lease.error = lease.error or TimeoutError(f"it was not ready within {START_LIMIT:g} s")
         lease.handle = None
         lease.lost.set()
+
+    async def _note(self, lease: Lease) -> None:
+        with suppress(ActorStopped):  # the end of this actor may come at the same moment
+            await self.ref.send(Decided(lease))
 
     async def _limit(self, lease: Lease, scope: trio.CancelScope) -> None:
         """Once it is released, closing has a deadline."""
