@@ -150,7 +150,7 @@ class Commands:
         status = await self._conversation.call("_runtime/queue/status", QueueStatusResult)
         running = "a turn runs" if status.running is not None else "nothing runs"
         waiting = f"{number_of(status.waiting, 'message')} waiting"
-        self._screen.aside(f"mode {status.mode}, {running}, {waiting}")
+        self._screen.aside(f"queue mode {status.mode}, {running}, {waiting}")
         if status.blocked is not None:
             self._screen.aside(status.blocked)
 

@@ -102,7 +102,7 @@ def test_settings_and_commands_of_the_agent(agents: Served, cli: CommandLine) ->
         "Fast: on",
         "Mode: Code",
         "session s, agent offering",
-        "mode collect, nothing runs, 0 messages waiting",
+        "queue mode collect, nothing runs, 0 messages waiting",
         "Model: Large, Fast: on, Mode: Code",
     ]
     assert "/review         Looks at it again\n" in after
