@@ -69,6 +69,7 @@ async def print_session(settings: Settings, name: str, as_json: bool) -> None:
         "state": state,
         "last active": _local(entry.updated_at),
         "queue": _queue(queue),
+        "blocked": queue.blocked,
     }
     for label, fact in facts.items():
         if fact is not None:

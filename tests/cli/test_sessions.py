@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -176,6 +177,20 @@ def test_what_waits_for_the_next_start_is_shown(
     assert ", 1 message waiting since " in cli("sessions", "show", "main", *where).out
     shown = json.loads(cli("sessions", "show", "main", "--json", *where).out)
     assert (shown["queue"]["running"], shown["queue"]["waiting"]) == (None, 1)
+
+
+# P3, G2
+def test_why_a_session_is_blocked_is_shown(serve: Start, cli: CommandLine, tmp_path: Path) -> None:
+    served = serve(tmp_path / "data", toml=BUSY)
+    with chatting(served.data_dir) as chat:
+        say(chat, "hello\n")
+        wait_for_turn(cli, served.data_dir)
+        served.stop(signal.SIGKILL)
+    served = serve(tmp_path / "data", toml="[agents.other]\nkind = 'echo'")
+    show = ("sessions", "show", "main", "--data-dir", served.data_dir)
+    deadline = time.monotonic() + PATIENCE
+    while "\nblocked      The agent could not be started: no agent 'echo'" not in cli(*show).out:
+        assert time.monotonic() < deadline, cli(*show).out
 
 
 def test_nothing_can_be_followed_when_nothing_runs(
