@@ -36,12 +36,7 @@ import trio
 
 from actors import projecting
 from actors.agent import AgentActor
-from actors.agent_messages import (
-    AgentMessage,
-    AgentReady,
-    AgentTrouble,
-    Announced,
-)
+from actors.agent_messages import AgentMessage, AgentReady, AgentTrouble, Announced
 from actors.conversation import Conversation
 from actors.dealings import Dealings
 from actors.ending import TurnHooks
@@ -86,32 +81,12 @@ from actors.session_messages import (
 from actors.turn import Turn
 from actors.watch import outcome_of
 from actors.withdrawals import Withdrawals
-from runtime.kernel import (
-    Actor,
-    ActorRef,
-    ActorStopped,
-    Helper,
-    Request,
-    Restart,
-    StopReason,
-)
+from runtime.kernel import Actor, ActorRef, ActorStopped, Helper, Request, Restart, StopReason
 from runtime.log import get_logger
-from runtime.sessions.events import (
-    QueueStatus,
-    Snapshot,
-    TurnEnded,
-)
-from runtime.sessions.rows import (
-    InboundRow,
-    InboundState,
-    QueueOverrides,
-    SessionRow,
-)
+from runtime.sessions.events import QueueStatus, Snapshot, TurnEnded
+from runtime.sessions.rows import InboundRow, InboundState, QueueOverrides, SessionRow
 from runtime.sessions.settling import TurnEnd
-from runtime.sessions.updates import (
-    AgentNotice,
-    PermissionRequest,
-)
+from runtime.sessions.updates import AgentNotice, PermissionRequest
 from runtime.storage.errors import StoreError, UnknownSession
 from runtime.storage.requests import EndedTurn, Owner, SessionPatch
 
@@ -318,6 +293,7 @@ class SessionActor(Actor[SessionMessage]):
         async def first_event() -> None:
             with suppress(ActorStopped):
                 await self._queue.send(FirstEvent(batch.turn_id))
+            await self._dealings.keep_id()
 
         async def ask(request: PermissionRequest) -> None:
             await self._reception.ask(request, batch.rows[0].reply_to)

@@ -10,7 +10,6 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actors.agents.echo import EchoAgent
 from actors.channels.scripted import ScriptedChannel
 from actors.front import ActorFront
 from actors.queue import Arrived
@@ -22,65 +21,10 @@ from runtime.ports.front import FrontError, SessionBlocked
 from runtime.sessions.events import Notice, PermissionAnswered
 from runtime.sessions.rows import InboundRow, InboundState
 from runtime.sessions.updates import AgentEvent, PermissionRequest, Result, ToolCallUpdate
-from runtime.storage.sqlite import SqliteStore, open_memory
-from tests.actors.stage import Call, HandAgent, chunk, clock, settings, stage
+from tests.actors.slowness import Starting, slow
+from tests.actors.stage import Call, HandAgent, chunk, settings, stage
 from tests.actors.test_permissions import OPTIONS, Asks
 from tests.actors.test_starting_agents import Flaky
-from tests.actors.test_stubborn_disk import Refusing
-
-
-class Slow(Refusing):
-    """Takes its time with an operation, once: before it is done, or before it is told."""
-
-    def __init__(self, store: SqliteStore) -> None:
-        super().__init__(store)
-        self.delays: dict[str, float] = {}
-        self.late: dict[str, float] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        operation = super().__getattr__(name)
-        if name not in {**self.__dict__["delays"], **self.__dict__["late"]}:
-            return operation
-
-        async def slowly(*args: Any, **options: Any) -> Any:
-            await trio.sleep(self.delays.pop(name, 0))
-            done = await operation(*args, **options)
-            await trio.sleep(self.late.pop(name, 0))
-            return done
-
-        return slowly
-
-
-@asynccontextmanager
-async def slow() -> AsyncIterator[Any]:
-    async with open_memory(clock) as store:
-        yield Slow(store)
-
-
-class Starting(Agent):
-    """Takes its time to start; says what it was opened with."""
-
-    uses_process = True
-
-    def __init__(self, seconds: float = 5.0) -> None:
-        self.seconds = seconds
-        self.contexts: list[AgentContext] = []
-        self.open_now = 0
-
-    @property
-    def idle_limit(self) -> float | None:
-        return 100_000.0
-
-    @asynccontextmanager
-    async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
-        self.contexts.append(context)
-        await trio.sleep(self.seconds)
-        async with EchoAgent().open(context) as handle:
-            self.open_now += 1
-            try:
-                yield handle
-            finally:
-                self.open_now -= 1
 
 
 async def test_a_cancel_right_after_the_receipt_counts(autojump_clock: MockClock) -> None:
