@@ -175,6 +175,8 @@ def _not_open(endpoint: Endpoint, error: Exception) -> Exception:
             return _rejected(endpoint, error)
         case trio.TooSlowError():
             silence = f"{endpoint.url} does not answer within {CONNECT_TIMEOUT:g} s"
+            if endpoint.url.startswith("ws:"):
+                look += "; where TLS is spoken the address begins with wss://"
             return NotReachable(silence, look)
         case trio.BrokenResourceError(__cause__=ssl.SSLError() as cause):
             return _not_secure(endpoint, cause)

@@ -169,9 +169,10 @@ async def test_a_port_of_something_else(monkeypatch: pytest.MonkeyPatch) -> None
             async with connect(Endpoint(url)):
                 pass
     async with listening(hang_up) as url:
-        with pytest.raises(NotReachable):
+        with pytest.raises(NotReachable) as caught:
             async with connect(Endpoint(url)):
                 pass
+        assert "wss://" in (caught.value.hint or ""), "so does a port that speaks TLS"
 
 
 async def test_a_cancelled_client_leaves_nothing_behind() -> None:
