@@ -50,6 +50,7 @@ class Dealings:
         self._agent = agent
         self._queue = queue
         self._patching = trio.Lock()
+        self._open: AgentReady | None = None
 
     async def set_workplace(self, workplace: Workplace) -> SessionRow:
         """Where the agent works from its next start on (G10)."""
@@ -105,21 +106,27 @@ class Dealings:
         await self._agent.send(Refresh())
 
     async def ready(self, news: AgentReady) -> None:
-        """The agent is open: keep its id for resuming, show what can be chosen."""
+        """The agent is open: show what can be chosen."""
         self._services.watchers.unblock(self._conversation.id)
         if news.offers.config_options:
             self.announced(ConfigOptions(list(news.offers.config_options)))
         if news.offers.commands:
             self._reception.taken = _names(news.offers.commands)
-        row, own_id = self._conversation.row, news.agent_session_id
-        if own_id in (None, row.agent_session_id) or news.epoch != row.epoch:
+        self._open = news
+
+    async def keep_id(self) -> None:
+        """The agent has begun to answer: from now on there is a conversation to resume (P4)."""
+        here, news = self._conversation, self._open
+        own_id = news.agent_session_id if news is not None else None
+        if news is None or own_id in (None, here.row.agent_session_id):
+            return
+        if news.epoch != here.row.epoch:
             return
         try:
             patch = SessionPatch(agent_session_id=own_id)
-            await self._services.store.patch_session(row.id, patch)
-            here = self._conversation
+            await self._services.store.patch_session(here.id, patch)
             here.row = msgspec.structs.replace(here.row, agent_session_id=own_id)
-        except StoreError as error:  # the end of its first turn writes it as well
+        except StoreError as error:  # the end of its turn writes it as well
             log.warning("agent_session_id_not_written", reason=str(error))
 
     async def trouble(self, news: AgentTrouble) -> None:

@@ -312,7 +312,8 @@ class Turn:
         if self._reply.result is not None:
             self._services.metrics.late_events.inc()
             return
-        self._last_event = trio.current_time()
+        if self.begun or is_turn_event(event):  # announcements do not count as a beginning (T6)
+            self._last_event = trio.current_time()
         confirmed = isinstance(event, Result) and self._asked_to_end is not None
         if self._first_event_at is None and is_turn_event(event) and not confirmed:
             self._first_event_at = self._services.now()

@@ -122,7 +122,9 @@ class AgentHandle(ABC):
 
     @property
     def agent_session_id(self) -> str | None:
-        """The agent's own id of the conversation, when it has one that can be resumed."""
+        """The agent's own id of the conversation, when it has one. Once the agent has begun to
+        answer, it comes back as ``context.resume`` when it is opened for this conversation again.
+        """
         return None
 
     @abstractmethod

@@ -10,10 +10,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from runtime.embedding import TurnFailed
 from runtime.ports.agent import Agent, AgentCapabilities, AgentContext, AgentHandle, PromptTurn
 from runtime.ports.front import SessionBlocked
 from runtime.sessions.rows import InboundState
-from runtime.sessions.updates import AgentEvent, Result
+from runtime.sessions.updates import AgentEvent, AvailableCommands, Result
 from runtime.storage.sqlite import open_memory
 from tests.actors.stage import Call, HandAgent, chunk, clock, stage
 
@@ -227,3 +228,57 @@ async def test_an_agent_that_can_be_steered_is_told_of_the_end(autojump_clock: M
         assert status.message.state is InboundState.DONE
         assert (await store.journal(session.id))[-1].content == "a long story, cut short"
         assert "about to stop" in handle.words
+
+
+async def test_an_id_is_kept_when_there_is_something_to_resume(autojump_clock: MockClock) -> None:
+    # P4
+    class Named(Quick):
+        def __init__(self, number: int) -> None:
+            self._number = number
+
+        @property
+        def agent_session_id(self) -> str | None:
+            return f"talk-{self._number}"
+
+        async def choose(self, option_id: str, value: str | bool) -> None:
+            """Takes anything."""
+
+    class Counting(Agent):
+        def __init__(self) -> None:
+            self.resumed: list[str | None] = []
+
+        @asynccontextmanager
+        async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
+            self.resumed.append(context.resume)
+            yield Named(len(self.resumed))
+
+    agent = Counting()
+    async with stage(agent=agent) as rt:
+        session = await rt.session("demo")
+        await session.choose("model", "big")  # opened, but nothing was said yet
+        await trio.sleep(200)
+        await (await session.prompt("a")).result()
+        await trio.sleep(200)
+        await (await session.prompt("b")).result()
+        assert agent.resumed == [None, None, "talk-2"]
+
+
+async def test_announcements_are_no_sign_of_a_beginning(autojump_clock: MockClock) -> None:
+    # T4 T6
+    class Announcing(AgentHandle):
+        async def prompt(self, turn: PromptTurn) -> AsyncIterator[AgentEvent]:
+            while True:
+                yield AvailableCommands([])
+                await trio.sleep(30)
+
+    class Talkative(Agent):
+        @asynccontextmanager
+        async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
+            yield Announcing()
+
+    async with stage(agent=Talkative()) as rt:
+        began = trio.current_time()
+        with pytest.raises(TurnFailed) as caught:
+            await (await (await rt.session("demo")).prompt("go")).result()
+        assert caught.value.code == "agent_silent"
+        assert trio.current_time() - began < 2 * (300 + 5 + 5) + 10

@@ -43,7 +43,8 @@ async def test_the_examples_of_the_published_package(
             events = await run_turn(handle, "hello", number)
             assert said(events) == answer
             assert result(events).stop_reason == "end_turn"
-        assert handle.agent_session_id is None  # it cannot be resumed
+        assert not handle.capabilities.resume
+        assert handle.agent_session_id is not None  # so that it is noticed when it is lost
 
 
 async def test_an_agent_on_the_published_package(stage: Stage) -> None:
@@ -106,8 +107,24 @@ async def test_a_failure_while_resuming_is_a_crash(stage: Stage) -> None:
 async def test_a_conversation_that_cannot_be_resumed_begins_anew_and_says_so(stage: Stage) -> None:
     # P4
     async with stage.open(HOSTILE, "well", context={"resume": "gone"}) as handle:
-        assert handle.agent_session_id is None
+        assert handle.agent_session_id == "conversation-1"
     assert stage.announced_kinds() == ["AgentNotice"]
+
+
+async def test_an_unclear_refusal_is_met_twice_before_a_conversation_is_given_up(
+    stage: Stage,
+) -> None:
+    # P4
+    agent = stage.agent(HOSTILE, "busy-on-load")
+    for _ in range(2):
+        with pytest.raises(AgentGone, match="database is locked"):
+            async with stage.open_agent(agent, resume="kept"):
+                pass
+        assert stage.announced == []
+        async with stage.open_agent(agent, resume="kept") as handle:
+            assert handle.agent_session_id == "conversation-1"
+        assert stage.announced_kinds() == ["AgentNotice"]
+        stage.announced.clear()
 
 
 async def test_announcements_are_no_events_of_the_turn(stage: Stage) -> None:

@@ -17,12 +17,16 @@ from actors.agents.acp.files import FileMethods, Folder
 from actors.agents.acp.handle import AcpHandle
 from actors.agents.acp.oddities import Oddities
 from actors.agents.acp.offers import OfferBook
-from actors.agents.acp.opening import START_LIMIT, Opening
+from actors.agents.acp.opening import START_LIMIT, Opening, UnclearRefusal
 from actors.agents.acp.options import Options
 from actors.agents.acp.terminals import Terminals
 from runtime.log import get_logger
 from runtime.ports.agent import Agent, AgentContext, AgentGone, AgentRefused, Offers
 from runtime.processes import ChildProcess, Processes, ProcessGone, ProcessSpec
+from runtime.protocol.acp_agent import AgentCapabilities
+
+MOST_UNCLEAR = 1_000
+"""Sessions of which it is remembered that the agent refused to resume them."""
 
 REMOVE_LIMIT = 5.0
 """Seconds to remove a temporary folder."""
@@ -44,6 +48,7 @@ class AcpAgent(Agent):
         self._name = name
         self._options = options
         self._last_offers = OfferBook()
+        self._unclear: dict[str, None] = {}  # an ordered set of sessions
 
     @property
     def idle_limit(self) -> float:
@@ -75,6 +80,28 @@ class AcpAgent(Agent):
                 ):
                     yield handle
 
+    async def _opened(
+        self,
+        connection: Connection,
+        client: Client,
+        context: AgentContext,
+        cwd: str,
+        latest: float,
+    ) -> AgentCapabilities:
+        """Open or resume. A conversation that is refused for unclear reasons is asked for once
+        more, at the next start, before it is given up (P4).
+        """
+        session = context.session_id
+        gives_up = self._unclear.pop(session, False) is None
+        opening = Opening(connection, client, context, self._options, cwd, gives_up=gives_up)
+        try:
+            return await opening.run(latest)
+        except UnclearRefusal:
+            self._unclear[session] = None
+            if len(self._unclear) > MOST_UNCLEAR:
+                del self._unclear[next(iter(self._unclear))]
+            raise
+
     @asynccontextmanager
     async def _conversation(
         self, context: AgentContext, processes: Processes, process: ChildProcess, cwd: Path
@@ -91,7 +118,7 @@ class AcpAgent(Agent):
                     process, client, oddities, name=self._name, command=options.command
                 )
                 nursery.start_soon(_listen, connection, client)
-                can = await Opening(connection, client, context, options, str(cwd)).run(latest)
+                can = await self._opened(connection, client, context, str(cwd), latest)
                 self._last_offers = offers
                 handle = AcpHandle(
                     connection,

@@ -75,7 +75,8 @@ class AcpHandle(AgentHandle):
 
     @property
     def agent_session_id(self) -> str | None:
-        return self._client.session_id if self.capabilities.resume else None
+        # Also of an agent that cannot resume: by it is known that a conversation was lost (P4).
+        return self._client.session_id
 
     @property
     def _session_id(self) -> str:

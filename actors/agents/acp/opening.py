@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
@@ -37,12 +38,22 @@ START_LIMIT = 9.0
 that it can be said what the agent was busy with.
 """
 
+NOT_FOUND = -32002
+"""The protocol's error for a session that the agent does not know."""
+
+_SAYS_UNKNOWN = re.compile(r"not found|unknown|no such|does(n't| not) exist|invalid session", re.I)
+
 FORGOTTEN = (
     "The agent does not know the conversation any more. It has started a new one; it does not "
     "remember what was said before."
 )
 
 T = TypeVar("T")
+
+
+class UnclearRefusal(AgentGone):
+    """The agent did not resume, and not because it does not know the conversation."""
+
 
 log = get_logger(__name__)
 
@@ -56,6 +67,8 @@ class Opening:
         context: the session.
         options: what the agent may do.
         cwd: the folder that it works in.
+        gives_up: whether the conversation is given up even if the agent refuses it for unclear
+            reasons.
     """
 
     def __init__(
@@ -65,18 +78,22 @@ class Opening:
         context: AgentContext,
         options: Options,
         cwd: str,
+        *,
+        gives_up: bool = False,
     ) -> None:
         self._connection = connection
         self._client = client
         self._context = context
         self._options = options
         self._cwd = cwd
+        self._gives_up = gives_up
         self._step = "initialize"
 
     async def run(self, latest: float) -> AgentCapabilities:
         """Open it until ``latest``, on Trio's clock.
 
         Raises:
+            UnclearRefusal: it did not resume; that may be different next time.
             AgentGone: it cannot be opened; the text says why and what to do.
         """
         try:
@@ -136,6 +153,8 @@ class Opening:
             )
         except CallFailed as failure:
             self._client.session_id = None
+            if not (_is_unknown(failure) or self._gives_up):
+                raise UnclearRefusal(f"it refused {method}: {failure_words(failure)}") from None
             self._forgotten(failure_words(failure))
             return False
         finally:
@@ -178,6 +197,11 @@ class Opening:
         log.warning("mcp_server_skipped", agent=self._context.agent_id, server=name, transport=kind)
         words = f"The agent cannot use the MCP server {name!r}: it does not speak {kind}."
         self._context.announce(AgentNotice("mcp_server_skipped", words))
+
+
+def _is_unknown(failure: CallFailed) -> bool:
+    """Whether the agent says that it does not know the conversation."""
+    return failure.code == NOT_FOUND or _SAYS_UNKNOWN.search(failure_words(failure)) is not None
 
 
 def _initialized(answer: msgspec.Raw) -> InitializeResult:

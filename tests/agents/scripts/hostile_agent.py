@@ -19,6 +19,7 @@ otherwise:
     deaf-on-prompt      falls silent after its first piece, and is not cancelled either
     error-on-prompt     answers a prompt with an error that has data
     error-on-load       knows no conversation; ends on `session/load` with an argument
+    busy-on-load        refuses `session/load` and does not say that it knows none
     auth-on-new         wants a login before a conversation, in three ways
     auth-on-prompt      wants a login before a prompt
     version NUMBER      speaks another version
@@ -160,7 +161,7 @@ KEY = {
 
 
 def initialize(_: Any) -> dict[str, Any]:
-    remembers = MODE in ("offers", "error-on-load")
+    remembers = MODE in ("offers", "error-on-load", "busy-on-load")
     return {
         "protocolVersion": int(ARGUMENT) if MODE == "version" else 1,
         "agentCapabilities": {
@@ -185,6 +186,8 @@ def new_session(_: Any) -> dict[str, Any]:
 
 
 def load_session(params: dict[str, Any]) -> dict[str, Any] | None:
+    if MODE == "busy-on-load":
+        raise Refused(-32603, "Internal error", {"details": "the database is locked"})
     if MODE == "error-on-load":
         if ARGUMENT:
             sys.exit(5)
