@@ -49,7 +49,15 @@ from actors.agent_messages import (
 from actors.services import Services
 from runtime.kernel import Actor, ActorRef, ActorStopped, Reply, StopReason, Timer
 from runtime.log import get_logger
-from runtime.ports.agent import Agent, AgentContext, AgentGone, AgentHandle, AgentRefused, Offers
+from runtime.ports.agent import (
+    Agent,
+    AgentContext,
+    AgentGone,
+    AgentHandle,
+    AgentRefused,
+    AgentUnusable,
+    Offers,
+)
 from runtime.sessions.rows import SessionRow
 from runtime.sessions.starting import delay_after
 from runtime.sessions.updates import Announcement
@@ -173,7 +181,7 @@ class AgentActor(Actor[AgentMessage]):
             self._tell(lease.ready)
         elif lease.error is not None:
             self._services.metrics.agent_starts.labels(outcome="failed").inc()
-            self._fail(_words(lease.error))
+            self._fail(_words(lease.error), for_good=isinstance(lease.error, AgentUnusable))
 
     def _fail(self, why: str, *, for_good: bool = False) -> None:
         """Count a failed start, and wait or give up (P3)."""
@@ -309,8 +317,10 @@ class AgentActor(Actor[AgentMessage]):
             await self.ref.send(Decided(lease))
 
     async def _limit(self, lease: Lease, scope: trio.CancelScope) -> None:
-        """Once it is released, closing has a deadline."""
+        """Once it is released, a start is called off, and closing has a deadline."""
         await lease.released.wait()
+        if lease.ready is None:
+            scope.cancel()
         scope.deadline = trio.current_time() + CLOSE_LIMIT
 
 

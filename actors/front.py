@@ -379,6 +379,8 @@ class ActorFront(Front):
             with suppress(ActorStopped, MailboxFull, AskTimeout):
                 snapshot = await ref.ask(GetSnapshot(), timeout=LOOK_LIMIT)
                 states[session_id] = "idle" if snapshot.running is None else "running"
+            if self._services.watchers.blocked(session_id) is not None:
+                states[session_id] = "blocked"
 
         async with trio.open_nursery() as nursery:
             for session_id, ref in live.items():

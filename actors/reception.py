@@ -168,4 +168,6 @@ def _in_words(status: QueueStatus) -> str:
     if status.blocked is not None:
         return f"{status.blocked} Messages that wait: {status.waiting}."
     runs = "A turn is running." if status.running is not None else "Nothing is running."
+    if status.running is None and status.waiting:
+        runs = "No turn is running yet."
     return f"{runs} Messages that wait: {status.waiting}. Queue mode: {status.mode}."

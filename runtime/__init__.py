@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         AgentGone,
         AgentHandle,
         AgentRefused,
+        AgentUnusable,
         Offers,
         PromptTurn,
     )
@@ -73,6 +74,7 @@ _WHERE = {
         "AgentGone",
         "AgentHandle",
         "AgentRefused",
+        "AgentUnusable",
         "Offers",
         "PromptTurn",
     ),
@@ -119,6 +121,7 @@ __all__ = [
     "AgentNotice",
     "AgentRefused",
     "AgentThoughtChunk",
+    "AgentUnusable",
     "AvailableCommands",
     "BadRequest",
     "Channel",

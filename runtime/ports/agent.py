@@ -95,6 +95,12 @@ class AgentGone(Exception):
     """The agent vanished: its process ended, its connection broke. Not an answer (T5 a, c)."""
 
 
+class AgentUnusable(AgentGone):
+    """The agent cannot be started before somebody changes something: it is not installed, it wants
+    a login. It is not started again by itself: the session is blocked at once (P3).
+    """
+
+
 class AgentRefused(Exception):
     """The agent answered the prompt with an error (T5 b).
 
@@ -205,5 +211,6 @@ class Agent(ABC):
         is left by itself, because a task in its nursery failed, the agent counts as gone.
 
         Raises:
+            AgentUnusable: it cannot be started before somebody changes something.
             AgentGone: it could not be started; so does any other exception count.
         """

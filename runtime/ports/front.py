@@ -93,8 +93,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class SessionInfo(msgspec.Struct, frozen=True):
-    """A session as listed: its row, and what it does just now (``stopped``, ``idle`` or
-    ``running``).
+    """A session as listed: its row, and what it does just now (``stopped``, ``idle``, ``running``
+    or ``blocked``).
     """
 
     row: SessionRow

@@ -57,7 +57,15 @@ class ProcessSpec(msgspec.Struct, frozen=True):
 class ProcessGone(Exception):
     """The process ended, or does not take what is written to it. The text says how it ended, with
     the tail of its standard error.
+
+    Args:
+        text: for people.
+        for_good: it could not be started, and cannot be before somebody changes something.
     """
+
+    def __init__(self, text: str, *, for_good: bool = False) -> None:
+        super().__init__(text)
+        self.for_good = for_good
 
 
 class ChildProcess:

@@ -104,7 +104,7 @@ class Processes:
             with trio.move_on_after(EXECUTE_DEADLINE):
                 return await self._spawner.launch(Launch(spec.command, spec.cwd, env, marker))
         except CannotStart as error:
-            raise ProcessGone(str(error)) from error
+            raise ProcessGone(str(error), for_good=error.for_good) from error
         raise ProcessGone(str(_too_late(spec)))
 
     async def _executed(self, child: ChildProcess, spec: ProcessSpec) -> None:
@@ -114,7 +114,8 @@ class Processes:
         if patience.cancelled_caught:
             raise ProcessGone(str(_too_late(spec)))
         if error is not None:
-            raise ProcessGone(str(cannot_start(spec.command[0], error)))
+            reason = cannot_start(spec.command[0], error)
+            raise ProcessGone(str(reason), for_good=reason.for_good)
 
     async def _end(self, child: ChildProcess, started: Started) -> None:
         try:

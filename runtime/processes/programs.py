@@ -24,8 +24,21 @@ _REASONS = {
 }
 
 
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ETIMEDOUT, errno.EIO}
+"""Errors that may be gone at the next try, without anybody having changed anything."""
+
+
 class CannotStart(Exception):
-    """A program cannot be started; the text says why and what to do."""
+    """A program cannot be started; the text says why and what to do.
+
+    Args:
+        text: for people.
+        for_good: it will not be different before somebody changes something.
+    """
+
+    def __init__(self, text: str, *, for_good: bool = True) -> None:
+        super().__init__(text)
+        self.for_good = for_good
 
 
 def cannot_start(program: str, error: OSError | ValueError) -> CannotStart:
@@ -33,7 +46,8 @@ def cannot_start(program: str, error: OSError | ValueError) -> CannotStart:
     reason = _REASONS.get(error.errno or 0) if isinstance(error, OSError) else None
     if reason is None:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return CannotStart(f"{program} cannot be started: {reason}")
+    passing = isinstance(error, OSError) and error.errno in _PASSING
+    return CannotStart(f"{program} cannot be started: {reason}", for_good=not passing)
 
 
 def enter_folder(program: str, folder: Path) -> None:
@@ -45,9 +59,8 @@ def enter_folder(program: str, folder: Path) -> None:
     try:
         make_private(folder)
     except OSError as error:
-        raise CannotStart(
-            f"{program} cannot be started: its folder {folder} cannot be made: {error.strerror}"
-        ) from error
+        text = f"{program} cannot be started: its folder {folder} cannot be made: {error.strerror}"
+        raise CannotStart(text, for_good=False) from error
     if not os.access(folder, os.X_OK):
         raise CannotStart(f"{program} cannot be started: its folder {folder} may not be entered")
 

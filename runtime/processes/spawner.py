@@ -106,7 +106,8 @@ class _Job:
     def started(self) -> Started:
         """The child, for the task."""
         if not isinstance(self._outcome, Started):
-            raise self._outcome or CannotStart("the thread that starts processes has ended")
+            ended = "the thread that starts processes has ended"
+            raise self._outcome or CannotStart(ended, for_good=False)
         return self._outcome
 
 

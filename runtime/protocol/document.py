@@ -164,9 +164,10 @@ the ids of the message and its turn in `_meta.runtime`; a client's own words are
 it.
 
 **States.** `session/list` says in `_meta.runtime.state` what each session does at that moment:
-`running` means that a turn runs, `idle` that it is in memory and none does, `stopped` that it is
-asleep on disk. A stopped session is as good as any other: whatever is said to it wakes it. The
-`state` of a `turn_ended` event is another thing: what became of that turn.
+`running` means that a turn runs, `idle` that it is in memory and none does, `blocked` that its
+agent could not be started too often, `stopped` that it is asleep on disk. A stopped session is as
+good as any other: whatever is said to it wakes it. The `state` of a `turn_ended` event is another
+thing: what became of that turn.
 
 **Sending again.** A client that lost its connection does not know whether its message was
 accepted. With a `_meta.runtime.messageId` of its own choice it sends the message once more, by

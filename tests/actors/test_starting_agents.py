@@ -12,9 +12,17 @@ from trio.testing import MockClock
 from actors.agents.echo import EchoAgent, Options
 from actors.channels.scripted import ScriptedChannel
 from runtime.embedding import Session, Turn
-from runtime.ports.agent import Agent, AgentContext, AgentGone, AgentHandle
+from runtime.ports.agent import (
+    Agent,
+    AgentContext,
+    AgentGone,
+    AgentHandle,
+    AgentUnusable,
+    PromptTurn,
+)
 from runtime.ports.front import SessionBlocked
 from runtime.sessions.events import MessageAccepted, Notice, SessionEvent, TurnStarted
+from runtime.sessions.updates import AgentEvent, Result
 from runtime.storage.sqlite import open_memory
 from tests.actors.stage import HandAgent, clock, settings, stage
 
@@ -137,6 +145,56 @@ async def test_an_agent_that_fails_while_it_is_too_late_is_a_failed_start(
         assert (await (await session.prompt("hello")).result()).text == "hello"
         (notice,) = (event for event in seen if isinstance(event, Notice))
         assert "it did not answer" in notice.text
+
+
+async def test_what_does_not_mend_itself_is_not_tried_again_by_itself(
+    autojump_clock: MockClock,
+) -> None:
+    # P3
+    class Missing(Flaky):
+        @asynccontextmanager
+        async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
+            self.starts.append(trio.current_time())
+            if len(self.starts) <= self.failures:
+                raise AgentUnusable("nonesuch is not installed")
+            yield Silent()
+
+    class Silent(AgentHandle):
+        async def prompt(self, turn: PromptTurn) -> AsyncIterator[AgentEvent]:
+            yield Result(text="here")
+
+    agent = Missing(1)
+    async with stage(agent=agent) as rt:
+        session = await rt.session("demo")
+        turn = await session.prompt("go")
+        why = await _blocked(turn)
+        assert "nonesuch is not installed" in why
+        assert "in a row" not in why
+        (listed,) = (await rt.front.list_sessions()).sessions
+        assert listed.run_state == "blocked"
+        await (await session.prompt("/reconnect")).result()
+        assert (await turn.result()).text == "here"
+        assert len(agent.starts) == 2
+
+
+async def test_a_start_is_called_off_when_the_runtime_stops(autojump_clock: MockClock) -> None:
+    # S45
+    class Endless(Agent):
+        @asynccontextmanager
+        async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
+            await trio.sleep(80_000)
+            yield Silent()
+
+    class Silent(AgentHandle):
+        async def prompt(self, turn: PromptTurn) -> AsyncIterator[AgentEvent]:
+            yield Result()
+
+    async with stage(agent=Endless()) as rt:
+        session = await rt.session("demo")
+        await session.send("go")
+        await trio.sleep(1)
+        began = trio.current_time()
+    assert trio.current_time() - began < 1
 
 
 async def test_a_success_forgets_the_failures_before_it(autojump_clock: MockClock) -> None:

@@ -44,7 +44,6 @@ CRIMES = {
         ),
         seconds=START,
     ),
-    "wants-a-login": Crime(notices=(("agent_start_failed", "wants you to log in"),)),
     "babbles-at-start": Crime(),
     "exits-before": Crime(notices=(("retry_due", BAD_END),)),
     "exits-always": Crime(times=2, answer=None, error=("agent_gone", BAD_END)),

@@ -24,6 +24,7 @@ OTHERS = {
     "floods": 1,
     "forgets": 0,
     "exits-at-every-start": 99,
+    "wants-a-login": 99,
     "bears-children-quietly": 99,
     SAINT: 0,
 }

@@ -70,6 +70,23 @@ async def a_blocked_session_keeps_what_is_said(den: Den, process: RuntimeProcess
         await _close(client, session_id, den, name)
 
 
+async def a_login_that_is_wanted_is_not_tried_again(den: Den, process: RuntimeProcess) -> None:
+    """It says how to log in, at once; somebody does, and types /reconnect."""
+    name = "wants-a-login"
+    async with connected(process.url) as client:
+        session_id = await follow(client, name)
+        error = await client.error("session/prompt", said(session_id, "one", messageId="one"))
+        assert error["code"] == BLOCKED
+        assert "wants you to log in" in error["message"]
+        assert "in a row" not in error["message"]
+        await until_told(client, "agent_blocked")
+        den.mend(name)
+        await client.call("session/prompt", said(session_id, "/reconnect"))
+        again = await client.call("session/prompt", said(session_id, "one", messageId="one"))
+        assert again["stopReason"] == "end_turn"
+        await _close(client, session_id, den, name)
+
+
 async def _close(client: AcpClient, session_id: str, den: Den, name: str) -> None:
     await client.call("session/close", {"sessionId": session_id})
     await den.is_deserted(name)
@@ -79,6 +96,7 @@ SCENES = (
     an_endless_answer_is_cancelled,
     a_lost_conversation_is_begun_anew,
     a_blocked_session_keeps_what_is_said,
+    a_login_that_is_wanted_is_not_tried_again,
 )
 
 

@@ -71,7 +71,10 @@ async def test_the_way_it_is_started_leaves_no_trace(
     for line in ("SigBlk", "SigIgn"):
         grep = ("grep", f"^{line}", "/proc/self/status")
         async with processes.run(ProcessSpec(grep, tmp_path)) as child:
-            assert await child.read_record() == f"{line}:\t{0:016x}".encode()
+            record = await child.read_record()
+        assert record is not None
+        # 32 and 33 are the C library's own: nobody can set them, whoever ran the tests left them.
+        assert int(record.split()[1], 16) & ~(1 << 31 | 1 << 32) == 0
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text()), st.lists(st.text()))

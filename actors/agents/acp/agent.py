@@ -21,7 +21,14 @@ from actors.agents.acp.opening import START_LIMIT, Opening, UnclearRefusal
 from actors.agents.acp.options import Options
 from actors.agents.acp.terminals import Terminals
 from runtime.log import get_logger
-from runtime.ports.agent import Agent, AgentContext, AgentGone, AgentRefused, Offers
+from runtime.ports.agent import (
+    Agent,
+    AgentContext,
+    AgentGone,
+    AgentRefused,
+    AgentUnusable,
+    Offers,
+)
 from runtime.processes import ChildProcess, Processes, ProcessGone, ProcessSpec
 from runtime.protocol.acp_agent import AgentCapabilities
 
@@ -61,7 +68,7 @@ class AcpAgent(Agent):
     @asynccontextmanager
     async def open(self, context: AgentContext) -> AsyncIterator[AcpHandle]:
         if context.processes is None:
-            raise AgentGone("no processes can be started here")
+            raise AgentUnusable("no processes can be started here")
         if self._options.cwd is not None:
             await trio.to_thread.run_sync(_must_be_there, self._options.cwd)
         async with _folder(_place(self._options, context)) as cwd:
@@ -179,7 +186,7 @@ def _as_one_error() -> Iterator[None]:
     try:
         yield
     except ProcessGone as gone:
-        raise AgentGone(str(gone)) from gone
+        raise (AgentUnusable if gone.for_good else AgentGone)(str(gone)) from gone
     except ExceptionGroup as group:
         raise _single(group) from None
 
@@ -202,7 +209,7 @@ def _place(options: Options, context: AgentContext) -> Path | None:
 def _must_be_there(cwd: Path) -> None:
     """A folder that settings name is not made: a slip would have the agent work in an empty one."""
     if not cwd.is_dir():
-        raise AgentGone(f"it is to work in {cwd}, which is no folder; make it, or set cwd")
+        raise AgentUnusable(f"it is to work in {cwd}, which is no folder; make it, or set cwd")
 
 
 @asynccontextmanager

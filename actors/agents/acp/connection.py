@@ -9,7 +9,7 @@ import msgspec
 import trio
 
 from actors.agents.acp.oddities import Oddities
-from actors.agents.acp.words import failure_words, login_words, wants_login
+from actors.agents.acp.words import AUTH_CODE, failure_words, login_words, wants_login
 from runtime.ports.agent import AgentGone, AgentRefused
 from runtime.processes import ChildProcess, ProcessGone
 from runtime.protocol.acp_agent import AuthMethod
@@ -115,7 +115,7 @@ class Connection:
         """An error of the agent, for people."""
         if wants_login(failure):
             words = login_words(self._name, self._command, self.auth_methods)
-            return AgentRefused(words, code="auth_required")
+            return AgentRefused(words, code=AUTH_CODE)
         return AgentRefused(failure_words(failure))
 
     async def gone(self) -> AgentGone:

@@ -14,9 +14,9 @@ import runtime
 from actors.agents.acp.client import Client
 from actors.agents.acp.connection import Connection
 from actors.agents.acp.options import Options
-from actors.agents.acp.words import failure_words, shortened
+from actors.agents.acp.words import AUTH_CODE, failure_words, shortened
 from runtime.log import get_logger
-from runtime.ports.agent import AgentContext, AgentGone, AgentRefused
+from runtime.ports.agent import AgentContext, AgentGone, AgentRefused, AgentUnusable
 from runtime.protocol.acp import PROTOCOL_VERSION, Implementation
 from runtime.protocol.acp_agent import (
     AgentCapabilities,
@@ -111,7 +111,8 @@ class Opening:
         except CallFailed as failure:
             raise AgentGone(f"it refused {self._step}: {failure_words(failure)}") from None
         except AgentRefused as refused:
-            raise AgentGone(str(refused)) from None
+            unusable = refused.code == AUTH_CODE
+            raise (AgentUnusable if unusable else AgentGone)(str(refused)) from None
 
     async def _initialize(self) -> AgentCapabilities:
         options = self._options
@@ -126,7 +127,7 @@ class Opening:
         )
         said = await self._call("initialize", params, _initialized)
         if said.protocol_version != PROTOCOL_VERSION:
-            raise AgentGone(
+            raise AgentUnusable(
                 f"it speaks version {said.protocol_version} of the Agent Client Protocol, and "
                 f"Greenroom speaks version {PROTOCOL_VERSION}: install another version of the agent"
             )

@@ -14,6 +14,9 @@ LONGEST = 1_000
 """Characters of what an agent says about an error."""
 MOST_METHODS = 10
 
+AUTH_CODE = "auth_required"
+"""The code of a refusal because somebody has to log in first."""
+
 
 def shortened(text: str, limit: int = LONGEST) -> str:
     """The text, or its beginning."""

@@ -19,7 +19,7 @@ otherwise:
     deaf-on-prompt      falls silent after its first piece, and is not cancelled either
     error-on-prompt     answers a prompt with an error that has data
     error-on-load       knows no conversation; ends on `session/load` with an argument
-    busy-on-load        refuses `session/load` and does not say that it knows none
+    busy-on-load        refuses `session/load` without saying that it knows none
     auth-on-new         wants a login before a conversation, in three ways
     auth-on-prompt      wants a login before a prompt
     version NUMBER      speaks another version
@@ -34,11 +34,9 @@ otherwise:
     late                says things after its answer
     foreign             says things about another conversation
     updates             says what a prompt holds as JSON: a list of updates
-    calls               calls what a prompt holds as JSON: a list of [method, params], one after the
-                        other; answers with the answers, a list as JSON
+    calls               calls what a prompt holds as JSON, [[method, params], ...], tells answers
     cancels-question    asks for permission, takes the question back, answers with what it was told
-    asks-when-idle      asks for permission after its answer, announces a title when it was told;
-                        the next answer says what it was told
+    asks-when-idle      asks for permission after its answer; the next one says what it was told
     stderr              writes a line of each prompt to standard error
     closes-output       closes its output when it is prompted, and lives on
     environment         answers with its variables, its folder and its arguments, as JSON
