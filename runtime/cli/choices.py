@@ -129,7 +129,7 @@ class Choices:
         for each in self.settings:
             if category in (each.category, each.id):
                 return each
-        hint = "one that does not run offers nothing: say something to it first"
+        hint = "if it has not been started yet, say something to it first"
         raise CommandError(f"the agent offers no {category} to choose", hint)
 
     def offers(self, name: str) -> bool:

@@ -186,7 +186,7 @@ class Questions:
         answer = question.name_of(option_id) or "no answer"
         self._screen.note(
             f"The agent asks for permission: {question.title}\n"
-            f"Answered by --permissions {policy}: {answer}"
+            f"Answered: {answer} (--permissions {policy})"
         )
 
     def _give(self, question: Question, option_id: str | None) -> None:

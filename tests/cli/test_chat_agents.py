@@ -75,8 +75,8 @@ def test_a_script_does_not_wait_for_a_person(agents: Served, cli: CommandLine) -
 
     work = ["Plan:", "  [ ] remove it", "· Remove it", "The agent asks for permission: Remove it"]
     for arguments, chosen, answer in (
-        ((), "stay", "Answered by --permissions deny: Reject"),
-        (("--permissions", "allow"), "go", "Answered by --permissions allow: Allow"),
+        ((), "stay", "Answered: Reject (--permissions deny)"),
+        (("--permissions", "allow"), "go", "Answered: Allow (--permissions allow)"),
     ):
         assert chat(*arguments) == (f"hello: {chosen}\n", [*work, answer, "✓ Remove it"])
 
@@ -94,7 +94,7 @@ def test_settings_and_commands_of_the_agent(agents: Served, cli: CommandLine) ->
     before, _, after = said.err.partition("/new ")
     assert before.splitlines() == [
         "error: the agent offers no model to choose",
-        "hint: one that does not run offers nothing: say something to it first",
+        "hint: if it has not been started yet, say something to it first",
         *("Model: Small", "* small                Small", "  large                Large"),
         "Model: Large",
         "error: there is no command /fast",

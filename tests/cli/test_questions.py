@@ -145,7 +145,7 @@ def test_a_script_has_decided_beforehand(policy: Any, option: str, name: str) ->
     desk.ask(2, "theirs", title="Not mine")
     assert desk.replies == [(1, option)]
     assert desk.said == (
-        f"The agent asks for permission: Mine\nAnswered by --permissions {policy}: {name}"
+        f"The agent asks for permission: Mine\nAnswered: {name} (--permissions {policy})"
     )
     desk.settle(1, option)
     assert "No longer" not in desk.said
