@@ -82,10 +82,3 @@ def with_mark(params: msgspec.Raw, **values: str | None) -> msgspec.Raw:
     meta["runtime"] = msgspec.Raw(_encode(mark))
     members["_meta"] = msgspec.Raw(_encode(meta))
     return msgspec.Raw(_encode(members))
-
-
-def with_member(params: msgspec.Raw, name: str, value: Any) -> msgspec.Raw:
-    """Parameters with one member replaced."""
-    members = _members.decode(params)
-    members[name] = msgspec.Raw(_encode(value))
-    return msgspec.Raw(_encode(members))
