@@ -39,7 +39,7 @@ def test_commands(served: Served, cli: CommandLine) -> None:
         return cli("chat", "--session", "commands", "--data-dir", served.data_dir, typed=typed)
 
     assert chat("/new")[2] == "A new conversation begins.\n"
-    assert chat("/queue FOLLOW-UP")[2] == "mode followup, nothing runs, 0 messages waiting\n"
+    assert chat("/queue FOLLOW-UP")[2] == "queue mode followup, nothing runs, 0 messages waiting\n"
     assert chat("/queue steer")[2].startswith("error: 'steer' is no mode\nhint: choose collect")
     assert chat("/clear")[2] == "0 messages withdrawn\n"
     assert "/cancel" in chat("/help")[2]
