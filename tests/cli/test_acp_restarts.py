@@ -175,18 +175,21 @@ async def test_prompts_that_were_sent_again_can_be_cancelled(house: House) -> No
 # D3
 async def test_of_two_at_once_one_is_the_runtime(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
+    answered = [trio.Event(), trio.Event()]
     async with trio.open_nursery() as nursery:
 
-        async def talk(task_status: trio.TaskStatus[int]) -> None:
+        async def talk(number: int) -> None:
             async with editor(data_dir) as person:
-                task_status.started(person.process.pid)
                 session_id = await person.new_session()
                 answer = await person.call("session/prompt", said(session_id, "hello"))
                 assert (answer["stopReason"], person.text()) == ("end_turn", "hello")
+                answered[number].set()
+                for each in answered:  # the runtime goes with the one that it is
+                    await each.wait()
                 assert await person.leave() == 0
 
-        nursery.start_soon(nursery.start, talk)
-        nursery.start_soon(nursery.start, talk)
+        nursery.start_soon(talk, 0)
+        nursery.start_soon(talk, 1)
     assert read(data_dir) is None
 
 
