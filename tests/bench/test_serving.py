@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from bench.clients import Gone, Refused, connected, initialized, said
-from bench.harness import Variant, discover
+from bench.harness import discover
 from bench.processes import Server, program, serving
 
 SCALE = 0.002
@@ -21,11 +21,12 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("measured", VARIANTS.values(), ids=VARIANTS.keys())
-def test_a_variant_gives_a_figure(measured: Variant) -> None:
-    figure = measured(SCALE)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_gives_a_figure(name: str) -> None:
+    figure = VARIANTS[name](SCALE)
     assert math.isfinite(figure)
-    assert figure > 0
+    # So small a run may take less processor time than the clock of it can tell.
+    assert figure > 0 or (figure == 0 and "CPU" in name)
 
 
 def test_a_server_is_measured_and_does_not_live_on() -> None:
