@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
@@ -15,6 +15,7 @@ import pytest
 
 from runtime.cli.main import run
 from runtime.endpoint import Endpoint, read
+from tests.e2e.stage import House, housed
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 60.0
@@ -158,3 +159,10 @@ def cli(
         return Said(code, *capfd.readouterr())
 
     return command_line
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    """Real runtimes on one data directory."""
+    async with housed(tmp_path) as made:
+        yield made

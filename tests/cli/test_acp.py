@@ -8,14 +8,12 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from runtime.endpoint import read
 from runtime.protocol.extensions import UNAVAILABLE
-from tests.crash.processes import RuntimeProcess
 from tests.e2e.stage import House
 from tests.gateway.client import connected, said
 
@@ -29,15 +27,6 @@ kind = 'echo'
 kind = 'echo'
 prefix = 'LOUD '
 """
-
-
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    processes: list[RuntimeProcess] = []
-    yield House(tmp_path / "data", tmp_path, processes)
-    for process in processes:
-        process.end()
-        await process.ended()
 
 
 # D3, G1, G2, G3

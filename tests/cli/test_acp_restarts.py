@@ -6,11 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
 import trio
 
 from runtime.endpoint import read
-from tests.crash.processes import RuntimeProcess
 from tests.e2e.stage import House
 from tests.gateway.client import AcpClient, connected, said
 
@@ -18,15 +16,6 @@ from .editor import editor
 
 SLOW = "[agents.echo]\nkind = 'echo'\npace = '100ms'\n"
 HANGS = "[agents.echo]\nkind = 'echo'\npace = '1h'\n"
-
-
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    processes: list[RuntimeProcess] = []
-    yield House(tmp_path / "data", tmp_path, processes)
-    for process in processes:
-        process.end()
-        await process.ended()
 
 
 def thoughts(person: AcpClient) -> list[str]:

@@ -7,15 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.processes import RuntimeProcess
-from tests.e2e.stage import House
+from tests.e2e.stage import House, housed
 
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     """A place to start runtimes in, one after another."""
-    processes: list[RuntimeProcess] = []
-    yield House(tmp_path / "data", tmp_path, processes)
-    for process in processes:
-        process.end()
-        await process.ended()
+    async with housed(tmp_path) as made:
+        yield made

@@ -55,6 +55,16 @@ class House:
 
 
 @asynccontextmanager
+async def housed(folder: Path) -> AsyncIterator[House]:
+    """A house in a folder; its runtimes are ended with the block."""
+    processes: list[RuntimeProcess] = []
+    yield House(folder / "data", folder, processes)
+    for process in processes:
+        process.end()
+        await process.ended()
+
+
+@asynccontextmanager
 async def client_of(process: RuntimeProcess) -> AsyncIterator[AcpClient]:
     """A client that does not mind when the runtime goes away first."""
     try:
