@@ -10,7 +10,9 @@ COUNT ?= 100
 SEED ?=
 
 RUN := $(VENV)/bin/python
-INSTALL := $(RUN) -m pip install --quiet --quiet --disable-pip-version-check --require-hashes
+# The locks are complete, so nothing is resolved: a newer release of a package that is wanted with an
+# extra would be looked at first otherwise, and refused for having no hash.
+INSTALL := $(RUN) -m pip install --quiet --quiet --disable-pip-version-check --require-hashes --no-deps
 COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
