@@ -68,7 +68,7 @@ def open_folder(name: str, where: Path, *, inside: int | None = None, private: b
         raise unsafe(problem) from None
     try:
         if private:
-            _make_private(descriptor, where)
+            make_private(descriptor, where)
     except BaseException:
         os.close(descriptor)
         raise
@@ -85,6 +85,21 @@ def folder(
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def make_private(descriptor: int, where: Path) -> None:
+    """Close an open folder to others.
+
+    Raises:
+        MediaUnsafe: It is another user's.
+        OSError: Its permissions cannot be changed.
+    """
+    status = os.fstat(descriptor)
+    problem = _strangeness(status, where)
+    if problem is not None:
+        raise unsafe(problem)
+    if status.st_mode & _OTHERS:
+        os.fchmod(descriptor, FOLDER_MODE)
 
 
 def open_file(name: str, where: Path, *, inside: int) -> int:
@@ -129,15 +144,6 @@ def unsafe(problem: str) -> MediaUnsafe:
         f"{problem}. It was not touched: files are kept only in real folders of the user that "
         "starts the runtime. Remove it, or choose another folder for media in the settings."
     )
-
-
-def _make_private(descriptor: int, where: Path) -> None:
-    status = os.fstat(descriptor)
-    problem = _strangeness(status, where)
-    if problem is not None:
-        raise unsafe(problem)
-    if status.st_mode & _OTHERS:
-        os.fchmod(descriptor, FOLDER_MODE)
 
 
 def _look(name: str, where: Path, inside: int | None) -> str | None:

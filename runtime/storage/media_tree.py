@@ -32,6 +32,7 @@ from runtime.storage.folders import (
     FOLDER_MODE,
     checked_name,
     folder,
+    make_private,
     open_file,
     open_folder,
     status_of,
@@ -307,7 +308,7 @@ class MediaTree:
     def _opened(self) -> Iterator[int]:
         """The root, closed at the end of the block."""
         try:
-            descriptor = open_folder(str(self.root), self.root)
+            descriptor = open_folder(str(self.root), self.root, private=False)
         except FileNotFoundError:
             raise MediaFailed(
                 f"The folder for media, {self.root}, is gone. Start the runtime again to make it."
@@ -316,6 +317,7 @@ class MediaTree:
             prepared = self._prepared
             if prepared is not None and not os.path.samestat(prepared, os.fstat(descriptor)):
                 raise unsafe(f"{self.root} is not the folder that it was at the start")
+            make_private(descriptor, self.root)
             yield descriptor
         finally:
             os.close(descriptor)

@@ -1,0 +1,285 @@
+"""Whoever swaps the root, a folder or a file for a link, at whatever moment, leads nobody away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from runtime.storage.attachments import Outbox
+from runtime.storage.media_errors import FileChanged, MediaError, MediaUnsafe
+from runtime.storage.media_tree import MediaTree
+from tests.storage.media_stage import LIMIT, picture, prepared, put
+
+SESSIONS = [f"session-{number}" for number in range(4)]
+FILES = [f"file-{number}" for number in range(4)]
+SECRET = b"secret"
+ENOUGH = 25
+"""How often each operation has to succeed and to be refused."""
+DEADLINE_SECONDS = 60.0
+
+ADVERSARY = """
+import os, random, signal, sys
+
+root, beside, victim = sys.argv[1:4]
+sessions, files = sys.argv[4].split(","), sys.argv[5].split(",")
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+swaps, lost, ended = 0, 0, False
+
+def end(*_):
+    global ended
+    ended = True
+
+def move(name, folder, other, other_folder):
+    os.rename(name, other, src_dir_fd=folder, dst_dir_fd=other_folder)
+
+def swap(name, folder, other):
+    # By descriptors, not to be led astray by its own links. For moments there is nothing there.
+    global swaps, lost
+    try:
+        move(name, folder, "spare", aside)
+    except FileNotFoundError:
+        return
+    try:
+        move(other, aside, name, folder)
+    except OSError:  # the runtime has made something there meanwhile
+        lost += 1
+        move("spare", aside, f"lost-{lost}", aside)
+    else:
+        move("spare", aside, other, aside)
+        swaps += 1
+
+def swap_file(session, file):
+    try:
+        folder = os.open(session, FOLDER, dir_fd=tree)
+    except OSError:
+        return
+    try:
+        for _ in range(2):
+            swap(file, folder, session + file)
+    finally:
+        os.close(folder)
+
+signal.signal(signal.SIGTERM, end)
+above, aside = os.open(os.path.dirname(root), FOLDER), os.open(beside, FOLDER)
+tree = os.open(root, FOLDER)
+os.symlink(victim, "root", dir_fd=aside)
+for session in sessions:
+    os.symlink(os.path.join(victim, session), session, dir_fd=aside)
+    for file in files:
+        os.symlink(os.path.join(victim, session, file), session + file, dir_fd=aside)
+print("ready", flush=True)
+while not ended:
+    session = random.choice(sessions)
+    swap_file(session, random.choice(files))
+    for name, folder, other in ((session, tree, session), (os.path.basename(root), above, "root")):
+        for _ in range(2):  # there and back
+            swap(name, folder, other)
+print(swaps)
+"""
+
+
+@contextmanager
+def adversary(root: Path, victim: Path) -> Iterator[Callable[[], int]]:
+    """A process that swaps in a tight loop until it is ended, which gives the number of swaps."""
+    beside = root.parent / "beside"
+    beside.mkdir()
+    arguments = [str(root), str(beside), str(victim), ",".join(SESSIONS), ",".join(FILES)]
+    with subprocess.Popen(
+        [sys.executable, "-c", ADVERSARY, *arguments], stdout=subprocess.PIPE, text=True
+    ) as process:
+
+        def end() -> int:
+            process.send_signal(signal.SIGTERM)
+            return int(process.communicate(timeout=60)[0])
+
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield end
+        finally:
+            process.kill()
+
+
+def fill(folder: Path, data: bytes) -> None:
+    """Make the same folders and files as in the tree, open to others to see whether they stay."""
+    for session in SESSIONS:
+        (folder / session).mkdir(mode=0o755, parents=True)
+        for file in FILES:
+            (folder / session / file).write_bytes(data)
+            (folder / session / file).chmod(0o644)
+
+
+def read(tree: MediaTree, session: str, file: str) -> None:
+    assert tree.read(session, file, limit=LIMIT) != SECRET
+
+
+def scan(tree: MediaTree, _: str, __: str) -> None:
+    # Nothing of the victim is counted: its files are of another size.
+    assert {found.size for found in tree.scan().files} <= {0, len(b"data")}
+
+
+OPERATIONS: dict[str, Callable[[MediaTree, str, str], object]] = {
+    "put": put,
+    "read": read,
+    "scan": scan,
+    "stat": lambda tree, session, file: tree.stat(session, file),
+    "remove": lambda tree, session, file: tree.remove(session, file),
+    "remove a session": lambda tree, session, _: tree.remove_session(session),
+}
+
+
+class Workers:
+    """Threads with an operation each, repeated until each had its share of both outcomes."""
+
+    def __init__(self, tree: MediaTree) -> None:
+        self._tree = tree
+        self._give_up = time.monotonic() + DEADLINE_SECONDS
+        self.done: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.failures: list[BaseException] = []
+
+    def run(self) -> None:
+        threads = [threading.Thread(target=self._work, args=[name]) for name in OPERATIONS]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _work(self, name: str) -> None:
+        operation = OPERATIONS[name]
+        number = 0
+        try:
+            while not self._is_enough() and time.monotonic() < self._give_up:
+                number += 1
+                session, file = SESSIONS[number % len(SESSIONS)], FILES[number // 7 % len(FILES)]
+                try:
+                    operation(self._tree, session, file)
+                except MediaError:
+                    self.refused[name] += 1
+                else:
+                    self.done[name] += 1
+        except BaseException as failure:
+            self.failures.append(failure)
+
+    def _is_enough(self) -> bool:
+        counts = (self.done, self.refused)
+        return all(count[name] >= ENOUGH for count in counts for name in OPERATIONS)
+
+
+def test_nothing_outside_is_touched_while_everything_is_swapped(tmp_path: Path) -> None:  # M2
+    victim = tmp_path / "victim"
+    fill(victim, SECRET)
+    before = picture(victim)
+    with prepared(tmp_path / "media") as tree:
+        for session in SESSIONS:
+            for file in FILES:
+                put(tree, session, file)
+        workers = Workers(tree)
+        with adversary(tree.root, victim) as end:
+            workers.run()
+            swaps = end()
+    assert workers.failures == []
+    assert picture(victim) == before
+    assert swaps > ENOUGH
+    assert min(workers.done[name] for name in OPERATIONS) >= ENOUGH, workers.done
+    assert min(workers.refused[name] for name in OPERATIONS) >= ENOUGH, workers.refused
+
+
+# -- one swap at a time ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Iterator[Path]:
+    victim = tmp_path / "victim"
+    fill(victim, SECRET)
+    before = picture(victim)
+    yield victim
+    assert picture(victim) == before
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("place", ["root", "session"])
+def test_a_link_at_the_place_of_a_folder_is_refused(
+    tmp_path: Path, victim: Path, operation: str, place: str
+) -> None:  # M2
+    with prepared(tmp_path / "media") as tree:
+        put(tree, SESSIONS[0], FILES[0])
+        folder = tree.root if place == "root" else tree.root / SESSIONS[0]
+        target = victim if place == "root" else victim / SESSIONS[0]
+        folder.rename(tmp_path / "aside")
+        folder.symlink_to(target)
+        if (operation, place) == ("scan", "session"):
+            assert "symbolic link" in tree.scan().problems[0]
+        else:
+            with pytest.raises(MediaUnsafe, match=f"{folder} is a symbolic link"):
+                OPERATIONS[operation](tree, SESSIONS[0], FILES[0])
+        assert folder.is_symlink()
+        folder.unlink()
+        (tmp_path / "aside").rename(folder)
+        assert tree.read(SESSIONS[0], FILES[0], limit=LIMIT) == b"data"
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_another_folder_at_the_place_of_the_root_is_refused(  # M2
+    tmp_path: Path, operation: str
+) -> None:
+    with prepared(tmp_path / "media") as tree:
+        tree.root.rename(tmp_path / "aside")
+        fill(tree.root, SECRET)
+        before = picture(tree.root)
+        with pytest.raises(MediaUnsafe, match="not the folder that it was"):
+            OPERATIONS[operation](tree, SESSIONS[0], FILES[0])
+        assert picture(tree.root) == before
+
+
+@pytest.mark.parametrize("make", [Path.symlink_to, lambda path, _: path.write_bytes(b"x")])
+def test_a_root_that_is_no_folder_is_not_prepared(
+    tmp_path: Path, victim: Path, make: Callable[[Path, Path], object]
+) -> None:  # M2
+    make(tmp_path / "media", victim)
+    tree = MediaTree(tmp_path / "media")
+    with pytest.raises(MediaUnsafe, match="Remove it, or choose another folder"):
+        tree.prepare()
+    with pytest.raises(MediaUnsafe):
+        tree.scan()
+    tree.release()
+
+
+# -- the outbox ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["outbox", "folder", "file"])
+def test_nothing_is_delivered_through_a_link(  # A3
+    tmp_path: Path, victim: Path, place: str
+) -> None:
+    folder = tmp_path / "outbox"
+    fill(folder, b"answer")
+    outbox = Outbox(folder)
+    files = outbox.files()
+    assert len(files) == len(SESSIONS) * len(FILES)
+    path = {"outbox": "", "folder": SESSIONS[0], "file": files[0].path}[place]
+    (folder / path).rename(tmp_path / "aside")
+    (folder / path).symlink_to(victim / path)
+    with pytest.raises((MediaUnsafe, FileChanged)):
+        outbox.open(files[0])
+    removed = False
+    with suppress(MediaUnsafe):
+        removed = outbox.remove(files[0])
+    assert not removed
+    if place == "outbox":
+        with pytest.raises(MediaUnsafe, match="symbolic link"):
+            outbox.files()
+    else:
+        there = [file.path for file in outbox.files()]
+        assert there == [file.path for file in files if not file.path.startswith(path)]
+    assert os.path.lexists(tmp_path / "aside")
