@@ -28,7 +28,7 @@ class TurnHooks(msgspec.Struct, frozen=True):
     """What the session does for its turn.
 
     Args:
-        first_event: the agent has begun.
+        first_event: the agent has begun; with the time in ms since 1970.
         committed: the end is durable; called in the same step in which it becomes visible.
         withdrawn: rows that a person withdrew before they were claimed, and how; answers what is
             left.
@@ -36,7 +36,7 @@ class TurnHooks(msgspec.Struct, frozen=True):
         ask: the agent asks people something; puts it in words where there is no dialog.
     """
 
-    first_event: Callable[[], Awaitable[None]]
+    first_event: Callable[[int], Awaitable[None]]
     committed: Callable[[EndedTurn, TurnEnded], None]
     withdrawn: Callable[[tuple[InboundRow, ...], TurnEnd], Awaitable[tuple[InboundRow, ...]]]
     over: Callable[[tuple[InboundRow, ...], tuple[InboundRow, ...]], Awaitable[None]]
@@ -61,6 +61,7 @@ class Ending:
         error: TurnError | None,
         settings: SessionSettings,
         first_event_at: int | None,
+        told: tuple[str, ...] = (),
     ) -> None:
         """Commit the outcome, show it, hand the rest back to the queue.
 
@@ -69,6 +70,7 @@ class Ending:
             error: what went wrong, in the agent's words.
             settings: those that the turn began with.
             first_event_at: when the agent had begun, in ms since 1970; None when it had not.
+            told: evicted files that the prompt named (M9).
         """
 
         async def commit(
@@ -86,7 +88,7 @@ class Ending:
                 on_interrupted_retry=settings.on_interrupted == "retry",
             )
             request = end_of_turn(
-                self._services, self._session, self._batch, verdict, reply, first_event_at
+                self._services, self._session, self._batch, verdict, reply, first_event_at, told
             )
             return verdict, await until_written(lambda: self._services.store.end_turn(request))
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
 import trio
 
+from actors.client_errors import REQUEST_LIMIT, client_errors
+from actors.intake import Intake, SaidBlock, has_bytes, texts_of
+from actors.janitor import Sweep
+from actors.library import usage_report
 from actors.questions import NoSuchOption
-from actors.router import Overloaded, Submit
+from actors.router import Submit
 from actors.services import Services
 from actors.session_messages import (
     Answer,
@@ -36,10 +40,10 @@ from runtime.ports.front import (
     BadRequest,
     Front,
     InfoPage,
+    MediaSwept,
+    MediaUsage,
     NoSuchAgent,
-    NoSuchSession,
     Outcome,
-    QueueIsFull,
     Readiness,
     Refused,
     SessionBlocked,
@@ -48,7 +52,7 @@ from runtime.ports.front import (
     Unavailable,
 )
 from runtime.sessions.commands import command_in
-from runtime.sessions.content import Content, EmbeddedResource, storable
+from runtime.sessions.content import storable
 from runtime.sessions.events import QueueStatus, Snapshot
 from runtime.sessions.keys import client_key
 from runtime.sessions.queueing import QueueMode
@@ -65,16 +69,9 @@ from runtime.sessions.rows import (
 )
 from runtime.storage.entries import answer_id
 from runtime.storage.errors import (
-    QueueFull,
-    RowTooLarge,
-    StoreClosed,
-    StoreUnavailable,
     UnknownSession,
 )
-from runtime.storage.requests import MessageStatus
-
-REQUEST_LIMIT = 30.0
-"""Seconds within which a request is answered; closing and resetting wait for a turn to end."""
+from runtime.storage.requests import Admitted, MessageStatus
 
 ASK_TIMES = 3
 
@@ -89,28 +86,6 @@ WAITS = (InboundState.PENDING, InboundState.CLAIMED, InboundState.HELD)
 R = TypeVar("R")
 
 
-@asynccontextmanager
-async def client_errors(session_id: str | None = None) -> AsyncIterator[None]:
-    """Errors of the engine in the words of the front."""
-    try:
-        yield
-    except UnknownSession:
-        raise NoSuchSession(f"there is no open session {session_id!r}") from None
-    except QueueFull as error:
-        raise QueueIsFull(str(error)) from None
-    except RowTooLarge as error:
-        raise BadRequest(str(error)) from None
-    except (StoreUnavailable, Overloaded, MailboxFull) as error:
-        raise Unavailable(f"nothing was accepted: {error}") from None
-    except (StoreClosed, ActorStopped):
-        raise Unavailable("the runtime is stopping; try again when it has started") from None
-    except AskTimeout:
-        raise Unavailable(
-            f"no answer within {REQUEST_LIMIT:g} s; the outcome is unknown: ask for it, or repeat"
-            " the request with the same message id"
-        ) from None
-
-
 class ActorFront(Front):
     """Stands on the router, the sessions and the store."""
 
@@ -120,7 +95,9 @@ class ActorFront(Front):
         system: System,
         router: ActorRef[Submit],
         sessions: ActorRef[SessionsMessage],
+        janitor: ActorRef[Sweep],
     ) -> None:
+        self._janitor = janitor
         self._services = services
         self._system = system
         self._router = router
@@ -217,7 +194,7 @@ class ActorFront(Front):
     async def submit(
         self,
         session_id: str,
-        content: Content,
+        content: Sequence[SaidBlock],
         *,
         message_id: str | None = None,
         connection: str | None = None,
@@ -225,7 +202,7 @@ class ActorFront(Front):
     ) -> Submitted:
         if not content:
             raise BadRequest("there is nothing in the message", "$.prompt")
-        if any(storable(text) != text for text in _texts(content)):
+        if any(storable(text) != text for text in texts_of(content)):
             raise BadRequest("the text has halves of surrogate pairs in it", "$.prompt")
         if message_id is not None and MESSAGE_ID.fullmatch(message_id) is None:
             raise BadRequest(
@@ -233,10 +210,31 @@ class ActorFront(Front):
                 "$._meta.runtime.messageId",
             )
         self._require_open()
-        request = Submit(session_id, content, message_id, connection, sender)
-        async with client_errors(session_id):
-            admitted = await self._router.ask(request, timeout=REQUEST_LIMIT)
+        admitted = await self._admit(session_id, content, message_id, connection, sender)
         return Submitted(admitted.message.id, admitted.message.seq, admitted.duplicate)
+
+    async def _admit(
+        self,
+        session_id: str,
+        content: Sequence[SaidBlock],
+        message_id: str | None,
+        connection: str | None,
+        sender: Sender | None,
+    ) -> Admitted:
+        """Keep the files of a message, then hand it to the router, which lets go of them."""
+        library = self._services.library
+        if any(map(has_bytes, content)):
+            await self._row(session_id)  # nothing is written for a session that is not there
+        async with Intake(library, session_id) as intake, client_errors(session_id):
+            stored = await intake.take(content)
+            files = intake.handed_on()
+            request = Submit(session_id, stored, message_id, connection, sender, files)
+            try:
+                return await self._router.ask(request, timeout=REQUEST_LIMIT)
+            except (MailboxFull, ActorStopped):  # it has not got it, and never will
+                for staged in files:
+                    library.unstage(staged)
+                raise
 
     async def outcome(self, message_id: str) -> Outcome:
         with self._services.watchers.waiting_for(message_id) as waiter:
@@ -302,6 +300,16 @@ class ActorFront(Front):
             return await self._services.store.journal(
                 session_id, after=after, limit=limit, epoch=epoch
             )
+
+    # -- files --------------------------------------------------------------------------------
+
+    def media_usage(self) -> MediaUsage:
+        return usage_report(self._services.library)
+
+    async def sweep_media(self) -> MediaSwept:
+        async with client_errors():
+            swept = await self._janitor.ask(Sweep(), timeout=REQUEST_LIMIT)
+        return MediaSwept(swept.files, swept.size, swept.problems)
 
     # -- the runtime --------------------------------------------------------------------------
 
@@ -386,10 +394,3 @@ class ActorFront(Front):
             for session_id, ref in live.items():
                 nursery.start_soon(look, session_id, ref)
         return tuple(SessionInfo(row, states[row.id]) for row in rows)
-
-
-def _texts(content: Content) -> Iterator[str]:
-    """Every text that a client chose, in some content."""
-    for block in content:
-        part = block.resource if isinstance(block, EmbeddedResource) else block
-        yield from (value for value in msgspec.structs.astuple(part) if isinstance(value, str))

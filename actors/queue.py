@@ -20,6 +20,7 @@ import trio
 
 from actors.services import Services
 from runtime.kernel import Actor, ActorRef, Message, Request, Timer
+from runtime.log import get_logger
 from runtime.sessions.queueing import (
     Idle,
     Interrupt,
@@ -29,9 +30,13 @@ from runtime.sessions.queueing import (
     WaitUntil,
 )
 from runtime.sessions.rows import InboundRow
+from runtime.storage.errors import StoreError
+from runtime.storage.media_requests import HandOver
 
 OFFER_AGAIN = 0.05
 """Seconds until a batch is offered again to a session that had no room for it."""
+
+log = get_logger(__name__)
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -89,9 +94,15 @@ class Ended(Message, frozen=True):
 
 
 class FirstEvent(Message, frozen=True):
-    """The agent has begun: from now on the batch is its own (H1)."""
+    """The agent has begun: from now on the batch's files are the session's (H1).
+
+    ``at``: when, in ms since 1970.
+    """
 
     turn_id: str
+    session_id: str
+    fence: int
+    at: int
 
 
 class Withdraw(Request[tuple[str, ...]], frozen=True):
@@ -105,11 +116,11 @@ class Withdraw(Request[tuple[str, ...]], frozen=True):
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """What waits, and whether the offered batch was handed over (None when there is none)."""
+    """What waits, and whether a batch is offered."""
 
     mode: str
     rows: tuple[InboundRow, ...]
-    handed_over: bool | None
+    offered: bool
 
 
 class Status(Request[Waiting], frozen=True):
@@ -154,7 +165,6 @@ class QueueActor(Actor[QueueMessage]):
         self._waiting = WaitingQueue()
         self._overflow: list[InboundRow] = []
         self._offered: Batch | None = None
-        self._handed_over = False
         self._held = False
         self._next_look: Timer | None = None
 
@@ -169,7 +179,7 @@ class QueueActor(Actor[QueueMessage]):
             case Ended():
                 self._end(message)
             case FirstEvent():
-                self._hand_over(message.turn_id)
+                await self._hand_over(message)
                 return None
             case Withdraw():
                 return self._withdraw(message)
@@ -199,18 +209,28 @@ class QueueActor(Actor[QueueMessage]):
             self._services.metrics.late_events.inc()
             return
         self._offered = None
-        self._handed_over = False
         now = trio.current_time()
         for row in message.again:
             self._waiting.add(row, now, debounced=False)
         self._overflow = [*message.overflow, *self._overflow][-self._cap :]
 
-    def _hand_over(self, turn_id: str) -> None:
-        """Once per batch, at the first event of its turn (H1)."""
-        if self._offered is not None and self._offered.turn_id == turn_id:
-            self._handed_over = True
-        else:
+    async def _hand_over(self, message: FirstEvent) -> None:
+        """Write down that the files of the batch are the session's from now on (H1).
+
+        When the disk refuses, the end of the turn writes it down.
+        """
+        batch = self._offered
+        if batch is None or batch.turn_id != message.turn_id:
             self._services.metrics.late_events.inc()
+            return
+        ids = tuple(row.id for row in batch.claimed if row.media)
+        if not ids:
+            return
+        request = HandOver(batch.turn_id, message.session_id, message.fence, message.at, ids)
+        try:
+            await self._services.store.hand_over(request)
+        except StoreError as error:
+            log.warning("handover_not_written", turn=batch.turn_id, reason=str(error))
 
     def _withdraw(self, message: Withdraw) -> tuple[str, ...]:
         offered = self._offered.rows if self._offered is not None else ()
@@ -231,7 +251,7 @@ class QueueActor(Actor[QueueMessage]):
         return Waiting(
             mode=self._policy.mode.value,
             rows=tuple(self._waiting.waiting),
-            handed_over=self._handed_over if self._offered is not None else None,
+            offered=self._offered is not None,
         )
 
     def _look(self) -> None:
@@ -266,7 +286,6 @@ class QueueActor(Actor[QueueMessage]):
             self._look_after(OFFER_AGAIN)
             return
         self._offered = batch
-        self._handed_over = False
         self._overflow = []
         self._waiting.remove(batch.message_ids)
         self._waiting.remove(row.id for row in batch.context)

@@ -26,6 +26,7 @@ def end_of_turn(
     verdict: Verdict,
     reply: Reply,
     first_event_at: int | None,
+    told: tuple[str, ...] = (),
 ) -> EndTurn:
     """The one transaction in which a turn ends."""
     return EndTurn(
@@ -51,6 +52,7 @@ def end_of_turn(
         journal=_journal(batch, verdict, reply),
         outbound=_outbound(services, batch, verdict, reply),
         agent_session_id=reply.result.agent_session_id if reply.result is not None else None,
+        told=told,
     )
 
 

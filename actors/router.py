@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from actors.library import Staged
 from actors.outbox import Due
 from actors.services import Services
 from actors.sessions import Wake
@@ -19,7 +20,7 @@ from runtime.kernel import Actor, ActorRef, Reply, Request
 from runtime.log import get_logger
 from runtime.ports.channel import Inbound
 from runtime.sessions.commands import command_in
-from runtime.sessions.content import Content, plain_text, storable, text_content
+from runtime.sessions.content import StoredContent, plain_text, shown, storable, text_content
 from runtime.sessions.events import MessageAccepted
 from runtime.sessions.keys import Place, session_key
 from runtime.sessions.rows import (
@@ -62,13 +63,17 @@ class Overloaded(Exception):
 
 
 class Submit(Request[Admitted], frozen=True):
-    """A message of a client that waits for an answer."""
+    """A message of a client that waits for an answer.
+
+    ``staged``: its files; the router lets go of them when the message is accepted, or is not.
+    """
 
     session_id: str
-    content: Content
+    content: StoredContent
     message_id: str | None = None
     connection: str | None = None
     sender: Sender | None = None
+    staged: tuple[Staged, ...] = ()
 
 
 class Deliver(Request[None], frozen=True):
@@ -95,6 +100,8 @@ class Router(Actor[Submit | Deliver]):
                 submitted = self.defer(message)
                 if self._has_room(submitted):
                     self.start(self._submit, message, submitted, name="submit")
+                else:
+                    self._let_go(message.staged)
             case Deliver():
                 delivered = self.defer(message)
                 if self._has_room(delivered):
@@ -122,6 +129,8 @@ class Router(Actor[Submit | Deliver]):
             refuse_when_full=not is_command,
             connection=message.connection,
             sender=message.sender,
+            media=tuple(staged.item for staged in message.staged),
+            blobs=tuple(staged.blob for staged in message.staged),
         )
         try:
             (admitted,) = await self._services.store.admit((row,))
@@ -132,8 +141,14 @@ class Router(Actor[Submit | Deliver]):
             return
         finally:
             self._in_flight -= 1
+            self._let_go(message.staged)
         self._tell(admitted)
         reply.set(admitted)
+
+    def _let_go(self, staged: tuple[Staged, ...]) -> None:
+        """By now the message refers to its files, or nobody does."""
+        for each in staged:
+            self._services.library.unstage(each)
 
     async def _deliver(self, message: Deliver, reply: Reply[None]) -> None:
         """A message that can never be stored is recorded as dropped, or it would come for ever."""
@@ -241,7 +256,8 @@ class Router(Actor[Submit | Deliver]):
             self._outbox.tell(Due(notice.reply_to.channel, notice.reply_to.account))
         if message.state is InboundState.PENDING:
             services.watchers.publish(
-                session_id, MessageAccepted(message.id, message.seq, message.content)
+                session_id,
+                MessageAccepted(message.id, message.seq, shown(message.content, message.id)),
             )
             news = Wake(session_id, (message,), admitted.dropped, admitted.overflow)
             self._sessions.tell(news)

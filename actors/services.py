@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.configuration import Configuration
+from actors.library import Library
 from actors.watch import Watchers
 from runtime.metrics import Metrics
 from runtime.ports.agent import Agent, AgentContext
@@ -36,6 +37,7 @@ class Services:
         log_of: where its process' standard error goes; None without a data directory.
         processes: starts processes.
         slots: how many agents may run as processes (P6).
+        library: the files that come with messages.
     """
 
     configuration: Configuration
@@ -51,6 +53,7 @@ class Services:
     log_of: Callable[[str, str], Path | None]
     processes: Processes
     slots: Slots
+    library: Library
 
     @property
     def settings(self) -> Settings:
@@ -103,6 +106,7 @@ class Services:
             announce=announce,
             log=self.log_of(row.agent_id, row.id),
             processes=self.processes,
+            media=self.library.folder(row.id),
         )
 
     def text_limit(self, channel: str, account: str) -> tuple[int, Counting]:

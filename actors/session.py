@@ -290,9 +290,10 @@ class SessionActor(Actor[SessionMessage]):
         services = self._services
         self._dealings.hold_up(batch.rows)
 
-        async def first_event() -> None:
+        async def first_event(at: int) -> None:
+            row = self._conversation.row
             with suppress(ActorStopped):
-                await self._queue.send(FirstEvent(batch.turn_id))
+                await self._queue.send(FirstEvent(batch.turn_id, row.id, row.fence, at))
             await self._dealings.keep_id()
 
         async def ask(request: PermissionRequest) -> None:
@@ -390,7 +391,7 @@ class SessionActor(Actor[SessionMessage]):
         idle = trio.current_time() - self._active_at
         if self._conversation.turn is None and idle >= limit:
             waiting = await self._queue.ask(Status(), timeout=ASK_LIMIT)
-            nothing = not waiting.rows and waiting.handed_over is None
+            nothing = not waiting.rows and not waiting.offered
             if nothing and await self._parent.ask(MayStop(self._id), timeout=ASK_LIMIT):
                 self.stop()
                 return

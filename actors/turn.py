@@ -19,6 +19,7 @@ import trio
 from actors.agent_messages import Acquire, Claim, Lease
 from actors.checking import checked_event
 from actors.ending import Ending, TurnHooks
+from actors.giving import given_to_agent
 from actors.progress import Progress
 from actors.questions import Questions
 from actors.queue import Batch
@@ -26,9 +27,10 @@ from actors.services import Services
 from runtime.kernel import ActorRef, ActorStopped
 from runtime.log import get_logger, log_context
 from runtime.ports.agent import AgentGone, AgentHandle, AgentRefused, PromptTurn
-from runtime.sessions.content import Content
+from runtime.sessions.content import PromptContent
 from runtime.sessions.events import RunningTurn, TurnStarted, TurnUpdate
-from runtime.sessions.prompting import build_prompt, merged_content
+from runtime.sessions.handover import Handover
+from runtime.sessions.prompting import build_prompt, merged_content, prompt_media
 from runtime.sessions.relay import Reply
 from runtime.sessions.rows import SessionRow, TurnError
 from runtime.sessions.settling import TurnEnd
@@ -94,9 +96,10 @@ class Turn:
         self._asked_to_end: TurnEnd | None = None
         self._end_now = trio.Event()
         self._scope = trio.CancelScope()
-        self._first_event_at: int | None = None
+        self._handover = Handover()
         self._last_event = 0.0
         self._progress = Progress(services, session, batch.turn_id, self._reply)
+        self._told: tuple[str, ...] = ()
         self.started: TurnStarted | None = None
 
     # -- what the session asks of it ----------------------------------------------------------
@@ -104,7 +107,7 @@ class Turn:
     @property
     def begun(self) -> bool:
         """Whether the agent has said anything yet (T6)."""
-        return self._first_event_at is not None
+        return self._handover.at is not None
 
     @property
     def running(self) -> RunningTurn | None:
@@ -128,6 +131,12 @@ class Turn:
             self._end_now.set()
             self._starting.cancel()
         return True
+
+    def withdraw(self) -> bool:
+        """Take its messages away from it; whether that is still possible: not once the agent has
+        begun, and an event that comes later does not count any more (H3).
+        """
+        return self._handover.withdraw() and self.request_end(TurnEnd.WITHDRAWN)
 
     async def steer(self, text: str) -> bool:
         """Hand a message to the agent in the middle of its turn; whether it confirmed."""
@@ -168,7 +177,7 @@ class Turn:
             self.questions.close()
             ending = Ending(self._services, self._session, self.batch, self._reply, self._hooks)
             end, error = self._ended_as(end, error)
-            await ending.write(end, error, self._settings, self._first_event_at)
+            await ending.write(end, error, self._settings, self._handover.at, self._told)
 
     async def _obtain(self) -> Lease | None:
         """The open agent, however often it has to be started (P3); None when the turn was asked to
@@ -258,8 +267,9 @@ class Turn:
         if lease.handle is None:
             return TurnEnd.VANISHED, self._gone(_lost(lease))
         handle = lease.handle
-        prompt = PromptTurn(self.batch.turn_id, self._prompt(), self.batch.message_ids)
         try:
+            content = await self._prompt(handle)
+            prompt = PromptTurn(self.batch.turn_id, content, self.batch.message_ids)
             with trio.CancelScope() as tail:
                 async with aclosing(handle.prompt(prompt)) as events:  # type: ignore[type-var]
                     async for event in events:
@@ -298,15 +308,20 @@ class Turn:
             return TurnEnd.ANSWERED_ERROR, result.error
         return (end, error) if result is None else (TurnEnd.CANCELLED, None)
 
-    def _prompt(self) -> Content:
-        batch = self.batch
-        return build_prompt(
+    async def _prompt(self, handle: AgentHandle) -> PromptContent:
+        batch, library = self.batch, self._services.library
+        evicted = await library.untold_evictions(self._session.id)
+        self._told = tuple(row.file for row in evicted)
+        content = build_prompt(
             batch.rows,
             overflow=batch.overflow,
             context=batch.context,
             interrupted=any(row.interrupted for row in batch.rows),
             cap=max(1, len(batch.overflow)),
+            evicted=tuple(library.words_of(row) for row in evicted),
         )
+        media = prompt_media(batch.rows, batch.context)
+        return await given_to_agent(library, self._session.id, content, media, handle.capabilities)
 
     async def _feed(self, event: AgentEvent) -> None:
         if self._reply.result is not None:
@@ -315,16 +330,17 @@ class Turn:
         if self.begun or is_turn_event(event):  # announcements do not count as a beginning (T6)
             self._last_event = trio.current_time()
         confirmed = isinstance(event, Result) and self._asked_to_end is not None
-        if self._first_event_at is None and is_turn_event(event) and not confirmed:
-            self._first_event_at = self._services.now()
-            await self._hooks.first_event()
+        counts = is_turn_event(event) and not confirmed
+        now = self._services.now()
+        if counts and self._handover.first_event(now):
+            await self._hooks.first_event(now)
         if isinstance(event, PermissionRequest | PermissionSettled):
             return
         for update in self._reply.feed(event):
             self._services.watchers.publish(
                 self._session.id, TurnUpdate(self.batch.turn_id, update)
             )
-        self._progress.note(self._first_event_at)
+        self._progress.note(self._handover.at)
 
     @staticmethod
     def _gone(reason: str) -> TurnError:

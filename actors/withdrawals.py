@@ -47,7 +47,7 @@ class Withdrawals:
         self._services.watchers.dropped(self._conversation.id, dropped, DropReason.CLEARED)
         gone = {row.id for row in dropped}
         turn = self._conversation.turn
-        if turn is not None and not turn.begun and turn.request_end(TurnEnd.WITHDRAWN):
+        if turn is not None and turn.withdraw():
             gone.update(turn.batch.message_ids)
         return len(gone)
 

@@ -20,7 +20,11 @@ from typing import TYPE_CHECKING, Any
 from actors.agents import agent_kinds
 from actors.channel import Channels
 from actors.configuration import Configuration
+from actors.disk import Disk, Threads
 from actors.front import ActorFront
+from actors.janitor import Janitor
+from actors.library import Library
+from actors.library_opening import open_library
 from actors.monitor import Monitor
 from actors.outbox import Finish, Outbox
 from actors.router import Router
@@ -49,6 +53,7 @@ from runtime.processes import Slots, open_processes
 from runtime.sessions.ids import IdSource, wall_clock_ms
 from runtime.sessions.names import file_name
 from runtime.settings import Problem, Settings, SettingsError, check
+from runtime.storage.media_tree import MediaTree
 from runtime.storage.requests import Recovery
 from runtime.storage.sqlite import open_sqlite
 from runtime.storage.store import Store
@@ -131,6 +136,7 @@ async def open_runtime(
     serve: bool = False,
     store: Store | None = None,
     clock: Callable[[], int] = wall_clock_ms,
+    disk: Disk | None = None,
 ) -> AsyncIterator[Runtime]:
     """Start a runtime; it runs for as long as the block.
 
@@ -148,10 +154,13 @@ async def open_runtime(
             `runtime.storage.sqlite.open_memory`; without one ``settings.storage.data_dir`` is
             opened.
         clock: the wall clock in milliseconds since 1970.
+        disk: where work on files of messages is done; in threads without one. `actors.disk.inline`
+            for tests that jump in time.
 
     Raises:
         SettingsError: the settings cannot be used.
         StoreCannotOpen: the data directory cannot be used; nothing in it was changed.
+        MediaError: the folder for files must not be used, or another runtime uses it.
         GatewayError: the port cannot be opened; nothing was changed on disk.
     """
     settings = settings if settings is not None else Settings()
@@ -168,6 +177,17 @@ async def open_runtime(
                 open_sqlite(folder, clock, observe=metrics.committed)
             )
         configuration = Configuration(settings, made, default_agent)
+        root = settings.media.root or _within(folder, "media")
+        library = Library(
+            store,
+            MediaTree(root) if root is not None else None,
+            disk if disk is not None else Threads(),
+            lambda: configuration.settings.media,
+            metrics,
+            ids,
+            clock,
+        )
+        await stack.enter_async_context(open_library(library, store))
         processes = await stack.enter_async_context(open_processes(_within(folder, "processes")))
         services = Services(
             configuration=configuration,
@@ -183,6 +203,7 @@ async def open_runtime(
             log_of=partial(_log_of, folder),
             processes=processes,
             slots=Slots(lambda: configuration.settings.sessions.max_agent_processes),
+            library=library,
         )
         _show_agents(services)
         recovery = await _recover(services)
@@ -235,11 +256,12 @@ async def _tree(
 
         await member("monitor", lambda: Monitor(services))
         await member("store", lambda: Upkeep(services))
+        janitor = await member("janitor", lambda: Janitor(services), BUSY_MAILBOX)
         outbox = await member("outbox", lambda: Outbox(services), BUSY_MAILBOX)
         sessions = await member("sessions", lambda: Sessions(services, outbox), BUSY_MAILBOX)
         router = await member("router", lambda: Router(services, sessions, outbox), BUSY_MAILBOX)
         await member("scheduler", lambda: Scheduler(services, sessions))
-        front = ActorFront(services, system, router, sessions)
+        front = ActorFront(services, system, router, sessions, janitor)
         farewell: Callable[[], Awaitable[None]] = _no_farewell
         if port is not None:
             from actors.channels.gateway import Farewell, GatewayActor

@@ -22,7 +22,7 @@ from runtime.ports.front import (
     Watch,
     WatcherLagged,
 )
-from runtime.sessions.content import Content, ContentBlock, TextBlock, text_content
+from runtime.sessions.content import AgentBlock, EmbeddedResource, TextBlock, text_content
 from runtime.sessions.events import (
     MessageDropped,
     Notice,
@@ -35,7 +35,7 @@ from runtime.sessions.events import (
 from runtime.sessions.rows import InboundState, JournalEntry, QueueOverrides, SessionRow, TurnError
 from runtime.sessions.updates import AgentMessageChunk, SessionUpdate
 
-Prompt: TypeAlias = str | Sequence[ContentBlock]
+Prompt: TypeAlias = str | Sequence[AgentBlock | EmbeddedResource]
 
 
 class TurnFailed(Exception):
@@ -260,7 +260,7 @@ class Session:
         return self._front.watch(self.id, buffer=buffer)
 
 
-def _content(prompt: Prompt) -> Content:
+def _content(prompt: Prompt) -> Sequence[AgentBlock | EmbeddedResource]:
     return text_content(prompt) if isinstance(prompt, str) else tuple(prompt)
 
 

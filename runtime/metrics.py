@@ -20,6 +20,11 @@ COMMIT_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 
 
 BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 
+MEDIA_REASONS = ("discarded", "evicted", "idle", "orphan")
+"""Why a file is removed: nobody was given it, room was needed, nobody speaks in its session any
+more, or it is of no session.
+"""
+
 OPEN_DELIVERIES = tuple(state.value for state in OutboundState if state != OutboundState.DELIVERED)
 
 
@@ -74,6 +79,18 @@ class Metrics:
         # -- delivery
         self.deliveries = counter("deliveries", "Attempts at push channels", ("outcome",))
         self.outbox = gauge("outbox", "Deliveries that are not done, or were given up", ("state",))
+        # -- files
+        self.media_bytes = gauge("media_bytes", "Bytes of files of messages on disk")
+        self.media_files = gauge("media_files", "Files of messages on disk")
+        self.media_in_flight_bytes = gauge(
+            "media_in_flight_bytes", "Bytes of files that no agent has been given yet"
+        )
+        self.media_removed = counter("media_removed", "Files removed", ("reason",))
+        self.media_removed_bytes = counter("media_removed_bytes", "Bytes of them", ("reason",))
+        self.media_received = counter("media_received", "Files that came", ("outcome",))
+        self.media_problems = counter(
+            "media_problems", "Files and folders that could not be read or removed"
+        )
         # -- clients
         self.connections = gauge("connections", "Clients that are connected")
         self.handshakes_refused = counter(
@@ -121,6 +138,11 @@ class Metrics:
             self.outbox.labels(state=state)
         for outcome in ("delivered", "failed", "retried"):
             self.deliveries.labels(outcome=outcome)
+        for why in MEDIA_REASONS:
+            self.media_removed.labels(reason=why)
+            self.media_removed_bytes.labels(reason=why)
+        for outcome in ("kept", "refused", "failed"):
+            self.media_received.labels(outcome=outcome)
         for outcome in ("started", "failed"):
             self.agent_starts.labels(outcome=outcome)
 

@@ -23,7 +23,7 @@ from runtime.ports.agent import (
     AgentRefused,
     PromptTurn,
 )
-from runtime.sessions.content import ContentBlock, TextBlock, plain_text
+from runtime.sessions.content import PromptContent, TextBlock, plain_text
 from runtime.sessions.updates import (
     AgentEvent,
     AgentMessageChunk,
@@ -97,7 +97,7 @@ class EchoHandle(AgentHandle):
     async def cancel(self) -> None:
         self._cancelled.set()
 
-    def _pieces(self, content: tuple[ContentBlock, ...]) -> list[str]:
+    def _pieces(self, content: PromptContent) -> list[str]:
         """The echo in words, each with the blanks that follow it."""
         text = self._options.prefix + plain_text(content)
         return re.findall(r"\S+\s*|\s+", text) or [""]

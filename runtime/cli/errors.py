@@ -71,6 +71,7 @@ def _explain(error: BaseException, doctor: str) -> CommandError | None:
     from runtime.gateway.config import GatewayError
     from runtime.settings import SettingsError
     from runtime.storage.errors import StoreError
+    from runtime.storage.media_errors import MediaError
 
     match error:
         case CommandError():
@@ -79,7 +80,7 @@ def _explain(error: BaseException, doctor: str) -> CommandError | None:
             lines = "".join(f"\n  {problem}" for problem in error.problems)
             hint = settings_hint(error.problems)
             return CommandError(f"the settings cannot be used:{lines}", hint)
-        case StoreError() | GatewayError():
+        case StoreError() | GatewayError() | MediaError():
             return CommandError(str(error).replace(DOCTOR, doctor))
         case OSError() if error.errno is not None:
             where = f"{error.filename}: " if error.filename else ""

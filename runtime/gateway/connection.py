@@ -32,7 +32,7 @@ from runtime.protocol.extensions import (
     RuntimeMark,
 )
 from runtime.protocol.jsonrpc import Id, Notification, Reply, Request, RpcError
-from runtime.sessions.content import Content, plain_text
+from runtime.sessions.content import SaidContent, plain_text
 from runtime.sessions.principals import Principal, Role
 from runtime.sessions.rows import Sender
 
@@ -232,7 +232,7 @@ class Client:
                 self._attachments.pop(session_id, None)
 
     async def submit(
-        self, session_id: str, content: Content, meta: RuntimeMark[PromptMeta] | None
+        self, session_id: str, content: SaidContent, meta: RuntimeMark[PromptMeta] | None
     ) -> Submitted:
         """Submit a message of this client. Raises FrontError, and RpcError when it says nothing."""
         if not plain_text(content).strip():

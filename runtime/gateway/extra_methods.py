@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from runtime.gateway.connection import Call, Handler
 from runtime.protocol import acp
 from runtime.protocol.extensions import (
@@ -14,6 +16,7 @@ from runtime.protocol.extensions import (
     SendResult,
     TreeResult,
 )
+from runtime.protocol.media import MediaSweepResult, MediaUsageResult, SessionMediaResult
 
 
 async def send(params: SendParams, call: Call) -> SendResult:
@@ -59,6 +62,21 @@ async def queue_clear(params: acp.SessionParams, call: Call) -> QueueClearResult
     return QueueClearResult(await call.client.front.clear_queue(params.session_id))
 
 
+async def media_usage(params: acp.Empty, call: Call) -> MediaUsageResult:
+    """What files take (M5)."""
+    usage = call.client.front.media_usage()
+    largest = (SessionMediaResult(*msgspec.structs.astuple(each)) for each in usage.largest)
+    return MediaUsageResult(
+        **{**msgspec.structs.asdict(usage), "largest": tuple(largest)},
+    )
+
+
+async def media_sweep(params: acp.Empty, call: Call) -> MediaSweepResult:
+    """Remove what is to be removed (M5)."""
+    swept = await call.client.front.sweep_media()
+    return MediaSweepResult(swept.files, swept.size, swept.problems)
+
+
 async def tree(params: acp.Empty, call: Call) -> TreeResult:
     """The tree of actors (K9)."""
     return TreeResult(call.client.front.tree())
@@ -71,5 +89,7 @@ HANDLERS: dict[str, Handler] = {
     "_runtime/session/reconnect": reconnect,
     "_runtime/queue/status": queue_status,
     "_runtime/queue/clear": queue_clear,
+    "_runtime/media/usage": media_usage,
+    "_runtime/media/sweep": media_sweep,
     "_runtime/runtime/tree": tree,
 }

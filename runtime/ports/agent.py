@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from runtime.processes import Processes
-from runtime.sessions.content import Content
+from runtime.sessions.content import PromptContent
 from runtime.sessions.permissions import PermissionPolicy
 from runtime.sessions.updates import AgentEvent, Announcement
 
@@ -65,6 +65,7 @@ class AgentContext(msgspec.Struct, frozen=True):
         announce: to be called with what the agent says outside of a turn; does not block.
         log: a file for what the agent's process writes to standard error; None for nowhere.
         processes: where processes are started; None when there are none.
+        media: the folder with the files that people sent, for reading; None when none are kept.
     """
 
     session_id: str
@@ -79,15 +80,17 @@ class AgentContext(msgspec.Struct, frozen=True):
     announce: Callable[[Announcement], None] = _announce_to_nobody
     log: Path | None = None
     processes: Processes | None = None
+    media: Path | None = None
 
 
 class PromptTurn(msgspec.Struct, frozen=True):
     """One prompt. ``content`` is complete: what people said, with the runtime's own lines before
-    it.
+    it. A file is a link to where it is on disk, followed by an image or a sound when the agent
+    takes such.
     """
 
     turn_id: str
-    content: Content
+    content: PromptContent
     message_ids: tuple[str, ...]
 
 

@@ -5,13 +5,14 @@ alone.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
 import msgspec
 
 from runtime.ports.agent import Offers
-from runtime.sessions.content import Content
+from runtime.sessions.content import AgentBlock, EmbeddedResource
 from runtime.sessions.events import LiveEvent, QueueStatus, Snapshot
 from runtime.sessions.rows import (
     InboundState,
@@ -106,6 +107,45 @@ class InfoPage(msgspec.Struct, frozen=True):
 
     sessions: tuple[SessionInfo, ...]
     next_cursor: str | None = None
+
+
+class SessionMedia(msgspec.Struct, frozen=True):
+    """The files of one session: how many, and bytes."""
+
+    session_id: str
+    files: int
+    size: int
+
+
+class MediaUsage(msgspec.Struct, frozen=True):
+    """What files of messages take on disk. Sizes in bytes.
+
+    Args:
+        root: the folder; None where no files are kept.
+        cap: what all may take together.
+        files, size: how many there are, and their bytes.
+        in_flight: bytes of files that no agent has been given yet: they are never removed.
+        evictable: bytes that may be removed when room is needed.
+        reserved: bytes counted for files that are being received.
+        largest: the sessions that take most.
+    """
+
+    root: str | None
+    cap: int
+    files: int
+    size: int
+    in_flight: int
+    evictable: int
+    reserved: int
+    largest: tuple[SessionMedia, ...] = ()
+
+
+class MediaSwept(msgspec.Struct, frozen=True):
+    """What a sweep removed: files, their bytes, and how many files could not be removed."""
+
+    files: int
+    size: int
+    problems: int
 
 
 class Readiness(msgspec.Struct, frozen=True):
@@ -234,7 +274,7 @@ class Front(ABC):
     async def submit(
         self,
         session_id: str,
-        content: Content,
+        content: Sequence[AgentBlock | EmbeddedResource],
         *,
         message_id: str | None = None,
         connection: str | None = None,
@@ -245,7 +285,7 @@ class Front(ABC):
 
         Args:
             session_id: the session.
-            content: what is said; at least one block.
+            content: what is said; at least one block. Bytes in it are kept as files.
             message_id: the client's name for the message, unique in the session.
             connection: who waits for the answer, for `cancel`.
             sender: the principal who says it (S36).
@@ -303,6 +343,16 @@ class Front(ABC):
         self, session_id: str, *, after: int = 0, limit: int = 500, epoch: int | None = None
     ) -> tuple[JournalEntry, ...]:
         """Transcript lines above ``after``, oldest first, of one epoch or all."""
+
+    # -- files --------------------------------------------------------------------------------
+
+    @abstractmethod
+    def media_usage(self) -> MediaUsage:
+        """What files of messages take; touches no disk."""
+
+    @abstractmethod
+    async def sweep_media(self) -> MediaSwept:
+        """Remove now what is to be removed: what nobody wants, what is over the cap (M5)."""
 
     # -- the runtime --------------------------------------------------------------------------
 

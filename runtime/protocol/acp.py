@@ -23,7 +23,7 @@ from runtime.protocol.extensions import (
     SessionMark,
     UpdateMark,
 )
-from runtime.sessions.content import Content
+from runtime.sessions.content import SaidContent
 from runtime.sessions.updates import PermissionOption
 
 PROTOCOL_VERSION = 1
@@ -83,8 +83,8 @@ class InitializeParams(msgspec.Struct, frozen=True, rename="camel"):
 class PromptCapabilities(msgspec.Struct, frozen=True, rename="camel"):
     """Which content blocks a prompt may have besides text and resource links."""
 
-    image: bool = False
-    audio: bool = False
+    image: bool = True
+    audio: bool = True
     embedded_context: bool = True
 
 
@@ -267,11 +267,11 @@ class PromptParams(msgspec.Struct, frozen=True, rename="camel"):
 
     session_id: SessionId
     prompt: Annotated[
-        Content,
+        SaidContent,
         msgspec.Meta(
             min_length=1,
-            description="Text, resource links and embedded resources with text; at least one that "
-            "is not blank.",
+            description="At least one block that is not blank text. Images, sounds and resources "
+            "with a `blob` are kept as files; the agent gets links to them.",
         ),
     ]
     meta: RuntimeMark[PromptMeta] | None = msgspec.field(name="_meta", default=None)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from runtime.protocol import acp, extensions
+from runtime.protocol import acp, extensions, media
 from runtime.sessions.principals import Role
 
 
@@ -155,6 +155,21 @@ FROM_CLIENT: tuple[Method, ...] = (
         acp.SessionParams,
         extensions.QueueClearResult,
         "Withdraws everything that waits in a session.",
+        Role.ADMIN,
+    ),
+    Method(
+        "_runtime/media/usage",
+        acp.Empty,
+        media.MediaUsageResult,
+        "What the files that came with messages take on disk, in all and by session.",
+        Role.ADMIN,
+    ),
+    Method(
+        "_runtime/media/sweep",
+        acp.Empty,
+        media.MediaSweepResult,
+        "Removes files now that are to be removed: those that nobody wants, those over the cap. "
+        "It happens by itself all the time; this is for people who do not want to wait.",
         Role.ADMIN,
     ),
     Method(

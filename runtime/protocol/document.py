@@ -174,12 +174,14 @@ accepted. With a `_meta.runtime.messageId` of its own choice it sends the messag
 `session/prompt` or `_runtime/session/send`: it is accepted once, and a prompt waits for the same
 turn. When that has ended already, `_meta.runtime.text` of the answer has the whole reply.
 
-**What can be said.** A prompt has text, links to resources and embedded resources with text.
-Images, audio and binary resources are refused: they need the media store, which this version has
-not. An agent may say all of them. They are relayed live as they are; of more than 65536 characters
-of base64 the transcript keeps words only, as in `[image: image/png] (too large to be kept)`, and
-this is what is replayed. Whoever reads only text, as in the `text` of a `turn_ended` event, finds
-words for all of them.
+**What can be said.** A prompt has any of the protocol's blocks. Images, sounds and resources with
+a `blob` are kept as files of the session before the prompt is accepted; the agent gets a link to
+each, and the image or the sound itself when it takes such. Those who watch see a link with an
+address `attachment:…` that names the file and leads nowhere. What is too large, or finds no room,
+is refused with the whole prompt. An agent may say all of the blocks, too. They are relayed live as
+they are; of more than 65536 characters of base64 the transcript keeps words only, as in
+`[image: image/png] (too large to be kept)`, and this is what is replayed. Whoever reads only text,
+as in the `text` of a `turn_ended` event, finds words for all of them.
 
 **Words of the runtime.** Updates with a `notice` in `_meta.runtime` are said by the runtime. They
 are no part of an answer, and the notice says what they are:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from runtime.sessions.content import Content
+from runtime.sessions.content import Content, SaidContent
 from runtime.sessions.principals import Role
 from runtime.sessions.rows import TurnError
 from runtime.sessions.updates import PermissionRequest, SessionUpdate
@@ -175,11 +175,11 @@ class SendParams(msgspec.Struct, frozen=True, rename="camel"):
 
     session_id: SessionId
     prompt: Annotated[
-        Content,
+        SaidContent,
         msgspec.Meta(
             min_length=1,
-            description="Text, resource links and embedded resources with text; at least one that "
-            "is not blank.",
+            description="At least one block that is not blank text. Images, sounds and resources "
+            "with a `blob` are kept as files; the agent gets links to them.",
         ),
     ]
     meta: RuntimeMark[PromptMeta] | None = msgspec.field(name="_meta", default=None)

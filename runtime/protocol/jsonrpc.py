@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TypeAlias, TypeVar, get_args
 
 import msgspec
 
-from runtime.sessions.content import ContentBlock
+from runtime.sessions.content import AgentBlock
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -39,7 +39,7 @@ _AT = re.compile(r"(?s)^(?P<what>.*) - at `(?P<path>\$[^`]*)`$")
 _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]*)`$")
 _BLOCK_TYPE = re.compile(r"^(?P<block>\$\.prompt\[\d+\])\.type$")
 _BLOCK_TEXT = re.compile(r"^(?P<block>\$\.prompt\[\d+\])\.resource\.text$")
-_BLOCKS = ", ".join(block.__struct_config__.tag for block in get_args(ContentBlock))
+_BLOCKS = ", ".join(block.__struct_config__.tag for block in get_args(AgentBlock))
 _MEDIA = ("'image'", "'audio'")
 _NO_MEDIA = "images, audio and binary resources need the media store, which this version has not"
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from enum import StrEnum
 
-from runtime.sessions.content import Content, TextBlock
+from runtime.sessions.content import StoredContent, TextBlock
 
 PREFIX = "runtime"
 LONGEST = 100
@@ -28,7 +28,7 @@ class Command(StrEnum):
     STOP = "stop"
 
 
-def command_in(content: Content, taken: Collection[str] = ()) -> Command | None:
+def command_in(content: StoredContent, taken: Collection[str] = ()) -> Command | None:
     """The command that a message is; None for a message to the agent.
 
     Args:

@@ -1,4 +1,12 @@
-"""What a message is made of: content blocks in the shape of the Agent Client Protocol."""
+"""What a message is made of: content blocks in the shape of the Agent Client Protocol.
+
+===============  ===============================================================================
+`Content`        what people see of a message: text, links, embedded text
+`StoredContent`  what a row has: the same, with a `FileBlock` in the place of each file
+`PromptContent`  what an agent is given: the same, with the files as links, images and sounds
+`SaidContent`    what a client sends: all that the protocol has
+===============  ===============================================================================
+"""
 
 from __future__ import annotations
 
@@ -47,10 +55,25 @@ class EmbeddedResource(msgspec.Struct, frozen=True, tag_field="type", tag="resou
     resource: TextResource
 
 
+class FileBlock(msgspec.Struct, frozen=True, tag_field="type", tag="file", omit_defaults=True):
+    """The place of a file in a message: the item of that index in the message's media.
+
+    Never from outside: what comes with a message is put into the media store first.
+    """
+
+    index: int
+    kind: str = "file"
+    name: str | None = None
+    mime_type: str | None = None
+
+
 ContentBlock: TypeAlias = TextBlock | ResourceLink | EmbeddedResource
-"""What a person may say. Images, audio and binary resources want the media store."""
 
 Content: TypeAlias = tuple[ContentBlock, ...]
+
+StoredBlock: TypeAlias = ContentBlock | FileBlock
+
+StoredContent: TypeAlias = tuple[StoredBlock, ...]
 
 
 class ImageBlock(
@@ -91,8 +114,15 @@ class AgentResource(msgspec.Struct, frozen=True, tag_field="type", tag="resource
 
 
 AgentBlock: TypeAlias = TextBlock | ResourceLink | AgentResource | ImageBlock | AudioBlock
-"""What an agent may say: all that the protocol has."""
+"""What an agent may say, and a client: all that the protocol has."""
 
+SaidContent: TypeAlias = tuple[AgentBlock, ...]
+
+PromptBlock: TypeAlias = ContentBlock | ImageBlock | AudioBlock
+
+PromptContent: TypeAlias = tuple[PromptBlock, ...]
+
+AnyBlock: TypeAlias = StoredBlock | AgentBlock
 
 MEDIA_LIMIT = 65_536
 """Characters of base64 that are kept of one image, sound or binary resource of an agent."""
@@ -105,7 +135,7 @@ def storable(text: str) -> str:
     return _SURROGATES.sub("\ufffd", text)
 
 
-def text_content(text: str) -> Content:
+def text_content(text: str) -> tuple[TextBlock, ...]:
     """Content of one text block."""
     return (TextBlock(text),)
 
@@ -124,17 +154,34 @@ def within_limit(block: AgentBlock) -> AgentBlock:
     return TextBlock(f"{_words(block)} (too large to be kept)")
 
 
-def plain_text(blocks: Iterable[ContentBlock | AgentBlock]) -> str:
+def plain_text(blocks: Iterable[AnyBlock]) -> str:
     """The readable text of some content, a block after the other.
 
     Text is as it is, a link is ``name (uri)``, an embedded text follows a line with its address,
-    and of what is no text the kind is named, as in ``[image: image/png]``.
+    and of what is no text the kind is named, as in ``[image: image/png]``, with the name that it
+    came with, as in ``[image: cat.png]``.
     """
     return "\n".join(map(_words, blocks))
 
 
-def _words(block: ContentBlock | AgentBlock) -> str:
+def shown(content: StoredContent, message_id: str) -> Content:
+    """A message's content as people see it: a file is a link that names it and leads nowhere."""
+    return tuple(
+        ResourceLink(
+            name=block.name or block.kind,
+            uri=f"attachment:{message_id}/{block.index}",
+            mime_type=block.mime_type,
+        )
+        if isinstance(block, FileBlock)
+        else block
+        for block in content
+    )
+
+
+def _words(block: AnyBlock) -> str:
     match block:
+        case FileBlock(kind=kind, name=name, mime_type=mime_type):
+            return f"[{kind}: {name or mime_type or 'no name'}]"
         case TextBlock(text=text):
             return text
         case ResourceLink(name=name, uri=uri):

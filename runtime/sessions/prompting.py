@@ -3,15 +3,26 @@ d).
 
 One message is passed as it is. Several get a header and a number each, separated by ``---``.
 Before them come, where there is something to say, in this order: that an earlier run was cut off,
-a line for each message dropped for the cap, and what was said without waking the agent. Text next
-to text becomes one block; other blocks keep their place.
+which files are gone (M9), a line for each message dropped for the cap, and what was said without
+waking the agent. Text next to text becomes one block; other blocks keep their place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from runtime.sessions.content import Content, ContentBlock, TextBlock, plain_text
+import msgspec
+
+from runtime.sessions.content import (
+    Content,
+    FileBlock,
+    StoredBlock,
+    StoredContent,
+    TextBlock,
+    plain_text,
+    shown,
+)
+from runtime.sessions.media import Media
 from runtime.sessions.rows import InboundRow
 
 LINE_LIMIT = 160
@@ -28,6 +39,9 @@ DROPPED_NEWEST = (
     "[{count} earlier messages were dropped because the queue was full."
     " The newest {shown} in short:]"
 )
+EVICTED = (
+    "[These files of this conversation were removed to make room, and cannot be read any more:]"
+)
 CONTEXT = "[Said in this conversation without asking for an answer:]"
 
 
@@ -38,8 +52,9 @@ def build_prompt(
     context: Sequence[InboundRow] = (),
     interrupted: bool = False,
     cap: int = 20,
-) -> Content:
-    """The content of a prompt.
+    evicted: Sequence[str] = (),
+) -> StoredContent:
+    """The content of a prompt. Its files count through `prompt_media` of the same messages.
 
     Args:
         rows: the messages of the turn, in order.
@@ -47,26 +62,34 @@ def build_prompt(
         context: messages that woke nobody, in order.
         interrupted: an earlier run of these messages was cut off by the runtime.
         cap: the most lines there may be for dropped messages; the newest are shown.
+        evicted: names of files that the agent may still refer to and that are gone (M9).
     """
-    preamble = _preamble(overflow, context, interrupted=interrupted, cap=cap)
+    preamble = _preamble(overflow, context, evicted, interrupted=interrupted, cap=cap)
     if len(rows) == 1 and not preamble:
         return rows[0].content
     prompt = _Blocks()
     prompt.text("\n\n".join(preamble))
+    for row in context:
+        prompt.files(row)
     if len(rows) == 1:
-        prompt.content(rows[0].content, before="\n\n")
+        prompt.message(rows[0], before="\n\n")
         return prompt.finish()
     if rows:
         prompt.text(QUEUED.format(count=len(rows)), before="\n\n")
     for number, row in enumerate(rows, 1):
         prompt.text(f"---\n{number}.", before="\n\n")
-        prompt.content(row.content, before="\n")
+        prompt.message(row, before="\n")
     return prompt.finish()
+
+
+def prompt_media(rows: Iterable[InboundRow], context: Iterable[InboundRow] = ()) -> Media:
+    """The files that the `FileBlock`s of `build_prompt` count through."""
+    return tuple(item for row in (*context, *rows) for item in row.media)
 
 
 def merged_content(rows: Iterable[InboundRow]) -> Content:
     """What people said in these messages, block after block, and nothing else."""
-    return tuple(block for row in rows for block in row.content)
+    return tuple(block for row in rows for block in shown(row.content, row.id))
 
 
 def summary_line(row: InboundRow) -> str:
@@ -76,9 +99,16 @@ def summary_line(row: InboundRow) -> str:
 
 
 def _preamble(
-    overflow: Sequence[InboundRow], context: Sequence[InboundRow], *, interrupted: bool, cap: int
+    overflow: Sequence[InboundRow],
+    context: Sequence[InboundRow],
+    evicted: Sequence[str],
+    *,
+    interrupted: bool,
+    cap: int,
 ) -> list[str]:
     paragraphs = [INTERRUPTED] if interrupted else []
+    if evicted:
+        paragraphs.append("\n".join([EVICTED, *(f"- {name}" for name in evicted)]))
     if overflow:
         shown = overflow[-cap:] if cap > 0 else ()
         lines = [_dropped_header(len(overflow), len(shown)), *map(summary_line, shown)]
@@ -100,30 +130,44 @@ def _spoken(row: InboundRow) -> str:
 
 
 class _Blocks:
-    """Content in the making: text that follows text is joined to it."""
+    """Content in the making: text that follows text is joined to it; files count through."""
 
     def __init__(self) -> None:
-        self._finished: list[ContentBlock] = []
+        self._finished: list[StoredBlock] = []
         self._text: list[str] = []
+        self._files = 0
 
     def text(self, text: str, *, before: str = "") -> None:
         """Append text, ``before`` being what separates it from text directly before it."""
         if text:
             self._text += (before, text) if self._text else (text,)
 
-    def content(self, content: Content, *, before: str) -> None:
+    def message(self, row: InboundRow, *, before: str) -> None:
         """Append the blocks of a message; its text blocks stand on lines of their own."""
-        for block in content:
+        for block in row.content:
             if isinstance(block, TextBlock):
                 self.text(block.text, before=before)
             else:
-                self._close()
-                self._finished.append(block)
+                self._append(block)
             before = "\n"
+        self._files += len(row.media)
 
-    def finish(self) -> Content:
+    def files(self, row: InboundRow) -> None:
+        """Append only the files of a message."""
+        for block in row.content:
+            if isinstance(block, FileBlock):
+                self._append(block)
+        self._files += len(row.media)
+
+    def finish(self) -> StoredContent:
         self._close()
         return tuple(self._finished)
+
+    def _append(self, block: StoredBlock) -> None:
+        self._close()
+        if isinstance(block, FileBlock):
+            block = msgspec.structs.replace(block, index=self._files + block.index)
+        self._finished.append(block)
 
     def _close(self) -> None:
         if self._text:

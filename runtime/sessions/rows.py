@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from runtime.sessions.content import Content
+from runtime.sessions.content import StoredContent
+from runtime.sessions.media import Media
 
 
 class SessionStatus(StrEnum):
@@ -215,7 +216,7 @@ class InboundRow(msgspec.Struct, frozen=True):
     seq: int
     kind: InboundKind
     state: InboundState
-    content: Content
+    content: StoredContent
     admitted_at: int
     sender: Sender | None = None
     reply_to: ReplyAddress | None = None
@@ -228,6 +229,12 @@ class InboundRow(msgspec.Struct, frozen=True):
     sent_at: int | None = None
     finished_at: int | None = None
     connection: str | None = None
+    media: Media = ()
+
+    @property
+    def fetching(self) -> bool:
+        """Whether a file of it is still on its way (Q7)."""
+        return any(item.fetching for item in self.media)
 
 
 class TurnError(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -181,11 +181,20 @@ def format_size(size: int) -> str:
     return f"{size}B"
 
 
-def size_form(at_least: int) -> Form:
-    """The form of a size in bytes that is not below ``at_least``."""
-    expected = f'a size such as "200MiB", "1GB" or a number of bytes, at least {at_least}'
+def size_form(at_least: int, *, auto: bool = False) -> Form:
+    """The form of a size in bytes that is not below ``at_least``.
 
-    def read(value: object) -> int:
+    Args:
+        at_least: bytes.
+        auto: ``auto`` is allowed, and is read as None.
+    """
+    expected = f'a size such as "200MiB", "1GB" or a number of bytes, at least {at_least}'
+    if auto:
+        expected += ', or "auto"'
+
+    def read(value: object) -> int | None:
+        if auto and value == "auto":
+            return None
         size = -1
         if isinstance(value, str):
             size = int(value) if _DIGITS.fullmatch(value) else parse_size(value)
@@ -195,9 +204,10 @@ def size_form(at_least: int) -> Form:
             return size
         raise ValueError
 
-    return Form(
-        expected=expected, read=read, write=format_size, schema={"type": ["string", "integer"]}
-    )
+    def write(size: int | None) -> object:
+        return "auto" if size is None else format_size(size)
+
+    return Form(expected=expected, read=read, write=write, schema={"type": ["string", "integer"]})
 
 
 # -- paths, queue modes, secrets ------------------------------------------------------------------

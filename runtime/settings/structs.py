@@ -166,13 +166,25 @@ class SessionSettings(Section, frozen=True, kw_only=True):
 
 
 class MediaSettings(Section, frozen=True, kw_only=True):
-    """Files that come and go with messages.
+    """Files that come and go with messages (M3, M5, M7).
 
     Args:
+        root: where they are kept; None for ``media`` in the data directory.
         max_media_bytes: what all of them may take on disk together.
+        max_file_bytes: the largest that is taken.
+        free_space_floor: bytes of the disk that are left free; None for the smaller of 1 GiB and a
+            twentieth of the disk.
+        idle: seconds without a person's message after which the files of a session go; None keeps
+            them until the room is needed (S43).
+        fetch_timeout: seconds for a chat network to deliver one file.
     """
 
+    root: OptionalPath = None
     max_media_bytes: Annotated[int, Meta(extra={"form": size_form(0)})] = 200 * 1_024**2
+    max_file_bytes: Annotated[int, Meta(extra={"form": size_form(1)})] = 20 * 1_024**2
+    free_space_floor: Annotated[int | None, Meta(extra={"form": size_form(0, auto=True)})] = None
+    idle: SecondsOrOff = 86_400.0
+    fetch_timeout: PositiveSeconds = 120.0
 
 
 class AgentEntry(msgspec.Struct, frozen=True):

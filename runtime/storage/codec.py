@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from runtime.sessions.content import Content
+from runtime.sessions.content import StoredContent
+from runtime.sessions.media import BlobRow, Media
 from runtime.sessions.rows import (
     InboundKind,
     InboundRow,
@@ -30,7 +31,8 @@ from runtime.storage.engine import SqlRow
 T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode
-_content = msgspec.json.Decoder(Content)
+_content = msgspec.json.Decoder(StoredContent)
+_media = msgspec.json.Decoder(Media)
 _sender = msgspec.json.Decoder(Sender)
 _address = msgspec.json.Decoder(ReplyAddress)
 _queue = msgspec.json.Decoder(QueueOverrides)
@@ -58,11 +60,16 @@ INBOUND_COLUMNS = (
     "inbound.id, inbound.session_id, inbound.epoch, inbound.seq, inbound.kind, inbound.state,"
     " inbound.content, inbound.admitted_at, inbound.sender, inbound.reply_to, inbound.trigger,"
     " inbound.not_before, inbound.tries, inbound.turn_id, turns.state IS 'interrupted',"
-    " inbound.reason, inbound.sent_at, inbound.finished_at, inbound.connection"
+    " inbound.reason, inbound.sent_at, inbound.finished_at, inbound.connection, inbound.media"
 )
 
 INBOUND_SOURCE = "inbound LEFT JOIN turns ON turns.id = inbound.turn_id"
 """What `INBOUND_COLUMNS` are taken from."""
+
+BLOB_COLUMNS = (
+    "session_id, file, hash, size, epoch, created_at, used_at, mime_type, name, handed_at,"
+    " evicted_at"
+)
 
 TURN_COLUMNS = (
     "id, session_id, epoch, state, started_at, message_ids, tries, first_event_at, ended_at,"
@@ -141,7 +148,18 @@ def inbound_row(row: SqlRow) -> InboundRow:
         sent_at=row[16],
         finished_at=row[17],
         connection=row[18],
+        media=() if row[19] is None else _media.decode(row[19]),
     )
+
+
+def media_items(text: str | None) -> Media:
+    """The items of the column ``inbound.media``."""
+    return () if text is None else _media.decode(text)
+
+
+def blob_row(row: SqlRow) -> BlobRow:
+    """The file of `BLOB_COLUMNS`."""
+    return BlobRow(*row)
 
 
 def turn_row(row: SqlRow) -> TurnRow:

@@ -19,6 +19,7 @@ import apsw
 import msgspec
 
 from runtime.sessions.ids import IdSource
+from runtime.sessions.media import MediaChange
 from runtime.storage.failures import STORAGE_FAILURES, unavailable
 
 T = TypeVar("T")
@@ -52,6 +53,7 @@ class Transaction:
         now: When the request was made, in milliseconds since 1970.
         ids: Makes ids of that time.
         limits: Budgets of rows.
+        media_changes: What became of files, for whoever listens after the commit.
     """
 
     def __init__(self, connection: apsw.Connection, limits: Limits, now: int = 0) -> None:
@@ -59,6 +61,7 @@ class Transaction:
         self.limits = limits
         self.now = now
         self.ids = IdSource(lambda: self.now)
+        self.media_changes: list[MediaChange] = []
 
     def run(self, sql: str, *values: Value) -> None:
         """Run a statement that answers nothing."""
@@ -136,6 +139,12 @@ class Engine:
         self._observe = observe
         self.problem: str | None = None
         self.batches = 0
+        self._committed: list[MediaChange] = []
+
+    def take_media_changes(self) -> list[MediaChange]:
+        """What became of files in what was committed since the last time, in order."""
+        committed, self._committed = self._committed, []
+        return committed
 
     def commit(self, batch: Sequence[Request[Any]]) -> None:
         """Run a batch in one transaction; afterwards every request is decided, and durable."""
@@ -180,6 +189,7 @@ class Engine:
         """Commit a batch; why it could not be, and then nothing of it is there."""
         began = time.perf_counter()
         changes_before = self._connection.total_changes()
+        self._transaction.media_changes = []
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             for request in batch:
@@ -189,6 +199,7 @@ class Engine:
             self._roll_back()
             return error
         self.batches += 1
+        self._committed += self._transaction.media_changes
         if self._connection.total_changes() != changes_before:
             self.problem = None
         if self._observe is not None:
@@ -202,6 +213,8 @@ class Engine:
                 self._connection.execute("ROLLBACK")
 
     def _run_alone(self, request: Request[Any]) -> None:
+        changes = self._transaction.media_changes
+        before = len(changes)
         self._connection.execute("SAVEPOINT request")
         try:
             request.run(self._transaction)
@@ -209,6 +222,7 @@ class Engine:
             raise
         except Exception as error:
             self._connection.execute("ROLLBACK TO request")
+            del changes[before:]
             request.fail(error)
         self._connection.execute("RELEASE request")
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from runtime.sessions.content import Content
+from runtime.sessions.content import StoredContent
+from runtime.sessions.media import Media, NewBlob
 from runtime.sessions.rows import (
     DropReason,
     InboundKind,
@@ -66,11 +67,13 @@ class NewInbound(msgspec.Struct, frozen=True):
         state: ``PENDING``, or ``HELD`` (approval), ``EXPIRED`` (Q6) with a reason.
         from_person: a person spoke: moves ``last_interaction_at`` (S41).
         connection: which client connection waits for the answer, for G11.
+        media: what came with it.
+        blobs: the files of it that are on disk; they get their rows in the same transaction.
     """
 
     id: str
     session: str | SessionSpec
-    content: Content
+    content: StoredContent
     kind: InboundKind = InboundKind.CHAT
     sender: Sender | None = None
     reply_to: ReplyAddress | None = None
@@ -84,6 +87,8 @@ class NewInbound(msgspec.Struct, frozen=True):
     reason: str | None = None
     from_person: bool = True
     connection: str | None = None
+    media: Media = ()
+    blobs: tuple[NewBlob, ...] = ()
 
 
 class ChannelOffset(msgspec.Struct, frozen=True):
@@ -240,6 +245,8 @@ class EndTurn(msgspec.Struct, frozen=True):
     but whose session was closed or got a new epoch meanwhile, is dropped instead. ``epoch`` is the
     turn's own: the end of a turn is committed there also after the session went on to the next. The
     parts of progress stored for the turn are removed: what is worth keeping is in ``journal``.
+    With ``first_event_at`` the files of its messages are handed over, if they are not yet (H1).
+    ``told``: evicted files that the agent knows of now (M9).
     """
 
     turn_id: str
@@ -255,6 +262,7 @@ class EndTurn(msgspec.Struct, frozen=True):
     journal: tuple[NewEntry, ...] = ()
     outbound: tuple[NewOutbound, ...] = ()
     agent_session_id: str | None = None
+    told: tuple[str, ...] = ()
 
 
 class EndedTurn(msgspec.Struct, frozen=True):

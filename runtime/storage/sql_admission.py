@@ -17,7 +17,7 @@ from runtime.sessions.rows import (
     ReplyAddress,
     SessionRow,
 )
-from runtime.storage import sql_inbound, sql_outbox, sql_sessions
+from runtime.storage import sql_inbound, sql_media, sql_outbox, sql_sessions
 from runtime.storage.codec import (
     INBOUND_COLUMNS,
     INBOUND_SOURCE,
@@ -259,16 +259,20 @@ def _insert(
         sent_at=new.sent_at,
         finished_at=None if waits else transaction.now,
         connection=new.connection,
+        media=new.media,
     )
     content, sender, address = (
         to_json(row.content),
         *map(to_json_or_null, (row.sender, row.reply_to)),
     )
-    _check_budget(transaction, {"content": content, "sender": sender, "reply_to": address})
+    media = to_json(row.media) if row.media else None
+    _check_budget(
+        transaction, {"content": content, "sender": sender, "reply_to": address, "media": media}
+    )
     transaction.run(
         "INSERT INTO inbound (id, session_id, epoch, seq, kind, state, content, sender, reply_to,"
-        " trigger, not_before, reason, sent_at, admitted_at, finished_at, connection)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " trigger, not_before, reason, sent_at, admitted_at, finished_at, connection, media)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         row.id,
         row.session_id,
         row.epoch,
@@ -285,7 +289,10 @@ def _insert(
         row.admitted_at,
         row.finished_at,
         row.connection,
+        media,
     )
+    if waits:
+        sql_media.lease(transaction, row, new.blobs)
     if new.key is not None:
         key = new.key
         transaction.run(

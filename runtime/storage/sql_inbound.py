@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from msgspec import structs
 
+from runtime.sessions.media import Ended
 from runtime.sessions.rows import DropReason, InboundRow, InboundState
 from runtime.storage.codec import (
     INBOUND_COLUMNS,
@@ -45,6 +46,12 @@ _DUE = """
         SELECT 1 FROM inbound WHERE session_id = waiting.session_id AND state = 'pending'
             AND trigger = 1 AND coalesce(not_before, 0) <= ?2
     ) LIMIT ?3"""
+
+
+def ended(transaction: Transaction, row: InboundRow) -> None:
+    """A message has come to its end: whoever looks after its files hears of it."""
+    if row.media:
+        transaction.media_changes.append(Ended(row.session_id, row.id))
 
 
 def by_id(transaction: Transaction, message_id: str) -> InboundRow | None:
@@ -95,6 +102,7 @@ def drop_row(transaction: Transaction, row: InboundRow, reason: str) -> InboundR
         transaction.now,
         row.id,
     )
+    ended(transaction, row)
     return structs.replace(row, state=state, reason=reason, finished_at=transaction.now)
 
 
@@ -153,6 +161,7 @@ def finish_row(transaction: Transaction, row: InboundRow, reason: str) -> Inboun
         transaction.now,
         row.id,
     )
+    ended(transaction, row)
     return structs.replace(row, state=state, reason=reason, finished_at=transaction.now)
 
 

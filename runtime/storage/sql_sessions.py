@@ -9,6 +9,7 @@ from itertools import islice
 
 import msgspec
 
+from runtime.sessions.media import SessionEnded
 from runtime.sessions.rows import (
     DropReason,
     InboundRow,
@@ -197,6 +198,7 @@ def close(transaction: Transaction, session_id: str) -> tuple[SessionRow, tuple[
         transaction.now,
         session_id,
     )
+    transaction.media_changes.append(SessionEnded(session_id))
     return existing(transaction, session_id), dropped
 
 

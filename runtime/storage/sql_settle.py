@@ -129,14 +129,16 @@ def _settle(transaction: Transaction, turn: TurnRow, policy: InterruptedPolicy) 
     withdrawn = sql_turns.withdrawn_because(session, turn.epoch)
     for row in claimed:
         if withdrawn is not None:
-            sql_inbound.drop_row(transaction, row, withdrawn)
+            state = InboundState.DROPPED
+            sql_turns.finish_message(transaction, turn, row.id, state, withdrawn, count_try=False)
             dropped.append(row)
         elif policy.retry and row.tries < policy.max_tries:
             again = Settlement(row.id, InboundState.PENDING, INTERRUPTED.code, count_try=True)
-            sql_turns.requeue(transaction, again)
+            sql_turns.requeue(transaction, turn, again)
             requeued.append(row)
         else:
-            _fail(transaction, row)
+            state, reason = InboundState.FAILED, INTERRUPTED.code
+            sql_turns.finish_message(transaction, turn, row.id, state, reason, count_try=True)
             failed.append(row)
     if requeued:
         sql_turns.owe_overflow_again(transaction, turn)
@@ -152,16 +154,6 @@ def _settle(transaction: Transaction, turn: TurnRow, policy: InterruptedPolicy) 
         requeued=tuple(row.id for row in requeued),
         failed=tuple(row.id for row in failed),
         dropped=tuple(row.id for row in dropped),
-    )
-
-
-def _fail(transaction: Transaction, row: InboundRow) -> None:
-    transaction.run(
-        "UPDATE inbound SET state = ?, reason = ?, tries = tries + 1, finished_at = ? WHERE id = ?",
-        InboundState.FAILED,
-        INTERRUPTED.code,
-        transaction.now,
-        row.id,
     )
 
 

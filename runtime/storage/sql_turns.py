@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from msgspec import structs
 
+from runtime.sessions.media import Claimed
 from runtime.sessions.rows import (
     DropReason,
     InboundState,
@@ -18,9 +19,15 @@ from runtime.sessions.rows import (
     TurnState,
     Usage,
 )
-from runtime.storage import sql_journal, sql_outbox, sql_sessions
-from runtime.storage.codec import TURN_COLUMNS, to_json, to_json_or_null, turn_row
-from runtime.storage.engine import Transaction
+from runtime.storage import sql_journal, sql_media, sql_outbox, sql_sessions
+from runtime.storage.codec import (
+    TURN_COLUMNS,
+    media_items,
+    to_json,
+    to_json_or_null,
+    turn_row,
+)
+from runtime.storage.engine import SqlRow, Transaction
 from runtime.storage.errors import (
     NotPending,
     StaleFence,
@@ -130,6 +137,7 @@ def end(transaction: Transaction, request: EndTurn) -> EndedTurn:
         raise StaleFence(f"The turn {turn.id} is of epoch {turn.epoch}, not {request.epoch}.")
     if turn.state is not TurnState.RUNNING:
         return _ended_before(transaction, session, request)
+    turn = structs.replace(turn, first_event_at=turn.first_event_at or request.first_event_at)
     _settle(transaction, session, turn, request.messages)
     lines = sql_journal.append(transaction, session, turn.epoch, turn.id, request.journal)
     outbound = tuple(
@@ -143,9 +151,10 @@ def end(transaction: Transaction, request: EndTurn) -> EndedTurn:
             stop_reason=request.stop_reason,
             error=request.error,
             usage=request.usage,
-            first_event_at=turn.first_event_at or request.first_event_at,
         ),
     )
+    if turn.first_event_at is not None:
+        sql_media.tell(transaction, session.id, request.told)
     _update_session(transaction, session, request)
     return EndedTurn(sql_sessions.existing(transaction, session.id), lines, outbound)
 
@@ -173,16 +182,47 @@ def withdrawn_because(session: SessionRow, epoch: int) -> DropReason | None:
     return DropReason.RESET if epoch != session.epoch else None
 
 
-def requeue(transaction: Transaction, settlement: Settlement) -> None:
+def requeue(transaction: Transaction, turn: TurnRow, settlement: Settlement) -> None:
     """Put a claimed message back into its queue."""
-    transaction.run(
+    row = transaction.row(
         "UPDATE inbound SET state = 'pending', tries = tries + ?, not_before = ?, reason = ?"
-        " WHERE id = ?",
+        " WHERE id = ? RETURNING media",
         int(settlement.count_try),
         settlement.not_before,
         settlement.reason,
         settlement.message_id,
     )
+    _settle_media(transaction, turn, settlement.message_id, row, waits=True)
+
+
+def finish_message(
+    transaction: Transaction,
+    turn: TurnRow,
+    message_id: str,
+    state: InboundState,
+    reason: str | None,
+    *,
+    count_try: bool,
+) -> None:
+    """The end of a message that a turn had claimed."""
+    row = transaction.row(
+        "UPDATE inbound SET state = ?, reason = ?, tries = tries + ?, finished_at = ?"
+        " WHERE id = ? RETURNING media",
+        state,
+        reason,
+        int(count_try),
+        transaction.now,
+        message_id,
+    )
+    _settle_media(transaction, turn, message_id, row, waits=False)
+
+
+def _settle_media(
+    transaction: Transaction, turn: TurnRow, message_id: str, row: SqlRow | None, *, waits: bool
+) -> None:
+    media = media_items(None if row is None else row[0])
+    message = (message_id, turn.session_id, media)
+    sql_media.settle(transaction, message, turn.epoch, turn.first_event_at, waits=waits)
 
 
 def owe_overflow_again(transaction: Transaction, turn: TurnRow) -> None:
@@ -214,18 +254,17 @@ def _settle(
         if state is InboundState.PENDING:
             withdrawn = withdrawn_because(session, turn.epoch)
             if withdrawn is None:
-                requeue(transaction, settlement)
+                requeue(transaction, turn, settlement)
                 requeued = True
                 continue
             state, reason = InboundState.DROPPED, withdrawn
-        transaction.run(
-            "UPDATE inbound SET state = ?, reason = ?, tries = tries + ?, finished_at = ?"
-            " WHERE id = ?",
+        finish_message(
+            transaction,
+            turn,
+            settlement.message_id,
             state,
             reason,
-            int(settlement.count_try),
-            transaction.now,
-            settlement.message_id,
+            count_try=settlement.count_try,
         )
     if requeued:
         owe_overflow_again(transaction, turn)
@@ -235,7 +274,7 @@ def _claim(transaction: Transaction, request: BeginTurn, message_id: str) -> int
     """Claim one message; how often it was tried before."""
     row = transaction.row(
         "UPDATE inbound SET state = 'claimed', turn_id = ?, claim_generation = ?, claimed_at = ?"
-        " WHERE id = ? AND session_id = ? AND state = 'pending' RETURNING tries",
+        " WHERE id = ? AND session_id = ? AND state = 'pending' RETURNING tries, media IS NOT NULL",
         request.turn_id,
         request.fence,
         transaction.now,
@@ -244,6 +283,8 @@ def _claim(transaction: Transaction, request: BeginTurn, message_id: str) -> int
     )
     if row is None:
         raise NotPending(f"The message {message_id} does not wait in this session any more.")
+    if row[1]:
+        transaction.media_changes.append(Claimed(request.session_id, message_id))
     return int(row[0])
 
 

@@ -13,7 +13,6 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 import apsw
 import trio
@@ -21,7 +20,6 @@ import trio
 from runtime.sessions.rows import (
     InboundRow,
     JournalEntry,
-    OutboundRow,
     SessionRow,
     SessionSpec,
     SessionStatus,
@@ -32,12 +30,11 @@ from runtime.storage import (
     sql_figures,
     sql_inbound,
     sql_journal,
-    sql_outbox,
     sql_sessions,
     sql_settle,
     sql_turns,
 )
-from runtime.storage.engine import Engine, Limits, Observe, Operation, Transaction
+from runtime.storage.engine import Engine, Limits, Observe, Transaction
 from runtime.storage.errors import StoreUnavailable
 from runtime.storage.migrations import Migration, bundled
 from runtime.storage.opening import open_directory, open_memory_database
@@ -59,7 +56,6 @@ from runtime.storage.requests import (
     JournalExtent,
     MessageStatus,
     NewInbound,
-    NewOutbound,
     Owner,
     Recovery,
     SessionPage,
@@ -68,39 +64,14 @@ from runtime.storage.requests import (
     TurnProgress,
 )
 from runtime.storage.sizes import Sizes, measure
+from runtime.storage.sqlite_delivery import SqliteDelivery
+from runtime.storage.sqlite_media import SqliteMedia
+from runtime.storage.sqlite_parts import Reads, Writes, bounded
 from runtime.storage.store import Store
 from runtime.storage.writer import BATCH_LIMIT, GroupCommit, Inline
 
-T = TypeVar("T")
 
-PAGE_LIMIT = 1_000
-"""How many rows one question may ask for at most."""
-
-
-class Writes(Protocol):
-    """Where operations that write run."""
-
-    @property
-    def queued(self) -> int: ...
-
-    async def write(self, operation: Operation[T]) -> T: ...
-
-    async def chore(self, function: Callable[[], T]) -> T: ...
-
-    def refuse(self) -> None: ...
-
-    async def aclose(self) -> None: ...
-
-
-class Reads(Protocol):
-    """Where operations that only read run."""
-
-    async def read(self, operation: Operation[T]) -> T: ...
-
-    async def aclose(self) -> None: ...
-
-
-class SqliteStore(Store):
+class SqliteStore(SqliteMedia, SqliteDelivery, Store):
     """The operations of `Store` on one engine. Made by `open_sqlite` and `open_memory`."""
 
     def __init__(
@@ -179,7 +150,7 @@ class SqliteStore(Store):
     ) -> SessionPage:
         after = None if cursor is None else sql_sessions.parse_cursor(cursor)
         return await self._reads.read(
-            partial(sql_sessions.page, after=after, limit=_bounded(limit), status=status)
+            partial(sql_sessions.page, after=after, limit=bounded(limit), status=status)
         )
 
     async def patch_session(self, session_id: str, patch: SessionPatch) -> SessionRow:
@@ -226,7 +197,7 @@ class SqliteStore(Store):
         self, limit: int, *, after: str | None = None
     ) -> tuple[str, ...]:
         return await self._reads.read(
-            partial(sql_inbound.due_sessions, limit=_bounded(limit), after=after)
+            partial(sql_inbound.due_sessions, limit=bounded(limit), after=after)
         )
 
     # -- turns --------------------------------------------------------------------------------
@@ -255,7 +226,7 @@ class SqliteStore(Store):
                 sql_journal.read,
                 session_id=session_id,
                 after=after,
-                limit=_bounded(limit),
+                limit=bounded(limit),
                 epoch=epoch,
             )
         )
@@ -269,58 +240,13 @@ class SqliteStore(Store):
         self, session_id: str, *, limit: int, epoch: int | None = None
     ) -> tuple[JournalEntry, ...]:
         return await self._reads.read(
-            partial(sql_journal.tail, session_id=session_id, limit=_bounded(limit), epoch=epoch)
+            partial(sql_journal.tail, session_id=session_id, limit=bounded(limit), epoch=epoch)
         )
 
     async def journal_extent(self, session_id: str, epoch: int) -> JournalExtent:
         return await self._reads.read(
             partial(sql_journal.extent, session_id=session_id, epoch=epoch)
         )
-
-    # -- delivery -----------------------------------------------------------------------------
-
-    async def notify(self, session_id: str, outbound: NewOutbound) -> OutboundRow:
-        return await self._writes.write(
-            partial(sql_outbox.notify, session_id=session_id, new=outbound)
-        )
-
-    async def outbox_due(self, channel: str, account: str, limit: int) -> tuple[OutboundRow, ...]:
-        return await self._reads.read(
-            partial(sql_outbox.due, channel=channel, account=account, limit=_bounded(limit))
-        )
-
-    async def outbox_next_due(self, channel: str, account: str) -> int | None:
-        return await self._reads.read(
-            partial(sql_outbox.next_due, channel=channel, account=account)
-        )
-
-    async def outbox_attempt(self, outbound_id: str) -> OutboundRow | None:
-        return await self._writes.write(partial(sql_outbox.attempt, outbound_id=outbound_id))
-
-    async def outbox_recover(self, channel: str, account: str) -> int:
-        return await self._writes.write(
-            partial(sql_outbox.mark_account_ambiguous, channel=channel, account=account)
-        )
-
-    async def outbox_delivered(self, outbound_id: str, platform_message_id: str | None) -> None:
-        sent_as = partial(sql_outbox.delivered, platform_message_id=platform_message_id)
-        await self._writes.write(partial(sent_as, outbound_id=outbound_id))
-
-    async def outbox_retry(
-        self, outbound_id: str, *, not_before: int, error: str, ambiguous: bool
-    ) -> None:
-        await self._writes.write(
-            partial(
-                sql_outbox.retry,
-                outbound_id=outbound_id,
-                not_before=not_before,
-                error=error,
-                ambiguous=ambiguous,
-            )
-        )
-
-    async def outbox_failed(self, outbound_id: str, *, error: str) -> None:
-        await self._writes.write(partial(sql_outbox.failed, outbound_id=outbound_id, error=error))
 
     # -- end ----------------------------------------------------------------------------------
 
@@ -413,7 +339,3 @@ def _probe(transaction: Transaction) -> None:
 
 def _info(location: str, schema_version: int) -> StoreInfo:
     return StoreInfo("sqlite", apsw.sqlite_lib_version(), schema_version, location)
-
-
-def _bounded(limit: int) -> int:
-    return min(max(limit, 1), PAGE_LIMIT)

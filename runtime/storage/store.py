@@ -12,7 +12,7 @@ All may raise `StoreClosed`; writing ones `StoreUnavailable` (`DiskFull`, `Stora
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from runtime.sessions.rows import (
@@ -24,6 +24,7 @@ from runtime.sessions.rows import (
     SessionStatus,
     TurnRow,
 )
+from runtime.storage.media_store import MediaStore
 from runtime.storage.requests import (
     Admitted,
     Awake,
@@ -51,7 +52,7 @@ from runtime.storage.requests import (
 )
 
 
-class Store(ABC):
+class Store(MediaStore):
     """Where the truth is kept."""
 
     # -- the store itself ---------------------------------------------------------------------

@@ -19,8 +19,10 @@ from typing import Any, Generic, TypeVar
 
 import trio
 
+from runtime.sessions.media import MediaChange
 from runtime.storage.engine import Engine, Operation, Request, decided
 from runtime.storage.errors import StorageIOError, StoreClosed
+from runtime.storage.media_store import MediaListener
 
 T = TypeVar("T")
 
@@ -90,6 +92,7 @@ class GroupCommit:
         self._told_to_stop = False
         self._token = trio.lowlevel.current_trio_token()
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
+        self._listener: MediaListener = _nobody_listens
 
     def start(self) -> None:
         """Start the thread."""
@@ -121,6 +124,10 @@ class GroupCommit:
         """Run a function that must not raise in the writer's thread, between two transactions."""
         await self._take_room()
         return await self._hand_over(_Chore(function))
+
+    def listen(self, listener: MediaListener) -> None:
+        """Tell this one what has become of files, batch by batch, before the callers go on."""
+        self._listener = listener
 
     def refuse(self) -> None:
         """Take no more requests; those on their way are decided."""
@@ -175,7 +182,7 @@ class GroupCommit:
         work = [job for job in jobs if job is not None]
         if work:
             self._run_batch(work)
-            self._token.run_sync_soon(self._wake, work)
+            self._token.run_sync_soon(self._wake, work, self._engine.take_media_changes())
         return None not in jobs
 
     def _next_batch(self) -> list[_Job | None]:
@@ -195,7 +202,9 @@ class GroupCommit:
             if isinstance(job.work, _Chore):
                 job.work.run()
 
-    def _wake(self, jobs: Sequence[_Job]) -> None:
+    def _wake(self, jobs: Sequence[_Job], changes: Sequence[MediaChange]) -> None:
+        if changes:
+            self._listener(changes)
         for job in jobs:
             self._room.release()
             trio.lowlevel.reschedule(job.task)
@@ -213,11 +222,20 @@ class Inline:
         self._engine = engine
         self._clock = clock
         self._closed = False
+        self._listener: MediaListener = _nobody_listens
 
     async def write(self, operation: Operation[T]) -> T:
         """Run an operation in a transaction of its own."""
         await self._checkpoint()
-        return decided(operation, self._clock(), self._engine)
+        try:
+            return decided(operation, self._clock(), self._engine)
+        finally:
+            if changes := self._engine.take_media_changes():
+                self._listener(changes)
+
+    def listen(self, listener: MediaListener) -> None:
+        """Tell this one what has become of files."""
+        self._listener = listener
 
     async def read(self, operation: Operation[T]) -> T:
         """Run an operation that only reads."""
@@ -242,6 +260,10 @@ class Inline:
         await trio.lowlevel.checkpoint()
         if self._closed:
             raise StoreClosed("The store is closed.")
+
+
+def _nobody_listens(_: Sequence[MediaChange]) -> None:
+    """What became of files is in the rows."""
 
 
 def _decided_first(_: object) -> trio.lowlevel.Abort:

@@ -37,8 +37,11 @@ LABELS = {
         "too many handshakes",
     },
     "greenroom_clients_let_go": {"read too slowly", "no answer to a ping", "error"},
+    "greenroom_media_received": {"kept", "refused", "failed"},
+    "greenroom_media_removed": {"discarded", "evicted", "idle", "orphan"},
+    "greenroom_media_removed_bytes": {"discarded", "evicted", "idle", "orphan"},
     "greenroom_mailbox_messages": {
-        *("monitor", "store", "outbox", "sessions", "sessions/*", "router", "scheduler"),
+        *("monitor", "store", "janitor", "outbox", "sessions", "sessions/*", "router", "scheduler"),
         *("gateway", "channels", "channels/*"),
     },
 }
@@ -48,6 +51,7 @@ UNLABELLED = {
     *("turns_retried", "late_events", "turns_recovered", "running_turns"),
     *("live_sessions", "sessions_given_up", "sessions_blocked"),
     *("agent_processes", "agent_processes_waiting", "agent_processes_reaped"),
+    *("media_bytes", "media_files", "media_in_flight_bytes", "media_problems"),
     *("connections", "watchers_lagged"),
     *("store_ready", "store_queued_requests"),
     *("store_database_bytes", "store_wal_bytes", "store_free_bytes"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,8 @@ from runtime.ports.front import (
     Front,
     FrontError,
     InfoPage,
+    MediaSwept,
+    MediaUsage,
     NoSuchAgent,
     NoSuchSession,
     Outcome,
@@ -21,11 +23,12 @@ from runtime.ports.front import (
     Refused,
     SessionBlocked,
     SessionInfo,
+    SessionMedia,
     Submitted,
     Unavailable,
     Watch,
 )
-from runtime.sessions.content import Content, TextBlock, plain_text
+from runtime.sessions.content import AgentBlock, EmbeddedResource, TextBlock, plain_text
 from runtime.sessions.events import (
     AgentAnnounced,
     EpochStarted,
@@ -57,7 +60,7 @@ from runtime.sessions.updates import (
     ConfigOptions,
     SessionUpdate,
 )
-from tests.gateway.scripted_session import ScriptedSession, ScriptedWatch
+from tests.gateway.scripted_session import ScriptedSession, ScriptedWatch, as_shown
 
 
 class ScriptedFront(Front):
@@ -303,10 +306,17 @@ class ScriptedFront(Front):
         session.row = msgspec.structs.replace(session.row, queue=overrides)
         return session.row
 
+    def media_usage(self) -> MediaUsage:
+        return MediaUsage("media", 100, 2, 30, 10, 20, 5, (SessionMedia("s1", 2, 30),))
+
+    async def sweep_media(self) -> MediaSwept:
+        await trio.lowlevel.checkpoint()
+        return MediaSwept(1, 20, 0)
+
     async def submit(
         self,
         session_id: str,
-        content: Content,
+        content: Sequence[AgentBlock | EmbeddedResource],
         *,
         message_id: str | None = None,
         connection: str | None = None,
@@ -323,15 +333,16 @@ class ScriptedFront(Front):
         if message_id is not None:
             session.names[message_id] = submitted
         self.ended[name] = trio.Event()
-        session.waiting[name] = content
+        said = tuple(as_shown(block) for block in content)
+        session.waiting[name] = said
         session.connections[name] = connection
         session.senders.append(sender)
-        session.publish(MessageAccepted(name, session.sequence, content))
+        session.publish(MessageAccepted(name, session.sequence, said))
         self.arrived.set()
         self.arrived = trio.Event()
         if self.echo:
             self.start_turn(session_id, name)
-            for word in plain_text(content).split(" "):
+            for word in plain_text(said).split(" "):
                 self.say(session_id, word + " ")
             self.end_turn(session_id)
         # The caller learns the id after everybody else: a real commit is answered late, too.

@@ -7,7 +7,17 @@ import trio
 
 from runtime.ports.agent import Offers
 from runtime.ports.front import Submitted, Watch, WatcherLagged
-from runtime.sessions.content import Content
+from runtime.sessions.content import (
+    AgentBlock,
+    AgentResource,
+    AudioBlock,
+    Content,
+    ContentBlock,
+    EmbeddedResource,
+    ImageBlock,
+    ResourceLink,
+    TextResource,
+)
 from runtime.sessions.events import (
     LiveEvent,
     PermissionAnswered,
@@ -90,3 +100,16 @@ class ScriptedSession:
         questions = tuple(each for each in running.questions if each.request_id != request_id)
         self.running = msgspec.structs.replace(running, questions=questions)
         self.publish(PermissionAnswered(running.started.turn_id, request_id, option_id))
+
+
+def as_shown(block: AgentBlock | EmbeddedResource) -> ContentBlock:
+    """A block as the runtime shows it: a file is a link that leads nowhere."""
+    match block:
+        case ImageBlock(mime_type=mime_type) | AudioBlock(mime_type=mime_type):
+            return ResourceLink("file", "attachment:m/0", mime_type=mime_type)
+        case AgentResource(resource=resource) if resource.text is not None:
+            return EmbeddedResource(TextResource(resource.uri, resource.text, resource.mime_type))
+        case AgentResource(resource=resource):
+            return ResourceLink("file", "attachment:m/0", mime_type=resource.mime_type)
+        case _:
+            return block

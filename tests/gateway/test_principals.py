@@ -78,6 +78,8 @@ async def test_a_role_decides_what_one_may_do(front: ScriptedFront, nursery: tri
         "session/close",
         "_runtime/session/reset",
         "_runtime/queue/clear",
+        "_runtime/media/usage",
+        "_runtime/media/sweep",
         "_runtime/runtime/tree",
     ]
     async with connected(gateway.url, extra_headers=bearer("bob")) as member:

@@ -319,26 +319,25 @@ async def test_embedded_text_is_accepted_and_shown_to_others(
         assert shown["update"]["content"] == block
 
 
-# G3, G7
+# G3
 @pytest.mark.parametrize(
-    "block, path",
+    "block",
     [
-        ({"type": "image", "data": "aGk=", "mimeType": "image/png"}, "$.prompt[1]"),
-        ({"type": "audio", "data": "aGk=", "mimeType": "audio/wav"}, "$.prompt[1]"),
-        ({"type": "resource", "resource": {"uri": "file:///x", "blob": "aGk="}}, "$.prompt[1]"),
+        {"type": "image", "data": "aGk=", "mimeType": "image/png"},
+        {"type": "audio", "data": "aGk=", "mimeType": "audio/wav"},
+        {"type": "resource", "resource": {"uri": "file:///x", "blob": "aGk="}},
     ],
 )
 @pytest.mark.parametrize("method", ["session/prompt", "_runtime/session/send"])
-async def test_media_are_refused_and_it_is_said_why(
-    gateway: Gateway, front: ScriptedFront, block: dict[str, object], path: str, method: str
+async def test_files_are_taken_with_and_without_text(
+    gateway: Gateway, front: ScriptedFront, block: dict[str, object], method: str
 ) -> None:
     async with connected(gateway.url) as client:
         session_id = await client.new_session()
-        prompt = [{"type": "text", "text": "look"}, block]
-        error = await client.error(method, {"sessionId": session_id, "prompt": prompt})
-    assert (error["code"], error["data"]["path"]) == (-32602, path)
-    assert "media store" in error["message"]
-    assert front.sessions[session_id].waiting == {}
+        for prompt in ([block], [{"type": "text", "text": "look"}, block]):
+            await client.request(method, {"sessionId": session_id, "prompt": prompt})
+            await client.call("_runtime/queue/status", {"sessionId": session_id})
+    assert len(front.sessions[session_id].senders) == 2
 
 
 # G3, G7
@@ -353,7 +352,7 @@ async def test_other_blocks_are_refused_by_name(
     assert error["code"] == -32602
     assert error["data"]["path"] == "$.prompt[1].type"
     assert str(block["type"]) in error["message"]
-    assert "text, resource_link, resource are accepted" in error["message"]
+    assert "text, resource_link, resource, image, audio are accepted" in error["message"]
     assert front.sessions[session_id].waiting == {}
 
 

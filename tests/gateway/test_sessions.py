@@ -19,7 +19,7 @@ async def test_initialize_says_what_there_is(gateway: Gateway) -> None:
     assert result["protocolVersion"] == 1
     assert result["agentCapabilities"] == {
         "loadSession": True,
-        "promptCapabilities": {"image": False, "audio": False, "embeddedContext": True},
+        "promptCapabilities": {"image": True, "audio": True, "embeddedContext": True},
         "mcpCapabilities": {"http": False, "sse": False},
         "sessionCapabilities": {"list": {}, "resume": {}, "close": {}},
     }

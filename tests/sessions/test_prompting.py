@@ -8,6 +8,7 @@ from runtime.sessions.content import (
     Content,
     ContentBlock,
     ResourceLink,
+    StoredContent,
     TextBlock,
     plain_text,
     text_content,
@@ -30,7 +31,7 @@ def mixed(seq: int, *blocks: ContentBlock) -> InboundRow:
     return inbound(seq, content=blocks)
 
 
-def text_of(content: Content) -> str:
+def text_of(content: StoredContent) -> str:
     (block,) = content
     assert isinstance(block, TextBlock)
     return block.text

@@ -5,16 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from runtime.protocol.acp_agent import PromptCapabilities
-from runtime.sessions.content import Content, ResourceLink, TextBlock, plain_text
+from runtime.sessions.content import (
+    AudioBlock,
+    EmbeddedResource,
+    ImageBlock,
+    PromptContent,
+    TextBlock,
+    plain_text,
+)
 
 
-def prompt_blocks(content: Content, can: PromptCapabilities) -> tuple[Any, ...]:
-    """The blocks of `session/prompt`. Text and links every agent takes; what this one does not take
-    becomes text.
+def prompt_blocks(content: PromptContent, can: PromptCapabilities) -> tuple[Any, ...]:
+    """The blocks of `session/prompt`. Text and links every agent takes; an embedded text that this
+    one does not take becomes text, and an image or a sound is left out: there is a link to it.
     """
-    return tuple(
-        block
-        if isinstance(block, TextBlock | ResourceLink) or can.embedded_context
-        else TextBlock(plain_text((block,)))
-        for block in content
-    )
+    blocks: list[Any] = []
+    for block in content:
+        match block:
+            case EmbeddedResource() if not can.embedded_context:
+                blocks.append(TextBlock(plain_text((block,))))
+            case ImageBlock() if not can.image:
+                pass
+            case AudioBlock() if not can.audio:
+                pass
+            case _:
+                blocks.append(block)
+    return tuple(blocks)

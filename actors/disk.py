@@ -1,0 +1,42 @@
+"""Where work on the disk is done: in a few threads of their own, or inline for tests that jump in
+time, during which no thread may work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import trio
+
+T = TypeVar("T")
+
+THREADS = 4
+"""How many files are worked on at once."""
+
+
+class Disk(Protocol):
+    """Runs what blocks, to its end: cancellation is noticed afterwards."""
+
+    async def __call__(self, work: Callable[[], T], /) -> T:
+        """What ``work`` returns; what it raises leaves."""
+        ...
+
+
+class Threads:
+    """Work in threads; what waits for one costs nothing else."""
+
+    def __init__(self, threads: int = THREADS) -> None:
+        self._limiter = trio.CapacityLimiter(threads)
+
+    async def __call__(self, work: Callable[[], T], /) -> T:
+        # Shielded: what was begun has an outcome that somebody must see, an open file for one.
+        with trio.CancelScope(shield=True):
+            result = await trio.to_thread.run_sync(work, limiter=self._limiter)
+        return result  # noqa: RET504 - within, a scope might swallow it, for all that mypy knows
+
+
+async def inline(work: Callable[[], T], /) -> T:
+    """Work in the calling task."""
+    await trio.lowlevel.cancel_shielded_checkpoint()
+    return work()

@@ -1,0 +1,180 @@
+"""What a client says, made into what a row has: bytes go to the library, words stay (G3, M3)."""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
+from pathlib import PurePosixPath
+from types import TracebackType
+from typing import TypeAlias
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from actors.library import Library, MediaRefused, Staged
+from runtime.ports.front import BadRequest, Unavailable
+from runtime.sessions.content import (
+    AgentBlock,
+    AgentResource,
+    AudioBlock,
+    EmbeddedResource,
+    FileBlock,
+    ImageBlock,
+    ResourceLink,
+    StoredBlock,
+    StoredContent,
+    TextBlock,
+    TextResource,
+)
+from runtime.sessions.media import MediaItem, MediaKind
+
+MOST_FILES = 100
+"""How many files one message may bring."""
+
+CHUNK = 1024 * 1024
+LONGEST_NAME = 255
+
+SaidBlock: TypeAlias = AgentBlock | EmbeddedResource
+
+
+class Intake:
+    """Takes in one message; an async context manager that lets go of its files in the end, unless
+    they were handed to somebody else who does.
+
+    Args:
+        library: keeps the files.
+        session_id: the session; it exists.
+    """
+
+    def __init__(self, library: Library, session_id: str) -> None:
+        self._library = library
+        self._session_id = session_id
+        self.staged: tuple[Staged, ...] = ()
+
+    async def __aenter__(self) -> Intake:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for staged in self.handed_on():
+            self._library.unstage(staged)
+
+    def handed_on(self) -> tuple[Staged, ...]:
+        """The files that are staged; from now on the caller lets go of them."""
+        staged, self.staged = self.staged, ()
+        return staged
+
+    async def take(self, said: Sequence[SaidBlock]) -> StoredContent:
+        """The content as the message's row has it; its files are `staged`, in order.
+
+        Raises:
+            BadRequest: a block is not acceptable; it is named.
+            Unavailable: there is no room for a file now.
+        """
+        if sum(map(has_bytes, said)) > MOST_FILES:
+            raise BadRequest(f"a message brings at most {MOST_FILES} files", "$.prompt")
+        blocks: list[StoredBlock] = []
+        for index, block in enumerate(said):
+            path = f"$.prompt[{index}]"
+            match block:
+                case TextBlock() | ResourceLink() | EmbeddedResource():
+                    blocks.append(block)
+                case AgentResource(resource=resource) if resource.blob is None:
+                    if resource.text is None:
+                        raise BadRequest("it has neither text nor blob", f"{path}.resource")
+                    text = TextResource(resource.uri, resource.text, resource.mime_type)
+                    blocks.append(EmbeddedResource(text))
+                case AgentResource(resource=resource):
+                    item = MediaItem(
+                        kind_of(resource.mime_type), _named(resource.uri), resource.mime_type
+                    )
+                    data = resource.blob or ""
+                    blocks.append(await self._keep(data, item, f"{path}.resource.blob"))
+                case ImageBlock():
+                    name = _named(block.uri) if block.uri is not None else None
+                    item = MediaItem(MediaKind.IMAGE, name, block.mime_type)
+                    blocks.append(await self._keep(block.data, item, f"{path}.data"))
+                case AudioBlock():
+                    item = MediaItem(MediaKind.AUDIO, None, block.mime_type)
+                    blocks.append(await self._keep(block.data, item, f"{path}.data"))
+        return tuple(blocks)
+
+    async def _keep(self, data: str, item: MediaItem, path: str) -> FileBlock:
+        content = await self._library.disk(partial(_decoded, data))
+        if content is None:
+            raise BadRequest("expected base64", path)
+        if not content:
+            raise BadRequest("there are no bytes in it", path)
+        try:
+            staged = await self._library.receive(
+                self._session_id, pieces(content), _sized(item, len(content))
+            )
+        except MediaRefused as error:
+            if error.for_now:
+                raise Unavailable(f"nothing was accepted: {error}") from None
+            raise BadRequest(str(error), path) from None
+        self.staged = (*self.staged, staged)
+        return FileBlock(len(self.staged) - 1, item.kind, item.name, item.mime_type)
+
+
+def kind_of(mime_type: str | None) -> MediaKind:
+    """What sort of file a type says it is."""
+    match (mime_type or "").partition("/")[0].strip().lower():
+        case "image":
+            return MediaKind.IMAGE
+        case "audio":
+            return MediaKind.AUDIO
+        case "video":
+            return MediaKind.VIDEO
+    return MediaKind.FILE
+
+
+async def pieces(content: bytes) -> AsyncIterator[bytes]:
+    """Bytes that are here already, as they would come."""
+    for start in range(0, len(content), CHUNK):
+        yield content[start : start + CHUNK]
+
+
+def _sized(item: MediaItem, size: int) -> MediaItem:
+    return MediaItem(item.kind, item.name, item.mime_type, size)
+
+
+def has_bytes(block: SaidBlock) -> bool:
+    """Whether there is a file in a block."""
+    match block:
+        case ImageBlock() | AudioBlock():
+            return True
+        case AgentResource(resource=resource):
+            return resource.blob is not None
+        case _:
+            return False
+
+
+def _decoded(data: str) -> bytes | None:
+    """The bytes of base64; None when it is none. For a thread: it may be long."""
+    try:
+        return b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _named(uri: str) -> str | None:
+    """What an address calls its file: for people only."""
+    try:
+        name = PurePosixPath(unquote(urlsplit(uri).path)).name
+    except ValueError:
+        return None
+    return name[:LONGEST_NAME] or None
+
+
+def texts_of(content: Sequence[SaidBlock]) -> Iterator[str]:
+    """Every text that a client chose, in some content."""
+    for block in content:
+        part = block.resource if isinstance(block, EmbeddedResource | AgentResource) else block
+        yield from (value for value in msgspec.structs.astuple(part) if isinstance(value, str))

@@ -1,0 +1,323 @@
+"""Removes files: what nobody wants, what the cap or the disk wants back, what is of no session
+(M5–M9, H2).
+
+    Look        something may be nobody's
+    MakeRoom    evict until so many bytes fit               → when that was tried
+    Over        a session was closed (S43)
+    Sweep       enforce everything now                      → Swept
+
+Nobody else removes a file, and this actor decides about none: what may go is said by the index
+(`runtime.sessions.ledger`). An evicted file is written down before it goes, so that the agent can
+be told whatever happens (M9); a discarded one goes first and its row after it, so that one that is
+left behind is found at the next start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+import trio
+
+from actors.library import Cleaner, folder_name
+from actors.library_opening import reconcile
+from actors.services import Services
+from runtime.kernel import Actor, ActorRef, ActorStopped, AskTimeout, MailboxFull, Message, Request
+from runtime.log import get_logger
+from runtime.sessions.ledger import Blob
+from runtime.storage.errors import StoreError
+from runtime.storage.media_errors import MediaError
+from runtime.storage.media_requests import BlobRef
+from runtime.storage.media_tree import MediaTree
+
+SWEEP_EVERY = 30.0
+"""Seconds between two sweeps by itself."""
+
+RECONCILE_EVERY = 6 * 3_600.0
+"""Seconds between two looks at the whole disk (M7)."""
+
+SETTLED = 3_600_000
+"""Milliseconds after which a file without a row is on its way no more."""
+
+ROOM_LIMIT = 30.0
+"""Seconds in which room is made for a file; the disk may be slow."""
+
+BATCH = 500
+"""How many files are removed in one go."""
+
+IDLE_STEP = 1_000
+"""How many files a sweep looks at, whether their session is still in use (S43)."""
+
+KEEP_EVICTIONS = 30 * 86_400_000
+"""Milliseconds for which it is remembered what was evicted."""
+
+log = get_logger(__name__)
+
+
+class Swept(msgspec.Struct, frozen=True):
+    """What a sweep removed: files and bytes, and how many could not be."""
+
+    files: int = 0
+    size: int = 0
+    problems: int = 0
+
+
+class Look(Message, frozen=True):
+    """Something may be nobody's."""
+
+
+class MakeRoom(Request[None], frozen=True):
+    """Evict until ``size`` more bytes fit under the cap, and ``lack`` more bytes of the disk are
+    free.
+    """
+
+    size: int
+    lack: int
+
+
+class Over(Message, frozen=True):
+    """A session was closed."""
+
+    session_id: str
+
+
+class Sweep(Request[Swept], frozen=True):
+    """Enforce everything now."""
+
+
+class SweepAgain(Message, frozen=True):
+    """It is time for a sweep."""
+
+
+class Reconcile(Message, frozen=True):
+    """It is time to hold the index against the disk."""
+
+
+JanitorMessage = Look | MakeRoom | Over | Sweep | SweepAgain | Reconcile
+
+
+class JanitorsCleaner(Cleaner):
+    """The library's way to the janitor."""
+
+    def __init__(self, janitor: ActorRef[JanitorMessage]) -> None:
+        self._janitor = janitor
+
+    async def make_room(self, size: int, lack: int) -> None:
+        try:
+            await self._janitor.ask(MakeRoom(size, lack), timeout=ROOM_LIMIT)
+        except (ActorStopped, AskTimeout, MailboxFull) as error:
+            log.warning("room_not_made", reason=str(error))
+
+    def look(self) -> None:
+        self._janitor.tell(Look())
+
+    def session_ended(self, session_id: str) -> None:
+        self._janitor.tell(Over(session_id))
+
+
+class Janitor(Actor[JanitorMessage]):
+    """The only one that removes files of messages."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._library = services.library
+        self._ledger = services.library.ledger
+        self._stuck: list[tuple[Blob, str]] = []
+        self._looked_at = 0
+
+    async def on_start(self) -> None:
+        if self._library.tree is None:
+            return
+        self._library.cleaner = JanitorsCleaner(self.ref)
+        for blob in self._ledger.leaving:  # an earlier incarnation was about to remove these
+            if blob.handed_over:
+                self._ledger.stay(blob)
+            else:
+                self._stuck.append((blob, "discarded"))
+        self.ref.tell(Look())
+        self.every(SWEEP_EVERY, SweepAgain())
+        self.every(RECONCILE_EVERY, Reconcile())
+
+    async def on_message(self, message: JanitorMessage) -> object:
+        tree = self._library.tree
+        if tree is None:
+            return Swept() if isinstance(message, Sweep) else None
+        match message:
+            case Look():
+                await self._discard(tree)
+            case MakeRoom():
+                await self._make_room(tree, message)
+            case Over():
+                await self._discard(tree)
+                await self._remove_folder(tree, message.session_id)
+            case Sweep():
+                return await self._sweep(tree)
+            case SweepAgain():
+                await self._sweep(tree)
+            case Reconcile():
+                await self._reconcile(tree)
+        return None
+
+    # -- reasons to remove --------------------------------------------------------------------
+
+    async def _sweep(self, tree: MediaTree) -> Swept:
+        swept = await self._discard(tree)
+        swept = _sum(swept, await self._retry(tree))
+        swept = _sum(swept, await self._evict_idle(tree))
+        excess = self._ledger.excess(0, self._library.settings.max_media_bytes)
+        swept = _sum(swept, await self._evict(tree, max(excess, await self._lack())))
+        with_old = self._services.now() - KEEP_EVICTIONS
+        try:
+            await self._services.store.forget_old_evictions(with_old)
+        except StoreError as error:
+            log.warning("old_evictions_not_forgotten", reason=str(error))
+        return swept
+
+    async def _make_room(self, tree: MediaTree, message: MakeRoom) -> None:
+        await self._discard(tree)
+        cap = self._library.settings.max_media_bytes
+        excess = self._ledger.total + message.size - cap
+        await self._evict(tree, max(excess, message.lack))
+
+    async def _lack(self) -> int:
+        """Bytes of the disk that are missing under the floor (M7)."""
+        try:
+            space = await self._library.space()
+        except MediaError as error:
+            self._complain(error)
+            return 0
+        return 0 if space is None else max(0, self._library.floor(space) - space.free)
+
+    async def _discard(self, tree: MediaTree) -> Swept:
+        """Remove what nobody wants (H2)."""
+        swept = Swept()
+        while blobs := self._ledger.take_discarded(BATCH):
+            swept = _sum(swept, await self._remove(tree, blobs, "discarded"))
+        return swept
+
+    async def _evict(self, tree: MediaTree, size: int) -> Swept:
+        """Remove so many bytes of what was handed over, least recently used first (M5)."""
+        swept = Swept()
+        while size > 0 and (blobs := self._ledger.take_evictable(size, BATCH)):
+            size -= sum(blob.size for blob in blobs)
+            swept = _sum(swept, await self._evict_these(tree, blobs, "evicted"))
+        return swept
+
+    async def _evict_idle(self, tree: MediaTree) -> Swept:
+        """Remove files of sessions in which nobody has spoken for long; a step at each sweep."""
+        idle = self._library.settings.idle
+        if idle is None:
+            return Swept()
+        before = self._services.now() - int(idle * 1000)
+        try:
+            page = await self._services.store.idle_blobs(
+                before, after=self._looked_at, limit=IDLE_STEP
+            )
+        except StoreError as error:
+            log.warning("idle_media_not_found", reason=str(error))
+            return Swept()
+        self._looked_at = page.next or 0
+        taken = [self._ledger.take(blob.session_id, blob.file) for blob in page.blobs]
+        blobs = [blob for blob in taken if blob is not None]
+        return await self._evict_these(tree, blobs, "idle") if blobs else Swept()
+
+    async def _evict_these(self, tree: MediaTree, blobs: Sequence[Blob], reason: str) -> Swept:
+        """Write down that they go, then remove them."""
+        try:
+            await self._services.store.blobs_evicted(_refs(blobs))
+        except StoreError as error:
+            log.error("eviction_not_written", reason=str(error))
+            for blob in blobs:
+                self._ledger.stay(blob)
+            return Swept(problems=len(blobs))
+        self._library.untold.update(blob.session_id for blob in blobs)
+        for blob in blobs:
+            log.info("media_evicted", session=blob.session_id, file=blob.file, reason=reason)
+        return await self._remove(tree, blobs, reason)
+
+    async def _retry(self, tree: MediaTree) -> Swept:
+        """Try once more to remove what could not be (M6)."""
+        swept, stuck = Swept(), self._stuck
+        self._stuck = []
+        for blob, reason in stuck:
+            swept = _sum(swept, await self._remove(tree, [blob], reason))
+        return swept
+
+    async def _reconcile(self, tree: MediaTree) -> None:
+        """Mend what somebody else did to the folders, and an index that was lost."""
+        services = self._services
+        try:
+            mended = await reconcile(self._library, tree, services.store, services.now() - SETTLED)
+        except (MediaError, StoreError) as error:
+            self._complain(error)
+            return
+        if mended:
+            log.warning("media_reconciled", differences=mended)
+        self._library.show()
+
+    # -- removing -----------------------------------------------------------------------------
+
+    async def _remove(self, tree: MediaTree, blobs: Sequence[Blob], reason: str) -> Swept:
+        """Remove files; one that cannot be is told, counted, and tried again later (M6)."""
+        with trio.CancelScope(shield=True):  # what is gone is to be known as gone
+            problems = await self._library.disk(partial(_remove_all, tree, blobs))
+            removed = []
+            for blob, problem in zip(blobs, problems, strict=True):
+                if problem is None:
+                    self._ledger.gone(blob)
+                    removed.append(blob)
+                else:
+                    self._stuck.append((blob, reason))
+                    self._complain(problem)
+            if reason == "discarded":
+                await self._forget(removed)
+        size = sum(blob.size for blob in removed)
+        self._library.count_removed(reason, len(removed), size)
+        return Swept(len(removed), size, len(blobs) - len(removed))
+
+    async def _forget(self, blobs: Sequence[Blob]) -> None:
+        if not blobs:
+            return
+        try:
+            await self._services.store.blobs_forgotten(_refs(blobs))
+        except StoreError as error:  # the next start finds rows without files
+            log.warning("discarded_not_forgotten", reason=str(error))
+
+    async def _remove_folder(self, tree: MediaTree, session_id: str) -> None:
+        """The folder of a closed session, once nobody refers to anything in it."""
+        if self._ledger.has_session(session_id):
+            return
+        try:
+            removed = await self._library.disk(
+                partial(tree.remove_session, folder_name(session_id))
+            )
+        except MediaError as error:
+            self._complain(error)
+            return
+        for problem in removed.problems:
+            self._complain(problem)
+
+    def _complain(self, problem: object) -> None:
+        self._services.metrics.media_problems.inc()
+        log.warning("media_problem", reason=str(problem))
+
+
+def _remove_all(tree: MediaTree, blobs: Sequence[Blob]) -> list[str | None]:
+    """Remove files, in a thread: for each, why it could not be."""
+    problems: list[str | None] = []
+    for blob in blobs:
+        try:
+            tree.remove(folder_name(blob.session_id), blob.file)
+            problems.append(None)
+        except MediaError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _refs(blobs: Sequence[Blob]) -> tuple[BlobRef, ...]:
+    return tuple(BlobRef(blob.session_id, blob.file) for blob in blobs)
+
+
+def _sum(one: Swept, other: Swept) -> Swept:
+    return Swept(one.files + other.files, one.size + other.size, one.problems + other.problems)

@@ -1,0 +1,196 @@
+"""Opening the library: the index is made from the rows, and held against the disk (M7, M8, H6).
+
+Who refers to what is known before anybody may remove anything. Then what is on disk without a row
+is an orphan of a crashed run, and goes: the folders are locked, so that it is nobody else's. A row
+whose file is missing says so. Nothing else is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TypeVar
+
+import msgspec
+import trio
+
+from actors.library import Library, folder_name
+from runtime.log import get_logger
+from runtime.sessions.handover import Owner
+from runtime.sessions.ledger import Blob
+from runtime.sessions.media import BlobRow, SessionEnded
+from runtime.storage.media_errors import MediaError
+from runtime.storage.media_requests import BlobRef
+from runtime.storage.media_scan import Found
+from runtime.storage.media_tree import MediaTree
+from runtime.storage.store import Store
+
+T = TypeVar("T")
+
+PAGE = 1_000
+"""How many rows, or files, are worked on at a stretch."""
+
+log = get_logger(__name__)
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """What opening found: files, their bytes, orphans that went, rows without a file."""
+
+    files: int = 0
+    size: int = 0
+    orphans: int = 0
+    missing: int = 0
+
+
+@asynccontextmanager
+async def open_library(library: Library, store: Store) -> AsyncIterator[Opened]:
+    """Take the folders for this run and make the index; for as long as the block.
+
+    Args:
+        library: made with the tree to open.
+        store: has the rows; nobody writes to it before the block begins.
+
+    Raises:
+        MediaError: the folders must not be used, or another runtime uses them.
+        StoreError: the rows cannot be read.
+    """
+    tree = library.tree
+    if tree is None:
+        yield Opened()
+        return
+    await library.disk(tree.prepare)
+    try:
+        opened = await _make_index(library, tree, store)
+        store.listen(library.follow)
+        yield opened
+    finally:
+        store.listen(_nobody)
+        with trio.CancelScope(shield=True):
+            await library.disk(tree.release)
+
+
+async def _make_index(library: Library, tree: MediaTree, store: Store) -> Opened:
+    scan = await library.disk(tree.scan)
+    for problem in scan.problems:
+        log.warning("media_problem", reason=problem)
+    unknown = {(found.session, found.file): found for found in scan.files}
+    missing: list[BlobRow] = []
+    closed: set[str] = set()
+    after: int | None = 0
+    while after is not None:
+        page = await store.blobs(after=after, limit=PAGE)
+        library.ledger.load(_on_disk(page.blobs, unknown, missing))
+        closed.update(ref.session_id for ref in page.unwanted)
+        after = page.next
+        await trio.lowlevel.checkpoint()
+    library.ledger.apply(await store.media_in_flight())
+    library.ledger.settle()
+    library.ledger.apply(map(SessionEnded, closed))
+    library.untold.update(await store.sessions_with_untold_evictions())
+    await _write_down_missing(library, store, missing)
+    orphans = await _remove_orphans(library, tree, list(unknown.values()))
+    usage = library.ledger.usage
+    return Opened(usage.files, usage.size, orphans, len(missing))
+
+
+def _on_disk(
+    rows: Iterable[BlobRow],
+    unknown: dict[tuple[str, str], Found],
+    missing: list[BlobRow],
+) -> Iterable[BlobRow]:
+    """Rows whose file is there, with the size that it has; it is not unknown any more."""
+    for row in rows:
+        found = unknown.pop((folder_name(row.session_id), row.file), None)
+        if found is None:
+            missing.append(row)
+        elif found.size != row.size:
+            yield msgspec.structs.replace(row, size=found.size)
+        else:
+            yield row
+
+
+async def _write_down_missing(library: Library, store: Store, missing: Sequence[BlobRow]) -> None:
+    """A file that an agent was given is told as gone; of another nothing is known any more."""
+    given = [row for row in missing if row.handed_at is not None]
+    for row in missing:
+        log.warning("media_missing", session=row.session_id, file=row.file)
+    for rows in batched(given, PAGE):
+        await store.blobs_evicted([BlobRef(row.session_id, row.file) for row in rows])
+        library.untold.update(row.session_id for row in rows)
+    never = [BlobRef(row.session_id, row.file) for row in missing if row.handed_at is None]
+    for refs in batched(never, PAGE):
+        await store.blobs_forgotten(refs)
+
+
+async def _remove_orphans(library: Library, tree: MediaTree, orphans: Sequence[Found]) -> int:
+    removed = 0
+    for some in batched(orphans, PAGE):
+        removed += await library.disk(partial(_remove, tree, some))
+    if removed:
+        log.warning("media_orphans_removed", files=removed)
+        library.count_removed("orphan", removed, sum(found.size for found in orphans))
+    return removed
+
+
+def _remove(tree: MediaTree, orphans: Sequence[Found]) -> int:
+    """Remove files without a row, in a thread; how many went (M6)."""
+    removed = 0
+    for found in orphans:
+        try:
+            removed += tree.remove(found.session, found.file)
+        except MediaError as error:
+            log.warning("media_problem", reason=str(error))
+    return removed
+
+
+async def reconcile(library: Library, tree: MediaTree, store: Store, older_than: int) -> int:
+    """Hold the index against the disk while the runtime works; how many differences were mended.
+
+    Args:
+        library: the library.
+        tree: its folders.
+        store: has the rows.
+        older_than: what was written after this, in ms since 1970, may still be on its way.
+    """
+    scan = await library.disk(tree.scan)
+    seen: set[tuple[str, str]] = set()
+    orphans: list[Found] = []
+    sessions = {folder_name(blob.session_id): blob.session_id for blob in library.ledger}
+    for number, found in enumerate(scan.files):
+        session_id = sessions.get(found.session)
+        if session_id is not None and library.ledger.knows(session_id, found.file):
+            seen.add((session_id, found.file))
+        elif found.mtime < older_than:
+            orphans.append(found)
+        if number % PAGE == PAGE - 1:
+            await trio.lowlevel.checkpoint()
+    gone = [blob for blob in library.ledger if _is_gone(blob, seen, older_than)]
+    for blob in gone:
+        present = await library.disk(partial(tree.exists, folder_name(blob.session_id), blob.file))
+        if not present:
+            await _note_gone(library, store, blob)
+    return len(gone) + await _remove_orphans(library, tree, orphans)
+
+
+def _is_gone(blob: Blob, seen: set[tuple[str, str]], older_than: int) -> bool:
+    settled = blob.owner is Owner.SESSION and blob.used_at < older_than
+    return settled and (blob.session_id, blob.file) not in seen
+
+
+async def _note_gone(library: Library, store: Store, blob: Blob) -> None:
+    if library.ledger.take(blob.session_id, blob.file) is None:
+        return
+    log.warning("media_missing", session=blob.session_id, file=blob.file)
+    await store.blobs_evicted([BlobRef(blob.session_id, blob.file)])
+    library.untold.add(blob.session_id)
+    library.ledger.gone(blob)
+
+
+def batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Pieces of a sequence, each of at most ``size``."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _nobody(_: object) -> None:
+    """The library is closed."""

@@ -1,0 +1,414 @@
+"""The index of the media folders: which files there are, who refers to them, which may go (M4–M8).
+
+It is a projection: of the store's rows, from which it is loaded at each start, and of the changes
+that the store reports in the order of its commits. It alone decides that a file may go, by
+`runtime.sessions.handover`:
+
+- what nobody refers to and was never handed over is *discarded* (H2);
+- what is the session's is *evicted*, least recently used first, when the bytes are needed (M5);
+- what is in flight stays.
+
+A file that is to go leaves the index's choice at once, and its bytes when it is gone from disk.
+Every operation costs what it touches, never what is stored (M7); all are for one thread.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from runtime.sessions.handover import Lease, Owner, Step, after, owner
+from runtime.sessions.media import (
+    BlobRow,
+    Claimed,
+    Ended,
+    HandedOver,
+    Leased,
+    MediaChange,
+    SessionEnded,
+)
+
+
+class Blob:
+    """A file on disk."""
+
+    __slots__ = ("file", "handed_over", "hash", "leases", "session_id", "size", "used_at")
+
+    def __init__(self, session_id: str, file: str, hash: str, size: int, used_at: int) -> None:  # noqa: A002 - the field's name
+        self.session_id = session_id
+        self.file = file
+        self.hash = hash
+        self.size = size
+        self.used_at = used_at
+        self.handed_over = False
+        self.leases: dict[str, Lease] = {}
+
+    @property
+    def owner(self) -> Owner:
+        """Whose it is."""
+        return owner(self.leases.values(), handed_over=self.handed_over)
+
+    def __repr__(self) -> str:
+        return f"<{self.session_id}/{self.file} {self.owner} {dict(self.leases)}>"
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What the files of a session, or of all, take: how many, and bytes.
+
+    ``in_flight`` and ``evictable`` are bytes among them; what is neither is on its way out.
+    """
+
+    files: int = 0
+    size: int = 0
+    in_flight: int = 0
+    evictable: int = 0
+
+
+class _Shelf:
+    """The files of one session."""
+
+    __slots__ = ("by_hash", "files", "messages", "size")
+
+    def __init__(self) -> None:
+        self.files: dict[str, Blob] = {}
+        self.by_hash: dict[str, Blob] = {}
+        self.messages: dict[str, tuple[str, ...]] = {}
+        self.size = 0
+
+
+class Ledger:
+    """Who refers to which file, and what that means."""
+
+    def __init__(self) -> None:
+        self._shelves: dict[str, _Shelf] = {}
+        self._evictable: OrderedDict[tuple[str, str], Blob] = OrderedDict()
+        self._evictable_bytes = 0
+        self._discarded: dict[tuple[str, str], Blob] = {}
+        self._leaving: dict[tuple[str, str], Blob] = {}
+        self._on_disk = 0
+        self._leaving_bytes = 0
+        self._files = 0
+        self._reserved = 0
+
+    # -- figures ------------------------------------------------------------------------------
+
+    @property
+    def total(self) -> int:
+        """Bytes that are on disk, and those that are reserved for files on their way (M3)."""
+        return self._on_disk + self._reserved
+
+    @property
+    def on_disk(self) -> int:
+        """Bytes of all files on disk."""
+        return self._on_disk
+
+    @property
+    def reserved(self) -> int:
+        """Bytes that files on their way may take."""
+        return self._reserved
+
+    @property
+    def usage(self) -> Usage:
+        """What all files take."""
+        evictable = self._evictable_bytes
+        flying = self._on_disk - evictable - self._leaving_bytes
+        return Usage(self._files, self._on_disk, flying, evictable)
+
+    def usage_of(self, session_id: str) -> Usage:
+        """What the files of a session take; costs as much as it has files."""
+        shelf = self._shelves.get(session_id)
+        if shelf is None:
+            return Usage()
+        blobs = shelf.files.values()
+        return Usage(
+            files=len(blobs),
+            size=shelf.size,
+            in_flight=sum(blob.size for blob in blobs if blob.owner is Owner.IN_FLIGHT),
+            evictable=sum(
+                blob.size for blob in blobs if (blob.session_id, blob.file) in self._evictable
+            ),
+        )
+
+    def largest(self, count: int) -> list[tuple[str, int, int]]:
+        """The sessions that take most: id, files, bytes. Costs as much as there are sessions."""
+        found = sorted(self._shelves.items(), key=lambda item: item[1].size, reverse=True)
+        return [(session_id, len(shelf.files), shelf.size) for session_id, shelf in found[:count]]
+
+    def knows(self, session_id: str, file: str) -> bool:
+        """Whether there is such a file, also one that is on its way out."""
+        shelf = self._shelves.get(session_id)
+        return shelf is not None and file in shelf.files
+
+    def has_session(self, session_id: str) -> bool:
+        """Whether there is any file of a session."""
+        return session_id in self._shelves
+
+    def blob(self, session_id: str, file: str) -> Blob | None:
+        """One file."""
+        shelf = self._shelves.get(session_id)
+        return None if shelf is None else shelf.files.get(file)
+
+    def __iter__(self) -> Iterator[Blob]:
+        for shelf in self._shelves.values():
+            yield from shelf.files.values()
+
+    def __len__(self) -> int:
+        return self._files
+
+    # -- room ---------------------------------------------------------------------------------
+
+    def reserve(self, size: int) -> None:
+        """Count bytes before they are written, so that two files cannot take the same room."""
+        self._reserved += size
+
+    def release(self, size: int) -> None:
+        """The bytes that were reserved are on disk now, or never will be."""
+        self._reserved -= size
+
+    def excess(self, size: int, cap: int) -> int:
+        """How many bytes have to go before so many more fit under the cap, beside those that are
+        on their way out.
+        """
+        return max(0, self.total - self._leaving_bytes + size - cap)
+
+    @property
+    def evictable(self) -> int:
+        """Bytes that may be evicted."""
+        return self._evictable_bytes
+
+    # -- files on their way in ----------------------------------------------------------------
+
+    def reuse(self, token: str, session_id: str, content_hash: str) -> str | None:
+        """The name of a file of the session with these bytes, which stays until `unstage` (M4).
+
+        Args:
+            token: names the lease.
+            session_id: the session.
+            content_hash: SHA-256, hexadecimal.
+        """
+        shelf = self._shelves.get(session_id)
+        blob = None if shelf is None else shelf.by_hash.get(content_hash)
+        if blob is None:
+            return None
+        blob.leases[token] = Lease.STAGED
+        self._place(blob)
+        return blob.file
+
+    def stage(
+        self, token: str, session_id: str, file: str, content_hash: str, size: int, now_ms: int
+    ) -> None:
+        """A new file is on disk; it stays until `unstage`, and for as long as messages refer to it
+        by then.
+        """
+        blob = self._add(Blob(session_id, file, content_hash, size, now_ms))
+        blob.leases[token] = Lease.STAGED
+        self._place(blob)
+
+    def unstage(self, token: str, session_id: str, file: str) -> None:
+        """The message of a staged file was accepted, which is known by now, or never will be."""
+        blob = self.blob(session_id, file)
+        if blob is not None and blob.leases.pop(token, None) is not None:
+            self._place(blob)
+
+    # -- what the store says ------------------------------------------------------------------
+
+    def load(self, rows: Iterable[BlobRow]) -> None:
+        """Take in files as the store has them: first all of these, then who refers to them, then
+        `settle`.
+        """
+        for row in rows:
+            blob = self._add(Blob(row.session_id, row.file, row.hash, row.size, row.used_at))
+            blob.handed_over = row.handed_at is not None
+
+    def settle(self) -> None:
+        """After loading: decide about all files, those used longest ago first."""
+        for blob in sorted(self, key=lambda blob: blob.used_at):
+            self._place(blob)
+
+    def apply(self, changes: Iterable[MediaChange]) -> None:
+        """Take in what the store has committed, in its order."""
+        for change in changes:
+            match change:
+                case Leased():
+                    self._lease(change)
+                case Claimed():
+                    self._step(change.session_id, change.message_id, Step.CLAIMED)
+                case HandedOver():
+                    self._hand_over(change)
+                case Ended():
+                    self._step(change.session_id, change.message_id, Step.ENDED)
+                case SessionEnded():
+                    self._end_session(change.session_id)
+
+    def _lease(self, change: Leased) -> None:
+        for row in change.blobs:
+            if not self.knows(row.session_id, row.file):
+                self.load((row,))
+        shelf = self._shelves.get(change.session_id)
+        if shelf is None:
+            return
+        shelf.messages[change.message_id] = change.files
+        for file in change.files:
+            blob = shelf.files.get(file)
+            if blob is not None:
+                lease = blob.leases.get(change.message_id)
+                blob.leases[change.message_id] = after(lease, Step.ADMITTED)
+                self._place(blob)
+
+    def _hand_over(self, change: HandedOver) -> None:
+        for file in change.files:
+            blob = self.blob(change.session_id, file)
+            if blob is None:
+                continue
+            blob.handed_over = True
+            blob.used_at = max(blob.used_at, change.at)
+            lease = blob.leases.get(change.message_id)
+            if lease is not None:
+                blob.leases[change.message_id] = after(lease, Step.FIRST_EVENT)
+            self._place(blob)
+
+    def _step(self, session_id: str, message_id: str, step: Step) -> None:
+        shelf = self._shelves.get(session_id)
+        if shelf is None:
+            return
+        ended = step is Step.ENDED
+        names = shelf.messages.pop(message_id, ()) if ended else shelf.messages.get(message_id, ())
+        for file in names:
+            blob = shelf.files.get(file)
+            if blob is None or message_id not in blob.leases:
+                continue
+            lease = after(blob.leases[message_id], step)
+            if ended:
+                del blob.leases[message_id]
+            else:
+                blob.leases[message_id] = lease
+            self._place(blob)
+        self._tidy(session_id, shelf)
+
+    def _end_session(self, session_id: str) -> None:
+        shelf = self._shelves.get(session_id)
+        if shelf is None:
+            return
+        for message_id in list(shelf.messages):
+            self._step(session_id, message_id, Step.ENDED)
+        for blob in list(shelf.files.values()):
+            blob.handed_over = False
+            self._place(blob)
+
+    # -- files on their way out ---------------------------------------------------------------
+
+    @property
+    def has_discarded(self) -> bool:
+        """Whether there are files that nobody wants."""
+        return bool(self._discarded)
+
+    def take_discarded(self, limit: int = 1_000) -> list[Blob]:
+        """Files that nobody wants and that are to be removed; each is given once, see `gone`."""
+        taken: list[Blob] = []
+        while self._discarded and len(taken) < limit:
+            _, blob = self._discarded.popitem()
+            self._leave(blob)
+            taken.append(blob)
+        return taken
+
+    def take_evictable(self, size: int, limit: int = 1_000) -> list[Blob]:
+        """The least recently used files of sessions, of so many bytes at least if there are so
+        many; to be removed, see `gone`.
+        """
+        taken: list[Blob] = []
+        freed = 0
+        while self._evictable and freed < size and len(taken) < limit:
+            _, blob = self._evictable.popitem(last=False)
+            self._evictable_bytes -= blob.size
+            self._leave(blob)
+            taken.append(blob)
+            freed += blob.size
+        return taken
+
+    def take(self, session_id: str, file: str) -> Blob | None:
+        """One file of a session that may be evicted; None when it may not. See `gone`."""
+        blob = self._evictable.pop((session_id, file), None)
+        if blob is not None:
+            self._evictable_bytes -= blob.size
+            self._leave(blob)
+        return blob
+
+    @property
+    def leaving(self) -> list[Blob]:
+        """The files that were taken and are not gone yet."""
+        return list(self._leaving.values())
+
+    def stay(self, blob: Blob) -> None:
+        """A file that was taken is not removed after all."""
+        if self._leaving.pop((blob.session_id, blob.file), None) is not None:
+            self._leaving_bytes -= blob.size
+            self._shelves[blob.session_id].by_hash.setdefault(blob.hash, blob)
+            self._place(blob)
+
+    def gone(self, blob: Blob) -> None:
+        """A file that was taken is not on disk any more."""
+        key = (blob.session_id, blob.file)
+        if self._leaving.pop(key, None) is None:
+            return
+        self._leaving_bytes -= blob.size
+        self._drop(blob)
+
+    def missing(self, blob: Blob) -> None:
+        """A file is not on disk, although nobody took it."""
+        self._unplace(blob)
+        self._leave(blob)
+        self.gone(blob)
+
+    def _leave(self, blob: Blob) -> None:
+        shelf = self._shelves[blob.session_id]
+        if shelf.by_hash.get(blob.hash) is blob:
+            del shelf.by_hash[blob.hash]
+        self._leaving[blob.session_id, blob.file] = blob
+        self._leaving_bytes += blob.size
+
+    # -- where a file stands ------------------------------------------------------------------
+
+    def _add(self, blob: Blob) -> Blob:
+        shelf = self._shelves.setdefault(blob.session_id, _Shelf())
+        shelf.files[blob.file] = blob
+        shelf.by_hash.setdefault(blob.hash, blob)
+        shelf.size += blob.size
+        self._on_disk += blob.size
+        self._files += 1
+        return blob
+
+    def _drop(self, blob: Blob) -> None:
+        shelf = self._shelves[blob.session_id]
+        del shelf.files[blob.file]
+        shelf.size -= blob.size
+        self._on_disk -= blob.size
+        self._files -= 1
+        self._tidy(blob.session_id, shelf)
+
+    def _tidy(self, session_id: str, shelf: _Shelf) -> None:
+        """Nothing is kept of a session without files."""
+        if not shelf.files and not shelf.messages:
+            self._shelves.pop(session_id, None)
+
+    def _unplace(self, blob: Blob) -> None:
+        key = (blob.session_id, blob.file)
+        if self._evictable.pop(key, None) is not None:
+            self._evictable_bytes -= blob.size
+        self._discarded.pop(key, None)
+
+    def _place(self, blob: Blob) -> None:
+        """Put a file where its owner says; one that is on its way out goes on."""
+        key = (blob.session_id, blob.file)
+        if key in self._leaving:
+            return
+        self._unplace(blob)
+        match blob.owner:
+            case Owner.SESSION:
+                self._evictable[key] = blob
+                self._evictable_bytes += blob.size
+            case Owner.NOBODY:
+                self._discarded[key] = blob
+            case Owner.IN_FLIGHT:
+                pass

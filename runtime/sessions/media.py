@@ -1,0 +1,146 @@
+"""Files that come with messages, as rows know them (Q7, M3, M9).
+
+A message's *items* say what came with it and where it is; a *blob* is a file in the session's media
+folder, which several messages of the session may refer to (M4).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeAlias
+
+import msgspec
+
+
+class MediaKind(StrEnum):
+    """What sort of file it is, for people and for the ending of its name."""
+
+    IMAGE = "image"
+    AUDIO = "audio"
+    VOICE = "voice"
+    VIDEO = "video"
+    FILE = "file"
+
+
+class MediaItem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One file of a message.
+
+    Args:
+        kind: what sort of file it is.
+        name: what its sender called it; never part of a path.
+        mime_type: as it was said, or found out from the first bytes.
+        size: bytes; as it was announced until the file is here.
+        reference: by which the channel fetches it; None for what came with the message itself.
+        file: the blob's name in the session's media folder; None while there is none.
+        problem: why there is no file and will be none, in words.
+        transcript: what was said in a voice note: then the file lives for one turn only (H5).
+    """
+
+    kind: MediaKind = MediaKind.FILE
+    name: str | None = None
+    mime_type: str | None = None
+    size: int | None = None
+    reference: str | None = None
+    file: str | None = None
+    problem: str | None = None
+    transcript: str | None = None
+
+    @property
+    def fetching(self) -> bool:
+        """Whether it is still on its way: its message holds its place in the queue (Q7)."""
+        return self.file is None and self.problem is None
+
+
+Media: TypeAlias = tuple[MediaItem, ...]
+
+
+def kept_files(media: Media) -> tuple[str, ...]:
+    """The blobs that are handed over when the agent begins: all but those of one turn (H1, H5)."""
+    return tuple(item.file for item in media if item.file is not None and item.transcript is None)
+
+
+def files(media: Media) -> tuple[str, ...]:
+    """The blobs that a message refers to."""
+    return tuple(item.file for item in media if item.file is not None)
+
+
+class NewBlob(msgspec.Struct, frozen=True):
+    """A file that is on disk and wants its row.
+
+    Args:
+        file: its name in the session's media folder.
+        hash: SHA-256 of its bytes, hexadecimal.
+        size: bytes.
+        mime_type: what it is.
+        name: what its sender called it.
+    """
+
+    file: str
+    hash: str
+    size: int
+    mime_type: str | None = None
+    name: str | None = None
+
+
+class BlobRow(msgspec.Struct, frozen=True):
+    """A file of a session as the store has it. Times in ms since 1970.
+
+    ``handed_at``: when an agent first began to answer a prompt with it (H1). ``evicted_at``: since
+    when it is not on disk any more (M5).
+    """
+
+    session_id: str
+    file: str
+    hash: str
+    size: int
+    epoch: int
+    created_at: int
+    used_at: int
+    mime_type: str | None = None
+    name: str | None = None
+    handed_at: int | None = None
+    evicted_at: int | None = None
+
+
+# -- what the store says when a message or a blob has changed -------------------------------------
+
+
+class Leased(msgspec.Struct, frozen=True):
+    """A message waits, or waits again, and refers to these files: they are in flight."""
+
+    session_id: str
+    message_id: str
+    files: tuple[str, ...]
+    blobs: tuple[BlobRow, ...] = ()
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """A turn has the message; its agent has not begun."""
+
+    session_id: str
+    message_id: str
+
+
+class HandedOver(msgspec.Struct, frozen=True):
+    """The agent has begun: these files of a message are the session's own from now on (H1)."""
+
+    session_id: str
+    message_id: str
+    files: tuple[str, ...]
+    at: int
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """A message has come to its end, whichever: it refers to nothing any more."""
+
+    session_id: str
+    message_id: str
+
+
+class SessionEnded(msgspec.Struct, frozen=True):
+    """A session was closed: none of its files is wanted any more (S43)."""
+
+    session_id: str
+
+
+MediaChange: TypeAlias = Leased | Claimed | HandedOver | Ended | SessionEnded
