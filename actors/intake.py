@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 from types import TracebackType
@@ -135,7 +135,7 @@ def kind_of(mime_type: str | None) -> MediaKind:
     return MediaKind.FILE
 
 
-async def pieces(content: bytes) -> AsyncIterator[bytes]:
+async def pieces(content: bytes) -> AsyncGenerator[bytes, None]:
     """Bytes that are here already, as they would come."""
     for start in range(0, len(content), CHUNK):
         yield content[start : start + CHUNK]

@@ -13,7 +13,8 @@ was not: by then the message refers to it, or nobody does.
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -158,13 +159,18 @@ class Library:
     # -- taking in ----------------------------------------------------------------------------
 
     async def receive(
-        self, session_id: str, source: AsyncIterable[bytes], item: MediaItem, *, limit: int = 0
+        self,
+        session_id: str,
+        source: AsyncGenerator[bytes, None],
+        item: MediaItem,
+        *,
+        limit: int = 0,
     ) -> Staged:
         """Take in one file of a message that is not accepted yet.
 
         Args:
             session_id: the session.
-            source: its bytes; read until it ends, or is over the limit.
+            source: its bytes; read until it ends or is over the limit, and closed.
             item: what is known of it; its size as it was announced, if it was.
             limit: the largest that is taken, in bytes; 0 for the settings' own limit.
 
@@ -173,14 +179,11 @@ class Library:
 
         What ``source`` raises leaves. Whenever it does not return, nothing is left of the file.
         """
-        tree = self._tree()
         allowed = self.settings.max_file_bytes
         limit = min(limit, allowed) if limit else allowed
-        if item.size is not None and item.size > limit:
-            self._metrics.media_received.labels(outcome="refused").inc()
-            raise MediaRefused(_too_large(limit))
         try:
-            staged = await self._receive(tree, session_id, source, item, limit)
+            async with aclosing(source):
+                staged = await self._receive(self._tree(), session_id, source, item, limit)
         except FileTooLarge:
             self._metrics.media_received.labels(outcome="refused").inc()
             raise MediaRefused(_too_large(limit)) from None
@@ -200,11 +203,13 @@ class Library:
         self,
         tree: MediaTree,
         session_id: str,
-        source: AsyncIterable[bytes],
+        source: AsyncGenerator[bytes, None],
         item: MediaItem,
         limit: int,
     ) -> Staged:
-        reserved = limit if item.size is None else min(limit, item.size)
+        if item.size is not None and item.size > limit:
+            raise MediaRefused(_too_large(limit))
+        reserved = limit if item.size is None else item.size
         await self._reserve(reserved)
         try:
             partial_file = await self.disk(

@@ -3,6 +3,7 @@
     Arrived    rows were admitted; others went to make room
     Ended      the offered batch is over; these rows wait again
     FirstEvent the agent has begun: the batch is handed over
+    Fetched    a file of a waiting row has come
     Withdraw   forget waiting rows                                 → their ids
     Status     what waits                                          → Waiting
     Configure  new settings
@@ -105,6 +106,12 @@ class FirstEvent(Message, frozen=True):
     at: int
 
 
+class Fetched(Message, frozen=True):
+    """A file of a waiting row has come, or will not come: the row as it is now (Q7)."""
+
+    row: InboundRow
+
+
 class Withdraw(Request[tuple[str, ...]], frozen=True):
     """Forget waiting rows: those of a connection, those named, or all. Those of the offered batch
     are in the answer as well: until its turn has claimed them, they can be withdrawn.
@@ -142,7 +149,7 @@ class Look(Message, frozen=True):
     """A window has closed."""
 
 
-QueueMessage = Arrived | Ended | FirstEvent | Withdraw | Status | Configure | Hold | Look
+QueueMessage = Arrived | Ended | FirstEvent | Fetched | Withdraw | Status | Configure | Hold | Look
 
 
 class QueueActor(Actor[QueueMessage]):
@@ -181,6 +188,8 @@ class QueueActor(Actor[QueueMessage]):
             case FirstEvent():
                 await self._hand_over(message)
                 return None
+            case Fetched():
+                self._waiting.replace(message.row)
             case Withdraw():
                 return self._withdraw(message)
             case Status():
@@ -280,7 +289,7 @@ class QueueActor(Actor[QueueMessage]):
             turn_id=self._services.ids.new(),
             rows=rows,
             overflow=tuple(self._overflow),
-            context=self._waiting.context,
+            context=tuple(row for row in self._waiting.context if not row.fetching),
         )
         if not self._session.tell(Offered(batch)):
             self._look_after(OFFER_AGAIN)

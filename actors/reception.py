@@ -114,7 +114,7 @@ class Reception:
         try:
             status = await self._services.store.message_status(row.id)
         except StoreError as error:  # the next look at it does it
-            log.warning("command_not_read", message=row.id, reason=str(error))
+            log.warning("command_not_read", message_id=row.id, reason=str(error))
             status = None
         waits = status is not None and status.message.state is InboundState.PENDING
         if not waits:
@@ -147,7 +147,7 @@ class Reception:
         try:
             finished = await decided(self._services.store.finish_pending(request))
         except StoreError as error:  # the row waits; the next look at it does it again
-            log.warning("command_not_finished", message=row.id, reason=str(error))
+            log.warning("command_not_finished", message_id=row.id, reason=str(error))
             return
         finally:
             self._busy_with.discard(row.id)

@@ -11,18 +11,29 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
+from actors.fetching import tell_not_taken
+from actors.intake import MOST_FILES
 from actors.library import Staged
 from actors.outbox import Due
 from actors.services import Services
 from actors.sessions import Wake
 from runtime.kernel import Actor, ActorRef, Reply, Request
 from runtime.log import get_logger
-from runtime.ports.channel import Inbound
+from runtime.ports.channel import Attachment, Inbound
 from runtime.sessions.commands import command_in
-from runtime.sessions.content import StoredContent, plain_text, shown, storable, text_content
+from runtime.sessions.content import (
+    FileBlock,
+    StoredContent,
+    plain_text,
+    shown,
+    storable,
+    text_content,
+)
 from runtime.sessions.events import MessageAccepted
 from runtime.sessions.keys import Place, session_key
+from runtime.sessions.media import Media, MediaItem
 from runtime.sessions.rows import (
     DropReason,
     InboundState,
@@ -210,7 +221,12 @@ class Router(Actor[Submit | Deliver]):
             message.channel, message.account, inbound.chat, inbound.thread, inbound.message_id
         )
         now = self._services.now()
-        content = text_content(inbound.text)
+        limit = self._services.download_limit(message.channel, message.account)
+        media = tuple(
+            announced(attachment, limit, number)
+            for number, attachment in enumerate(inbound.attachments)
+        )
+        content = said_with(inbound.text, media)
         age = settings.sessions.max_message_age
         expired = (
             age is not None and inbound.sent_at is not None and now - inbound.sent_at > age * 1000
@@ -226,6 +242,7 @@ class Router(Actor[Submit | Deliver]):
                 thread_id=inbound.thread,
             ),
             content=content,
+            media=() if expired else media,
             sender=inbound.sender,
             reply_to=reply_to,
             key=MessageKey(
@@ -261,9 +278,47 @@ class Router(Actor[Submit | Deliver]):
             )
             news = Wake(session_id, (message,), admitted.dropped, admitted.overflow)
             self._sessions.tell(news)
+            refused = [index for index, item in enumerate(message.media) if item.problem]
+            if refused and message.reply_to is not None:
+                self.start(
+                    tell_not_taken, services, self._outbox, message, refused, name="not taken"
+                )
         else:
             reason = DropReason(message.reason or DropReason.EXPIRED)
             services.watchers.dropped(session_id, (message,), reason)
+
+
+def announced(attachment: Attachment, limit: int, number: int) -> MediaItem:
+    """A file as it is known before it is fetched (Q7).
+
+    Args:
+        attachment: what the network says of it.
+        limit: the largest that is taken, in bytes.
+        number: how many files of the message come before it.
+    """
+    item = MediaItem(
+        kind=attachment.kind,
+        name=_shortened(attachment.name),
+        mime_type=attachment.mime_type,
+        size=attachment.size,
+        reference=attachment.reference,
+    )
+    problem = None
+    if number >= MOST_FILES:
+        problem = f"a message brings at most {MOST_FILES} files"
+    elif limit <= 0:
+        problem = "files of this chat are not taken"
+    elif attachment.size is not None and attachment.size > limit:
+        problem = f"it is larger than {limit / 1024**2:.4g} MiB"
+    return item if problem is None else structs.replace(item, problem=problem, reference=None)
+
+
+def said_with(text: str, media: Media) -> StoredContent:
+    """A text, and a place for each file after it."""
+    places = (
+        FileBlock(index, item.kind, item.name, item.mime_type) for index, item in enumerate(media)
+    )
+    return (*(text_content(text) if text or not media else ()), *places)
 
 
 def _fits(row: NewInbound) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import trio
+
 from actors.configuration import Configuration
 from actors.library import Library
 from actors.watch import Watchers
@@ -38,6 +40,7 @@ class Services:
         processes: starts processes.
         slots: how many agents may run as processes (P6).
         library: the files that come with messages.
+        fetching: how many of them are fetched at the same time, by channel account.
     """
 
     configuration: Configuration
@@ -54,6 +57,7 @@ class Services:
     processes: Processes
     slots: Slots
     library: Library
+    fetching: Mapping[tuple[str, str], trio.CapacityLimiter]
 
     @property
     def settings(self) -> Settings:
@@ -108,6 +112,13 @@ class Services:
             processes=self.processes,
             media=self.library.folder(row.id),
         )
+
+    def download_limit(self, channel: str, account: str) -> int:
+        """The largest file of a channel that is taken, in bytes; 0 for none (N1, M3)."""
+        known = self.channels.get((channel, account))
+        if known is None or self.library.tree is None:
+            return 0
+        return min(known.capabilities.max_download_bytes, self.settings.media.max_file_bytes)
 
     def text_limit(self, channel: str, account: str) -> tuple[int, Counting]:
         """How long one message of a channel may be, and how that is counted (N1)."""

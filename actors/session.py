@@ -41,6 +41,7 @@ from actors.conversation import Conversation
 from actors.dealings import Dealings
 from actors.ending import TurnHooks
 from actors.epochs import Epochs
+from actors.fetching import Fetching
 from actors.outbox import Due
 from actors.queue import (
     Arrived,
@@ -109,6 +110,7 @@ class SessionActor(Actor[SessionMessage]):
     _queue: ActorRef[QueueMessage]
     _agent: ActorRef[AgentMessage]
     _reception: Reception
+    _fetching: Fetching
     _withdrawals: Withdrawals
     _dealings: Dealings
     _epochs: Epochs
@@ -167,6 +169,15 @@ class SessionActor(Actor[SessionMessage]):
             restart=Restart.TEMPORARY,
         )
         self._queue = queue
+        self._fetching = Fetching(
+            services,
+            self._id,
+            queue,
+            self._outbox,
+            lambda row: self.start(self._fetching.fetch, row, name="fetch"),
+        )
+        for row in pending:
+            self._fetching.begin(row)
         self._withdrawals = Withdrawals(services, conversation, queue)
         self._epochs = Epochs(services, conversation, self._withdrawals, self._agent)
         self._dealings = Dealings(services, conversation, self._reception, self._agent, queue)
@@ -259,6 +270,8 @@ class SessionActor(Actor[SessionMessage]):
         """Rows that wait; whether any of them is for the queue."""
         rows = self._sorted(message.rows)
         await self._queue.send(Arrived(rows, message.dropped, message.overflow))
+        for row in rows:
+            self._fetching.begin(row)
         self._dealings.hold_up(rows)
         return bool(rows)
 

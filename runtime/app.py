@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from actors.agents import agent_kinds
 from actors.channel import Channels
 from actors.configuration import Configuration
@@ -67,6 +69,9 @@ BUSY_MAILBOX = MailboxSpec(capacity=100_000)
 
 USUAL_MAILBOX = MailboxSpec()
 FAREWELL_LIMIT = 10.0
+
+FETCHED_AT_ONCE = 8
+"""How many files of one channel account are fetched at the same time (Q7)."""
 
 log = get_logger(__name__)
 
@@ -204,6 +209,10 @@ async def open_runtime(
             processes=processes,
             slots=Slots(lambda: configuration.settings.sessions.max_agent_processes),
             library=library,
+            fetching={
+                (channel.name, channel.account): trio.CapacityLimiter(FETCHED_AT_ONCE)
+                for channel in channels
+            },
         )
         _show_agents(services)
         recovery = await _recover(services)

@@ -12,12 +12,14 @@ the chat would see it.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import AsyncIterator
 from typing import Literal
 
 import msgspec
 import trio
 
 from runtime.ports.channel import (
+    Attachment,
     Channel,
     ChannelCapabilities,
     Inbound,
@@ -30,6 +32,9 @@ from runtime.ports.channel import (
     UnknownOutcome,
 )
 from runtime.sessions.rows import Sender
+
+CHUNK = 64 * 1024
+"""Bytes of a file that arrive at once."""
 
 
 class Behaviour(msgspec.Struct, frozen=True):
@@ -80,6 +85,10 @@ class ScriptedChannel(Channel):
         self._changed = trio.Event()
         self._serial = 0
         self._last: tuple[Inbound, ...] = ()
+        self.files: dict[str, bytes | Behaviour] = {}
+        self.fetched: list[str] = []
+        self.let_files_go = trio.Event()
+        self.let_files_go.set()
 
     # -- what a test does ---------------------------------------------------------------------
 
@@ -97,6 +106,7 @@ class ScriptedChannel(Channel):
         is_group: bool = False,
         message_id: str | None = None,
         sent_at: int | None = None,
+        attachments: tuple[Attachment, ...] = (),
     ) -> str:
         """Somebody writes; returns the message's id when the runtime has made it durable."""
         self._serial += 1
@@ -108,6 +118,7 @@ class ScriptedChannel(Channel):
             thread=thread,
             is_group=is_group,
             sent_at=sent_at,
+            attachments=attachments,
         )
         await self.put(inbound)
         return inbound.message_id
@@ -171,6 +182,28 @@ class ScriptedChannel(Channel):
         if behaviour.fail == "after":
             raise UnknownOutcome("the receipt was lost, as scripted")
         return receipt
+
+    async def fetch(self, attachment: Attachment) -> AsyncIterator[bytes]:
+        """The bytes under a reference in `files`; what is scripted there fails like a send."""
+        self.fetched.append(attachment.reference)
+        self._notify()
+        await self.let_files_go.wait()
+        content = self.files.get(attachment.reference)
+        if isinstance(content, Behaviour):
+            await trio.sleep(content.delay)
+            match content.fail:
+                case "for_good":
+                    raise PermanentFailure("the file is gone, as scripted")
+                case "bug":
+                    raise RuntimeError("a bug, as scripted")
+                case "during":
+                    yield b"the beginning of it"
+            raise TransientFailure("not now, as scripted", content.retry_after)
+        if content is None:
+            raise PermanentFailure("there is no such file")
+        for start in range(0, len(content), CHUNK):
+            await trio.lowlevel.checkpoint()
+            yield content[start : start + CHUNK]
 
     async def reconcile(self, part: OutboundPart, key: str) -> Reconciled:
         for number, arrival in enumerate(self.arrived):

@@ -8,11 +8,12 @@ delivery actor.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Literal
 
 import msgspec
 
+from runtime.sessions.media import MediaKind
 from runtime.sessions.rows import ReplyAddress, Sender
 
 
@@ -45,9 +46,18 @@ class ChannelCapabilities(msgspec.Struct, frozen=True):
 
 
 class Attachment(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A file that came with a message, by reference: it is fetched later (N3)."""
+    """A file that came with a message, by reference: it is fetched later (N3).
+
+    Args:
+        reference: by which `Channel.fetch` finds it, also after a restart.
+        kind: what sort of file it is.
+        name: what its sender called it.
+        mime_type: as the network says.
+        size: bytes, as the network says; its word is not relied on.
+    """
 
     reference: str
+    kind: MediaKind = MediaKind.FILE
     name: str | None = None
     mime_type: str | None = None
     size: int | None = None
@@ -160,6 +170,19 @@ class Channel(ABC):
             TransientFailure, PermanentFailure, UnknownOutcome: any other exception counts as
                 unknown.
         """
+
+    def fetch(self, attachment: Attachment) -> AsyncIterator[bytes]:
+        """The bytes of a file that came with a message: an async generator, closed when enough was
+        read. Where ``capabilities.max_download_bytes``.
+
+        It goes only to where the network keeps its files: a reference may have been made by a
+        stranger.
+
+        Raises:
+            TransientFailure: not now; it is tried again a few times.
+            PermanentFailure: the file is not to be had. Any other exception counts like the first.
+        """
+        raise PermanentFailure(f"{self.name} hands over no files")
 
     async def edit(self, reply_to: ReplyAddress, platform_message_id: str, text: str) -> None:
         """Replace the text of a message sent before, where ``capabilities.edit``."""

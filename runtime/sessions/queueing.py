@@ -16,6 +16,10 @@ same conversation to reply to (Q2), and, for rows that were tried, of the same e
 retry is what it was the first time: a message that makes an agent fall over takes no newer ones
 with it.
 
+**Fetching**: a row whose files are still on their way holds its place (Q7). As a head it makes
+everything after it wait; further back it makes its batch wait for it, until ``debounce_max`` since
+the batch's first row: then those before it run without it.
+
 **Ready** is a batch as its head says. A head that is not debounced (a client that submits whole
 prompts) is ready at once, and takes its batch along. A debounced head waits until ``debounce`` has
 passed without another debounced row for its batch, or ``debounce_max`` since the first of them
@@ -151,6 +155,16 @@ class WaitingQueue:
         self._ids.discard(oldest.id)
         return oldest
 
+    def replace(self, row: InboundRow) -> None:
+        """A row that waits has changed; unknown ones are ignored."""
+        if row.id not in self._ids:
+            return
+        self._entries = [
+            msgspec.structs.replace(entry, row=row) if entry.row.id == row.id else entry
+            for entry in self._entries
+        ]
+        self._context = [row if other.id == row.id else other for other in self._context]
+
     def remove(self, ids: Iterable[str]) -> None:
         """Forget rows, whether they wait or are context; unknown ids are ignored."""
         gone = self._ids.intersection(ids)
@@ -186,10 +200,14 @@ class WaitingQueue:
         ]
         if standing:
             batch = _batch(standing, policy.mode)
-            ready_at = _ready_at(batch, now, now_ms, policy)
-            if ready_at <= now:
-                return Interrupt() if busy else self._run(batch)
-            moments.append(ready_at)
+            here = list(takewhile(lambda entry: not entry.row.fetching, batch))
+            if here:
+                ready_at = _ready_at(here, now, now_ms, policy)
+                if len(here) < len(batch):
+                    ready_at = max(ready_at, here[0].arrived + policy.debounce_max)
+                if ready_at <= now:
+                    return Interrupt() if busy else self._run(here)
+                moments.append(ready_at)
         return WaitUntil(min(moments)) if moments else Idle()
 
     def _run(self, batch: Sequence[_Entry]) -> Run:

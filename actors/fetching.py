@@ -1,0 +1,182 @@
+"""Fetches the files that came with messages of a chat network, while they wait (Q7, M3, N3).
+
+A message is accepted with a reference to each of its files; fetching them holds its place in the
+queue, and nobody else's. What becomes of each is written into the message's row, which the queue is
+then given anew. A file that was being fetched when the runtime died is fetched again, since its row
+says that it is still on its way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+
+import msgspec
+import trio
+
+from actors.library import MediaRefused, Staged
+from actors.outbox import Due
+from actors.persistence import until_written
+from actors.queue import Fetched, QueueMessage
+from actors.services import Services
+from runtime.kernel import ActorRef, ActorStopped
+from runtime.log import get_logger
+from runtime.ports.channel import Attachment, Channel, PermanentFailure, TransientFailure
+from runtime.sessions.content import storable
+from runtime.sessions.media import MediaItem
+from runtime.sessions.rows import InboundRow
+from runtime.storage.errors import StoreError
+from runtime.storage.media_requests import Attach
+from runtime.storage.requests import NewOutbound
+
+ATTEMPTS = 3
+"""How often a file is asked for."""
+
+PAUSES = (1.0, 5.0)
+"""Seconds between the attempts, when the network does not say."""
+
+LONGEST_PROBLEM = 300
+LONGEST_NOTICE = 1_000
+"""Characters; less than any network takes."""
+
+
+class NotFetched(Exception):
+    """A file is not to be had; the text says why, for people."""
+
+
+log = get_logger(__name__)
+
+
+class Fetching:
+    """The downloads of one session.
+
+    Args:
+        services: the runtime's parts.
+        session_id: the session.
+        queue: is told when a file has come.
+        outbox: is told when a sender is owed a word.
+        start: starts a task that ends with the session's actor.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        session_id: str,
+        queue: ActorRef[QueueMessage],
+        outbox: ActorRef[Due],
+        start: Callable[[InboundRow], object],
+    ) -> None:
+        self._services = services
+        self._library = services.library
+        self._id = session_id
+        self._queue = queue
+        self._outbox = outbox
+        self._start = start
+        self._under_way: set[str] = set()
+
+    def begin(self, row: InboundRow) -> None:
+        """Fetch the files of a message, unless that is under way."""
+        if row.fetching and row.id not in self._under_way:
+            self._under_way.add(row.id)
+            self._start(row)
+
+    async def fetch(self, row: InboundRow) -> None:
+        """Fetch what is missing of a message, one file after the other."""
+        try:
+            for index, item in enumerate(row.media):
+                if item.fetching:
+                    await self._fetch_one(row, index, item)
+        finally:
+            self._under_way.discard(row.id)
+
+    async def _fetch_one(self, row: InboundRow, index: int, item: MediaItem) -> None:
+        staged: Staged | None = None
+        try:
+            staged = await self._fetched(row, item)
+            settled = staged.item
+        except NotFetched as error:
+            log.warning("media_not_fetched", message_id=row.id, reason=str(error))
+            problem = storable(str(error))[:LONGEST_PROBLEM]
+            settled = msgspec.structs.replace(item, problem=problem, reference=None)
+        try:
+            blob = staged.blob if staged is not None else None
+            request = Attach(row.id, index, settled, blob)
+            attached = await until_written(lambda: self._services.store.attach(request))
+        finally:
+            if staged is not None:
+                self._library.unstage(staged)
+        if attached is None:
+            return  # it was withdrawn meanwhile, and with it the file
+        try:
+            await self._queue.send(Fetched(attached))
+        except ActorStopped:
+            log.debug("fetched_for_nobody", message_id=row.id)  # the next incarnation reads the row
+        if settled.problem is not None:
+            await tell_not_taken(self._services, self._outbox, attached, (index,))
+
+    async def _fetched(self, row: InboundRow, item: MediaItem) -> Staged:
+        """The file, on disk. A network that is slow keeps up only its own files."""
+        services, address = self._services, row.reply_to
+        place = (address.channel, address.account) if address is not None else ("", "")
+        channel = services.channels.get(place)
+        if channel is None or item.reference is None:
+            raise NotFetched("its chat network is not connected any more")
+        attachment = Attachment(item.reference, item.kind, item.name, item.mime_type, item.size)
+        async with services.fetching[place]:
+            try:
+                with trio.fail_after(services.settings.media.fetch_timeout):
+                    return await self._received(channel, attachment, item)
+            except trio.TooSlowError:
+                raise NotFetched("the network took too long") from None
+
+    async def _received(self, channel: Channel, attachment: Attachment, item: MediaItem) -> Staged:
+        limit, reason = channel.capabilities.max_download_bytes, ""
+        for attempt in range(ATTEMPTS):
+            pause = PAUSES[min(attempt, len(PAUSES) - 1)]
+            try:
+                source = _bytes_of(channel, attachment)
+                return await self._library.receive(self._id, source, item, limit=limit)
+            except (MediaRefused, PermanentFailure) as error:
+                raise NotFetched(str(error)) from error
+            except TransientFailure as error:
+                reason = str(error)
+                pause = pause if error.retry_after is None else error.retry_after
+            except Exception as error:
+                log.exception("channel_raised", channel=channel.name)
+                reason = f"{type(error).__name__}: {error}"
+            if attempt < ATTEMPTS - 1:
+                await trio.sleep(pause)
+        raise NotFetched(reason)
+
+
+async def tell_not_taken(
+    services: Services, outbox: ActorRef[Due], row: InboundRow, indexes: Sequence[int]
+) -> None:
+    """Tell the sender which files of a message were not taken, and why; once, however often it is
+    said (Q4, M5).
+    """
+    address = row.reply_to
+    if address is None or not indexes:
+        return
+    lines = [f"{_called(row.media[index])}: {row.media[index].problem}" for index in indexes]
+    notice = NewOutbound(
+        id=f"{row.id}:files:{indexes[0]}",
+        reply_to=address,
+        text="\n".join(["Not taken:", *lines])[:LONGEST_NOTICE],
+        kind="notice",
+    )
+    try:
+        await services.store.notify(row.session_id, notice)
+    except StoreError as error:  # the agent is told all the same
+        log.warning("notice_not_written", code="not_taken", reason=str(error))
+    outbox.tell(Due(address.channel, address.account))
+
+
+def _called(item: MediaItem) -> str:
+    return item.name or str(item.kind)
+
+
+async def _bytes_of(channel: Channel, attachment: Attachment) -> AsyncGenerator[bytes, None]:
+    async with aclosing(channel.fetch(attachment)) as chunks:  # type: ignore[type-var]
+        async for chunk in chunks:
+            yield chunk
