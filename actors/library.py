@@ -132,8 +132,6 @@ class Library:
         self.cleaner = Cleaner()
         self.untold: set[str] = set()
         """Sessions whose agent does not know yet what was evicted (M9)."""
-        self.sound = True
-        """Whether the index has followed all changes; else it is made anew."""
 
     @property
     def settings(self) -> MediaSettings:
@@ -144,12 +142,11 @@ class Library:
 
     def follow(self, changes: Sequence[MediaChange]) -> None:
         """Take in what the store has committed. Never raises: it is called by the writer."""
-        try:
-            self.ledger.apply(changes)
-        except Exception:
-            log.exception("media_index_lost")
-            self.sound = False
         for change in changes:
+            try:
+                self.ledger.apply((change,))
+            except Exception:  # the next start makes the index anew; the others are still right
+                log.exception("media_change_not_followed", change=type(change).__name__)
             if isinstance(change, SessionEnded):
                 self.untold.discard(change.session_id)
                 self.cleaner.session_ended(change.session_id)

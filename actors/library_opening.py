@@ -1,8 +1,8 @@
 """Opening the library: the index is made from the rows, and held against the disk (M7, M8, H6).
 
 Who refers to what is known before anybody may remove anything. Then what is on disk without a row
-is an orphan of a crashed run, and goes: the folders are locked, so that it is nobody else's. A row
-whose file is missing says so. Nothing else is touched.
+is an orphan of a crashed run, and goes: the folders are locked, so that it is no other runtime's, and
+its name is one that only we give, so that it is no person's. A row whose file is missing says so.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import trio
 from actors.library import Library, folder_name
 from runtime.log import get_logger
 from runtime.sessions.handover import Owner
+from runtime.sessions.ids import is_id
 from runtime.sessions.ledger import Blob
 from runtime.sessions.media import BlobRow, SessionEnded
 from runtime.storage.media_errors import MediaError
@@ -89,7 +90,7 @@ async def _make_index(library: Library, tree: MediaTree, store: Store) -> Opened
     library.ledger.apply(map(SessionEnded, closed))
     library.untold.update(await store.sessions_with_untold_evictions())
     await _write_down_missing(library, store, missing)
-    orphans = await _remove_orphans(library, tree, list(unknown.values()))
+    orphans = await _remove_orphans(library, tree, _ours(unknown.values()))
     usage = library.ledger.usage
     return Opened(usage.files, usage.size, orphans, len(missing))
 
@@ -121,6 +122,20 @@ async def _write_down_missing(library: Library, store: Store, missing: Sequence[
     never = [BlobRef(row.session_id, row.file) for row in missing if row.handed_at is None]
     for refs in batched(never, PAGE):
         await store.blobs_forgotten(refs)
+
+
+def _ours(found: Iterable[Found]) -> list[Found]:
+    """Those whose folder and name are of the kind that only we give."""
+    mine, strange = [], 0
+    for each in found:
+        stem = each.file.partition(".")[0]
+        if is_id(each.session) and (each.partial or is_id(stem)):
+            mine.append(each)
+        else:
+            strange += 1
+    if strange:
+        log.warning("media_not_ours", files=strange)
+    return mine
 
 
 async def _remove_orphans(library: Library, tree: MediaTree, orphans: Sequence[Found]) -> int:
@@ -170,7 +185,7 @@ async def reconcile(library: Library, tree: MediaTree, store: Store, older_than:
         present = await library.disk(partial(tree.exists, folder_name(blob.session_id), blob.file))
         if not present:
             await _note_gone(library, store, blob)
-    return len(gone) + await _remove_orphans(library, tree, orphans)
+    return len(gone) + await _remove_orphans(library, tree, _ours(orphans))
 
 
 def _is_gone(blob: Blob, seen: set[tuple[str, str]], older_than: int) -> bool:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
+
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
 
 
 class IdSource:
@@ -51,6 +54,11 @@ class IdSource:
             self._random = os.urandom(4_096)
         taken, self._random = self._random[:8], self._random[8:]
         return int.from_bytes(taken, "big") >> (64 - count)
+
+
+def is_id(text: str) -> bool:
+    """Whether a text has the form of an id that `IdSource` makes."""
+    return _ID.fullmatch(text) is not None
 
 
 def wall_clock_ms() -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import uuid
 
-from runtime.sessions.ids import IdSource
+import pytest
+
+from runtime.sessions.ids import IdSource, is_id
 
 
 def test_ids_are_version_7_and_rise_within_a_millisecond() -> None:
@@ -48,3 +50,11 @@ def test_ids_made_in_many_threads_never_collide() -> None:
         thread.join()
     assert len({one for some in made for one in some}) == 16_000
     assert all(some == sorted(some) for some in made)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "cat.png", "01a22297", "01A22297-82F6-71E6-8F46-A3176672F47D", "x" * 36]
+)
+def test_other_texts_are_told_from_ids(text: str) -> None:  # M8
+    assert is_id(IdSource().new())
+    assert not is_id(text)
