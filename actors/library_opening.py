@@ -1,8 +1,8 @@
 """Opening the library: the index is made from the rows, and held against the disk (M7, M8, H6).
 
 Who refers to what is known before anybody may remove anything. Then what is on disk without a row
-is an orphan of a crashed run, and goes: the folders are locked, so that it is no other runtime's, and
-its name is one that only we give, so that it is no person's. A row whose file is missing says so.
+is an orphan of a crashed run, and goes: the folders are locked, so that it is no other runtime's,
+and its name is one that only we give, so that it is no person's. A row without its file says so.
 """
 
 from __future__ import annotations

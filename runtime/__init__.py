@@ -46,7 +46,14 @@ if TYPE_CHECKING:
         Submitted,
         Unavailable,
     )
-    from runtime.sessions.content import TextBlock, plain_text
+    from runtime.sessions.content import (
+        AudioBlock,
+        EmbeddedResource,
+        ImageBlock,
+        ResourceLink,
+        TextBlock,
+        plain_text,
+    )
     from runtime.sessions.events import Notice, PermissionAsked
     from runtime.sessions.updates import (
         AgentMessageChunk,
@@ -91,7 +98,14 @@ _WHERE = {
         "Submitted",
         "Unavailable",
     ),
-    "runtime.sessions.content": ("TextBlock", "plain_text"),
+    "runtime.sessions.content": (
+        "AudioBlock",
+        "EmbeddedResource",
+        "ImageBlock",
+        "ResourceLink",
+        "TextBlock",
+        "plain_text",
+    ),
     "runtime.sessions.events": ("Notice", "PermissionAsked"),
     "runtime.sessions.updates": (
         "AgentMessageChunk",
@@ -122,12 +136,15 @@ __all__ = [
     "AgentRefused",
     "AgentThoughtChunk",
     "AgentUnusable",
+    "AudioBlock",
     "AvailableCommands",
     "BadRequest",
     "Channel",
     "ChannelCapabilities",
     "ConfigOptions",
+    "EmbeddedResource",
     "FrontError",
+    "ImageBlock",
     "NoSuchAgent",
     "NoSuchSession",
     "Notice",
@@ -141,6 +158,7 @@ __all__ = [
     "PromptTurn",
     "QueueIsFull",
     "Refused",
+    "ResourceLink",
     "Result",
     "Runtime",
     "Session",
