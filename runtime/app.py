@@ -24,7 +24,7 @@ from actors.channel import Channels
 from actors.configuration import Configuration
 from actors.disk import Disk, Threads
 from actors.front import ActorFront
-from actors.janitor import Janitor
+from actors.janitor import Janitor, SweepAgain
 from actors.library import Library
 from actors.library_opening import open_library
 from actors.monitor import Monitor
@@ -54,7 +54,14 @@ from runtime.ports.front import Front
 from runtime.processes import Slots, open_processes
 from runtime.sessions.ids import IdSource, wall_clock_ms
 from runtime.sessions.names import file_name
-from runtime.settings import Problem, Settings, SettingsError, check
+from runtime.settings import (
+    GatewaySettings,
+    Problem,
+    Settings,
+    SettingsError,
+    StorageSettings,
+    check,
+)
 from runtime.storage.media_tree import MediaTree
 from runtime.storage.requests import Recovery
 from runtime.storage.sqlite import open_sqlite
@@ -280,7 +287,7 @@ async def _tree(
         await member("channels", lambda: Channels(services, router))
         address = port.address if port is not None else None
         try:
-            reconfigure = partial(_reconfigure, services, sessions, made_here)
+            reconfigure = partial(_reconfigure, services, sessions, janitor, made_here)
             yield Runtime(front, system, recovery, address, reconfigure)
             front.refuse_new()
             grace = services.settings.sessions.shutdown_grace
@@ -317,7 +324,11 @@ def configured_agents(settings: Settings) -> dict[str, Agent]:
 
 
 def _reconfigure(
-    services: Services, sessions: ActorRef[Any], made_here: bool, settings: Settings
+    services: Services,
+    sessions: ActorRef[Any],
+    janitor: ActorRef[Any],
+    made_here: bool,
+    settings: Settings,
 ) -> tuple[str, ...]:
     current = services.configuration
     agents = current.agents
@@ -333,10 +344,15 @@ def _reconfigure(
     current.settings, current.agents, current.default_agent = settings, agents, default_agent
     services.slots.reconsider()
     sessions.tell(Reconfigured())
+    janitor.tell(SweepAgain())  # the cap may be lower
     return tuple(
         f"{table}.{key}"
-        for table in ("gateway", "storage")
-        for key in getattr(before, table).__struct_fields__
+        for table, keys in (
+            ("gateway", GatewaySettings.__struct_fields__),
+            ("storage", StorageSettings.__struct_fields__),
+            ("media", ("root",)),
+        )
+        for key in keys
         if getattr(getattr(before, table), key) != getattr(getattr(settings, table), key)
     )
 
