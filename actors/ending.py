@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from actors.checking import checked_error
+from actors.drafting import Drafts
 from actors.persistence import until_written
 from actors.queue import Batch
-from actors.reporting import end_of_turn
+from actors.reporting import end_of_turn, is_left_over
 from actors.services import Services
 from runtime.log import get_logger
 from runtime.sessions.events import TurnEnded
@@ -47,12 +48,19 @@ class Ending:
     """Writes down the end of one turn."""
 
     def __init__(
-        self, services: Services, session: SessionRow, batch: Batch, reply: Reply, hooks: TurnHooks
+        self,
+        services: Services,
+        session: SessionRow,
+        batch: Batch,
+        reply: Reply,
+        drafts: Drafts,
+        hooks: TurnHooks,
     ) -> None:
         self._services = services
         self._session = session
         self._batch = batch
         self._reply = reply
+        self._drafts = drafts
         self._hooks = hooks
 
     async def write(
@@ -88,7 +96,14 @@ class Ending:
                 on_interrupted_retry=settings.on_interrupted == "retry",
             )
             request = end_of_turn(
-                self._services, self._session, self._batch, verdict, reply, first_event_at, told
+                self._services,
+                self._session,
+                self._batch,
+                verdict,
+                reply,
+                first_event_at,
+                told,
+                self._drafts,
             )
             return verdict, await until_written(lambda: self._services.store.end_turn(request))
 
@@ -104,6 +119,8 @@ class Ending:
             )
             verdict, ended = await commit(TurnEnd.ANSWERED_ERROR, unwritable, Reply())
         await self._show(ended, verdict)
+        if is_left_over(verdict, ended.outbound, self._reply):
+            await self._drafts.withdraw()
 
     async def _show(self, ended: EndedTurn, verdict: Verdict) -> None:
         batch = self._batch

@@ -10,6 +10,7 @@ A part is committed as ``attempting`` before the network is touched.
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import trio
@@ -172,11 +173,21 @@ class Delivery(Actor[Due | Finish]):
         try:
             attempt = await until_written(lambda: self._services.store.outbox_attempt(row.id))
             if attempt is not None:
-                receipt, error = await self._send(attempt)
-                await until_written(lambda: self._settle(attempt, receipt, error))
+                await self._attempt(attempt)
         finally:
             del self._busy[row.reply_to.conversation]
         self.ref.tell(self._due)
+
+    async def _attempt(self, row: OutboundRow) -> None:
+        receipt, error = await self._called(partial(self._edit if row.edits else self._send, row))
+        if row.edits and isinstance(error, PermanentFailure):
+            log.info("draft_not_edited", outbound=row.id, reason=str(error))
+            anew = await until_written(lambda: self._services.store.outbox_send_anew(row.id))
+            if anew is None:
+                return
+            row = anew
+            receipt, error = await self._called(partial(self._send, row))
+        await until_written(lambda: self._settle(row, receipt, error))
 
     async def _finish(self, reply: Reply[None]) -> None:
         with trio.move_on_after(FINISH_LIMIT):
@@ -184,21 +195,13 @@ class Delivery(Actor[Due | Finish]):
                 await task.wait()
         reply.set(None)
 
-    async def _send(self, row: OutboundRow) -> tuple[Receipt, None] | tuple[None, Exception]:
-        """The network call: a receipt, or how it failed."""
-        capabilities = self._channel.capabilities
-        part = OutboundPart(row.reply_to, row.text)
+    async def _called(
+        self, call: Callable[[], Awaitable[Receipt]]
+    ) -> tuple[Receipt, None] | tuple[None, Exception]:
+        """A call of the network: a receipt, or how it failed."""
         try:
             with trio.fail_after(SEND_LIMIT):
-                if row.ambiguous and capabilities.reconcile:
-                    known = await self._channel.reconcile(part, row.id)
-                    if known.outcome == "sent":
-                        return _taken(known.receipt), None
-                    if known.outcome == "not_sent":
-                        return _taken(await self._channel.send(part, row.id)), None
-                if row.ambiguous and not capabilities.idempotent_sends:
-                    part = OutboundPart(row.reply_to, DUPLICATE_MARK + row.text, True)
-                return _taken(await self._channel.send(part, row.id)), None
+                return _taken(await call()), None
         except (TransientFailure, PermanentFailure, UnknownOutcome) as error:
             return None, error
         except trio.TooSlowError:
@@ -206,6 +209,29 @@ class Delivery(Actor[Due | Finish]):
         except Exception as error:
             log.exception("channel_raised", channel=self._channel.name)
             return None, UnknownOutcome(f"{type(error).__name__}: {error}")
+
+    async def _edit(self, row: OutboundRow) -> Receipt:
+        """Put a text in the place of its draft (R8). To do so twice changes nothing, so that an
+        outcome that nobody knows is no reason to mark it (O2).
+        """
+        if row.edits is None or not self._channel.capabilities.edit:
+            raise PermanentFailure(f"{self._channel.name} cannot edit messages")
+        await self._channel.edit(row.reply_to, row.edits, row.text)
+        return Receipt(row.edits)
+
+    async def _send(self, row: OutboundRow) -> Receipt:
+        """Send a text as a message of its own."""
+        capabilities = self._channel.capabilities
+        part = OutboundPart(row.reply_to, row.text)
+        if row.ambiguous and capabilities.reconcile:
+            known = await self._channel.reconcile(part, row.id)
+            if known.outcome == "sent":
+                return _taken(known.receipt)
+            if known.outcome == "not_sent":
+                return await self._channel.send(part, row.id)
+        if row.ambiguous and not capabilities.idempotent_sends:
+            part = OutboundPart(row.reply_to, DUPLICATE_MARK + row.text, True)
+        return await self._channel.send(part, row.id)
 
     async def _settle(
         self, row: OutboundRow, receipt: Receipt | None, error: Exception | None

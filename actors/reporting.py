@@ -4,16 +4,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from actors.drafting import Drafts
 from actors.queue import Batch
 from actors.services import Services
 from runtime.sessions.relay import Reply
-from runtime.sessions.rows import InboundState, ReplyAddress, SessionRow, TurnState
+from runtime.sessions.rows import (
+    InboundState,
+    OutboundRow,
+    ReplyAddress,
+    SessionRow,
+    TurnState,
+)
 from runtime.sessions.settling import Verdict
-from runtime.sessions.silence import visible_text
+from runtime.sessions.silence import presentable, visible_text
 from runtime.sessions.split import split
 from runtime.storage.entries import answer_id, error_entry, user_entry
 from runtime.storage.requests import EndTurn, NewEntry, NewOutbound, Settlement
@@ -26,7 +34,8 @@ def end_of_turn(
     verdict: Verdict,
     reply: Reply,
     first_event_at: int | None,
-    told: tuple[str, ...] = (),
+    told: tuple[str, ...],
+    drafts: Drafts,
 ) -> EndTurn:
     """The one transaction in which a turn ends."""
     return EndTurn(
@@ -50,10 +59,21 @@ def end_of_turn(
             for row in batch.claimed
         ),
         journal=_journal(batch, verdict, reply),
-        outbound=_outbound(services, batch, verdict, reply),
+        outbound=_outbound(services, batch, verdict, reply, drafts.edits),
         agent_session_id=reply.result.agent_session_id if reply.result is not None else None,
         told=told,
+        draft=drafts.draft,
     )
+
+
+def is_left_over(verdict: Verdict, outbound: Sequence[OutboundRow], reply: Reply) -> bool:
+    """Whether the draft of a turn that has ended is to go: nothing takes its place, no later try
+    goes on with it, and it is not what is left of an answer that was stopped.
+    """
+    if verdict.message_state is InboundState.PENDING or any(row.edits for row in outbound):
+        return False
+    stopped = verdict.turn_state is TurnState.CANCELLED
+    return not (stopped and presentable(reply.text))
 
 
 def _journal(batch: Batch, verdict: Verdict, reply: Reply) -> tuple[NewEntry, ...]:
@@ -80,9 +100,11 @@ def _journal(batch: Batch, verdict: Verdict, reply: Reply) -> tuple[NewEntry, ..
 
 
 def _outbound(
-    services: Services, batch: Batch, verdict: Verdict, reply: Reply
+    services: Services, batch: Batch, verdict: Verdict, reply: Reply, edits: str | None
 ) -> tuple[NewOutbound, ...]:
-    """The parts owed to a push channel; nothing for a pull channel (R8)."""
+    """The parts owed to a push channel, the first in place of the draft; nothing for a pull channel
+    (R8).
+    """
     address = batch.rows[0].reply_to
     if address is None:
         return ()
@@ -92,17 +114,26 @@ def _outbound(
         text, kind = verdict.error.message, "notice"
     else:
         return ()
-    return parts(services, address, text or "", kind)
+    return parts(services, address, text or "", kind, edits)
 
 
 def parts(
-    services: Services, address: ReplyAddress, text: str, kind: str
+    services: Services, address: ReplyAddress, text: str, kind: str, edits: str | None = None
 ) -> tuple[NewOutbound, ...]:
-    """A text as rows within the channel's limit, each its own delivery (R5)."""
+    """A text as rows within the channel's limit, each its own delivery (R5). The first takes the
+    place of the message ``edits``.
+    """
     if not text.strip():
         return ()
     limit, counting = services.text_limit(address.channel, address.account)
     return tuple(
-        NewOutbound(services.ids.new(), address, piece, part=number, kind=kind)
+        NewOutbound(
+            services.ids.new(),
+            address,
+            piece,
+            part=number,
+            kind=kind,
+            edits=edits if number == 0 else None,
+        )
         for number, piece in enumerate(split(text, limit, counting))
     )

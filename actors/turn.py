@@ -18,6 +18,7 @@ import trio
 
 from actors.agent_messages import Acquire, Claim, Lease
 from actors.checking import checked_event
+from actors.drafting import Drafts
 from actors.ending import Ending, TurnHooks
 from actors.giving import given_to_agent
 from actors.progress import Progress
@@ -100,6 +101,7 @@ class Turn:
         self._last_event = 0.0
         self._progress = Progress(services, session, batch.turn_id, self._reply)
         self._told: tuple[str, ...] = ()
+        self._drafts = Drafts(services, session, batch, self._reply)
         self.started: TurnStarted | None = None
 
     # -- what the session asks of it ----------------------------------------------------------
@@ -175,7 +177,9 @@ class Turn:
         finally:
             self._services.metrics.running_turns.dec()
             self.questions.close()
-            ending = Ending(self._services, self._session, self.batch, self._reply, self._hooks)
+            ending = Ending(
+                self._services, self._session, self.batch, self._reply, self._drafts, self._hooks
+            )
             end, error = self._ended_as(end, error)
             await ending.write(end, error, self._settings, self._handover.at, self._told)
 
@@ -184,12 +188,13 @@ class Turn:
         end before there was one.
         """
         with self._starting:
-            while True:
-                try:
-                    return await self._agent.ask(Acquire(self._claim), timeout=math.inf)
-                except ActorStopped as error:
-                    log.warning("agent_actor_stopped", reason=str(error))
-                    await trio.sleep(BEGIN_AGAIN)
+            async with self._drafts.typing():
+                while True:
+                    try:
+                        return await self._agent.ask(Acquire(self._claim), timeout=math.inf)
+                    except ActorStopped as error:
+                        log.warning("agent_actor_stopped", reason=str(error))
+                        await trio.sleep(BEGIN_AGAIN)
         return None
 
     async def _go_back(self) -> None:
@@ -213,7 +218,7 @@ class Turn:
             overflow=tuple(row.id for row in batch.overflow),
         )
         try:
-            await self._services.store.begin_turn(request)
+            turn = await self._services.store.begin_turn(request)
         except NotPending as error:
             log.info("turn_not_begun", reason=str(error))
             still = [await self._services.store.message_status(row.id) for row in batch.claimed]
@@ -235,6 +240,7 @@ class Turn:
                 again = await self._hooks.withdrawn(again, self._asked_to_end)
             await self._hooks.over(again, batch.overflow)
             return False
+        self._drafts.inherit(turn.draft)
         self.started = TurnStarted(
             batch.turn_id, self._session.epoch, batch.message_ids, merged_content(batch.rows)
         )
@@ -245,14 +251,15 @@ class Turn:
         """Run the agent until it has ended, by itself or asked to."""
         end: tuple[TurnEnd, TurnError | None] = (TurnEnd.SHUTDOWN, None)
         self._last_event = trio.current_time()
-        with self._scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._end_when_asked)
-                nursery.start_soon(self._end_when_silent, lease)
-                nursery.start_soon(self._end_when_lost, lease)
-                nursery.start_soon(self._progress.save_forever)
-                end = await self._stream(lease, nursery)
-                nursery.cancel_scope.cancel()
+        async with self._drafts.shown():
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._end_when_asked)
+                    nursery.start_soon(self._end_when_silent, lease)
+                    nursery.start_soon(self._end_when_lost, lease)
+                    nursery.start_soon(self._progress.save_forever)
+                    end = await self._stream(lease, nursery)
+                    nursery.cancel_scope.cancel()
         if self._scope.cancelled_caught:
             await self._discard(lease)
             end = (TurnEnd.VANISHED, self._gone(_lost(lease)))
@@ -341,6 +348,7 @@ class Turn:
                 self._session.id, TurnUpdate(self.batch.turn_id, update)
             )
         self._progress.note(self._handover.at)
+        self._drafts.note()
 
     @staticmethod
     def _gone(reason: str) -> TurnError:

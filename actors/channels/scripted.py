@@ -5,15 +5,18 @@
     await network.say("hello", chat="c1", sender="ann")     # returns when it is durable
     part = await network.sent(1)                          # waits for the first text that arrived
 
-What arrived at the "network" is in `ScriptedChannel.arrived`, duplicates included, as a person in
-the chat would see it.
+What was sent and arrived at the "network" is in `ScriptedChannel.arrived`, duplicates included.
+`ScriptedChannel.visible` is what a person sees in a chat now: drafts too, edits applied, withdrawn
+messages gone. Drafts, edits, typing and withdrawals have scripts of their own:
+
+    network.script(Behaviour(fail="before", retry_after=9), of="draft")
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 import trio
@@ -31,14 +34,16 @@ from runtime.ports.channel import (
     TransientFailure,
     UnknownOutcome,
 )
-from runtime.sessions.rows import Sender
+from runtime.sessions.rows import ReplyAddress, Sender
+
+Call: TypeAlias = Literal["send", "edit", "draft", "typing", "withdraw"]
 
 CHUNK = 64 * 1024
 """Bytes of a file that arrive at once."""
 
 
 class Behaviour(msgspec.Struct, frozen=True):
-    """How one send goes.
+    """How one call goes.
 
     Args:
         fail: ``before`` (refused for now, nothing arrived), ``during`` (broke, nothing arrived,
@@ -63,6 +68,31 @@ class Arrival(msgspec.Struct, frozen=True):
     reply_to: str | None
 
 
+class Shown(msgspec.Struct):
+    """A message as a person sees it."""
+
+    chat: str
+    text: str
+
+
+class Done(msgspec.Struct, frozen=True):
+    """A call other than a send that was begun.
+
+    Args:
+        call: which.
+        at: when, in seconds of Trio's clock.
+        chat: where.
+        text: what a draft or an edit said.
+        message: the id of the message that it was about.
+    """
+
+    call: Call
+    at: float
+    chat: str
+    text: str = ""
+    message: str | None = None
+
+
 class ScriptedChannel(Channel):
     """One account of a network made for tests."""
 
@@ -77,8 +107,12 @@ class ScriptedChannel(Channel):
         self.capabilities = capabilities if capabilities is not None else ChannelCapabilities()
         self.arrived: list[Arrival] = []
         self.attempts: list[str] = []
+        self.done: list[Done] = []
+        self.messages: dict[str, Shown] = {}
         self.connections = 0
-        self._script: deque[Behaviour] = deque()
+        self._scripts: defaultdict[Call, deque[Behaviour]] = defaultdict(deque)
+        self._ids: dict[str, str] = {}
+        self._given = 0
         self._inlet: Inlet | None = None
         self._connected = trio.Event()
         self._lost = trio.Event()
@@ -92,9 +126,23 @@ class ScriptedChannel(Channel):
 
     # -- what a test does ---------------------------------------------------------------------
 
-    def script(self, *behaviours: Behaviour) -> None:
-        """The next sends go like this, one each; after them all succeed."""
-        self._script.extend(behaviours)
+    def script(self, *behaviours: Behaviour, of: Call = "send") -> None:
+        """The next sends, or calls of another kind, go like this, one each; after them all
+        succeed.
+        """
+        self._scripts[of].extend(behaviours)
+
+    def visible(self, chat: str = "chat") -> list[str]:
+        """What a person sees in a chat now, from top to bottom."""
+        return [shown.text for shown in self.messages.values() if shown.chat == chat]
+
+    def calls(self, call: Call) -> list[Done]:
+        """What was begun of one kind, in order."""
+        return [done for done in self.done if done.call == call]
+
+    def remove(self, message: str) -> None:
+        """Somebody deletes a message in the chat."""
+        del self.messages[message]
 
     async def say(
         self,
@@ -147,6 +195,13 @@ class ScriptedChannel(Channel):
                 await self._changed.wait()
         return list(self.arrived)
 
+    async def called(self, call: Call, count: int = 1, *, timeout: float = 30.0) -> list[Done]:
+        """Wait until so many calls of one kind were begun. Raises trio.TooSlowError."""
+        with trio.fail_after(timeout):
+            while len(self.calls(call)) < count:
+                await self._changed.wait()
+        return self.calls(call)
+
     async def attempted(self, count: int, *, timeout: float = 30.0) -> list[str]:
         """Wait until so many sends were tried; their keys. Raises trio.TooSlowError."""
         with trio.fail_after(timeout):
@@ -165,9 +220,59 @@ class ScriptedChannel(Channel):
         raise ConnectionError("the connection was lost, as scripted")
 
     async def send(self, part: OutboundPart, key: str) -> Receipt:
-        behaviour = self._script.popleft() if self._script else Behaviour()
         self.attempts.append(key)
         self._notify()
+        receipt_lost = await self._behave("send")
+        receipt = self._arrive(part, key)
+        if receipt_lost:
+            raise UnknownOutcome("the receipt was lost, as scripted")
+        return receipt
+
+    async def edit(self, reply_to: ReplyAddress, platform_message_id: str, text: str) -> None:
+        await self._change("edit", reply_to, platform_message_id, text)
+
+    async def draft(
+        self, reply_to: ReplyAddress, text: str, platform_message_id: str | None
+    ) -> str | None:
+        return await self._change("draft", reply_to, platform_message_id, text)
+
+    async def withdraw(self, reply_to: ReplyAddress, platform_message_id: str) -> None:
+        await self._change("withdraw", reply_to, platform_message_id, None)
+
+    async def typing(self, reply_to: ReplyAddress) -> None:
+        self._note("typing", reply_to.chat, "", None)
+        if await self._behave("typing"):
+            raise UnknownOutcome("the receipt was lost, as scripted")
+
+    async def reconcile(self, part: OutboundPart, key: str) -> Reconciled:
+        if key in self._ids:
+            return Reconciled("sent", Receipt(self._ids[key]))
+        return Reconciled("not_sent")
+
+    async def _change(
+        self, call: Call, address: ReplyAddress, message: str | None, text: str | None
+    ) -> str:
+        """Make, replace or remove (None) a message."""
+        self._note(call, address.chat, text or "", message)
+        receipt_lost = await self._behave(call)
+        if message is not None and message not in self.messages:
+            raise PermanentFailure("there is no such message")
+        if text is None:
+            message = str(message)
+            del self.messages[message]
+        elif message is None:
+            message = self._show(address.chat, text)
+        else:
+            self.messages[message].text = text
+        self._notify()
+        if receipt_lost:
+            raise UnknownOutcome("the receipt was lost, as scripted")
+        return message
+
+    async def _behave(self, call: Call) -> bool:
+        """Go as scripted; whether the receipt is lost after it was done."""
+        script = self._scripts[call]
+        behaviour = script.popleft() if script else Behaviour()
         await trio.sleep(behaviour.delay)
         match behaviour.fail:
             case "before":
@@ -178,10 +283,7 @@ class ScriptedChannel(Channel):
                 raise UnknownOutcome("the connection broke, as scripted")
             case "bug":
                 raise RuntimeError("a bug, as scripted")
-        receipt = self._arrive(part, key)
-        if behaviour.fail == "after":
-            raise UnknownOutcome("the receipt was lost, as scripted")
-        return receipt
+        return behaviour.fail == "after"
 
     async def fetch(self, attachment: Attachment) -> AsyncIterator[bytes]:
         """The bytes under a reference in `files`; what is scripted there fails like a send."""
@@ -205,23 +307,26 @@ class ScriptedChannel(Channel):
             await trio.lowlevel.checkpoint()
             yield content[start : start + CHUNK]
 
-    async def reconcile(self, part: OutboundPart, key: str) -> Reconciled:
-        for number, arrival in enumerate(self.arrived):
-            if arrival.key == key:
-                return Reconciled("sent", Receipt(f"p{number + 1}"))
-        return Reconciled("not_sent")
-
     def _arrive(self, part: OutboundPart, key: str) -> Receipt:
-        if self.capabilities.idempotent_sends:
-            for number, arrival in enumerate(self.arrived):
-                if arrival.key == key:
-                    return Receipt(f"p{number + 1}")
+        if self.capabilities.idempotent_sends and key in self._ids:
+            return Receipt(self._ids[key])
         address = part.reply_to
         self.arrived.append(
             Arrival(address.chat, address.thread, part.text, key, address.message_id)
         )
+        self._ids[key] = self._show(address.chat, part.text)
         self._notify()
-        return Receipt(f"p{len(self.arrived)}")
+        return Receipt(self._ids[key])
+
+    def _show(self, chat: str, text: str) -> str:
+        self._given += 1
+        message = f"p{self._given}"
+        self.messages[message] = Shown(chat, text)
+        return message
+
+    def _note(self, call: Call, chat: str, text: str, message: str | None) -> None:
+        self.done.append(Done(call, trio.current_time(), chat, text, message))
+        self._notify()
 
     def _notify(self) -> None:
         self._changed.set()

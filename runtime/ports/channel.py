@@ -24,6 +24,10 @@ class ChannelCapabilities(msgspec.Struct, frozen=True):
         text_limit: the longest text of one message, as ``counting`` counts.
         counting: ``characters`` (code points), ``utf16`` (code units) or ``bytes`` (UTF-8).
         markdown: the dialect of formatted text; ``plain`` for none.
+        edit: `Channel.edit` works: the final message takes the place of its draft.
+        delete: `Channel.withdraw` works.
+        drafts, draft_interval: `Channel.draft` works, not more often than once in so many seconds.
+        typing, typing_interval: `Channel.typing` works, and is seen for so many seconds.
         idempotent_sends: `Channel.send` with a key sent before does not send twice.
         reconcile: `Channel.reconcile` can tell what became of a send.
         max_upload_bytes, max_download_bytes: the size of files out and in; 0 for none.
@@ -33,8 +37,11 @@ class ChannelCapabilities(msgspec.Struct, frozen=True):
     counting: Literal["characters", "utf16", "bytes"] = "characters"
     markdown: str = "plain"
     edit: bool = False
+    delete: bool = False
     drafts: bool = False
+    draft_interval: float = 1.0
     typing: bool = False
+    typing_interval: float = 4.0
     threads: bool = False
     reactions: bool = False
     buttons: bool = False
@@ -185,11 +192,43 @@ class Channel(ABC):
         raise PermanentFailure(f"{self.name} hands over no files")
 
     async def edit(self, reply_to: ReplyAddress, platform_message_id: str, text: str) -> None:
-        """Replace the text of a message sent before, where ``capabilities.edit``."""
+        """Replace the text of a message sent before, where ``capabilities.edit``.
+
+        To give it the text that it has already is no failure.
+
+        Raises:
+            PermanentFailure: it is not there, or cannot be edited any more: the text is sent as a
+                message of its own then.
+            TransientFailure, UnknownOutcome: as of `send`; an edit may be repeated.
+        """
         raise PermanentFailure(f"{self.name} cannot edit messages")
 
+    async def draft(
+        self, reply_to: ReplyAddress, text: str, platform_message_id: str | None
+    ) -> str | None:
+        """Show an answer in the making, where ``capabilities.drafts`` (R3).
+
+        Args:
+            reply_to: where the answer will go.
+            text: what there is of it so far.
+            platform_message_id: the message to replace; None makes one.
+
+        Returns:
+            The id of the message that shows it. None where a draft is no message, and goes by
+            itself when the final one comes.
+
+        Raises:
+            TransientFailure, PermanentFailure, UnknownOutcome: as of `send`; nothing but the draft
+                is lost. May be cancelled when the final message is not to wait any longer.
+        """
+        raise PermanentFailure(f"{self.name} shows no drafts")
+
+    async def withdraw(self, reply_to: ReplyAddress, platform_message_id: str) -> None:
+        """Remove a draft that gets no final message, where ``capabilities.delete``. Cosmetic."""
+        raise PermanentFailure(f"{self.name} cannot remove messages")
+
     async def typing(self, reply_to: ReplyAddress) -> None:  # noqa: B027 - cosmetic
-        """Show that an answer is being written, where ``capabilities.typing``."""
+        """Show that an answer is being written, where ``capabilities.typing``. Cosmetic (R4)."""
 
     async def reconcile(self, part: OutboundPart, key: str) -> Reconciled:
         """Find out what became of an earlier send, where ``capabilities.reconcile``."""

@@ -88,6 +88,10 @@ class Reply:
             return self._result.error.message
         return self._answer.text.since(0)
 
+    def beginning(self, count: int) -> str:
+        """The first characters of the answer so far; of an error nothing."""
+        return self._answer.text.since(0, count)
+
     @property
     def updates(self) -> tuple[SessionUpdate, ...]:
         """What was seen of the turn so far, chunks of one kind joined."""

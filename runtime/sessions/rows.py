@@ -112,6 +112,18 @@ class ReplyAddress(msgspec.Struct, frozen=True, omit_defaults=True):
         return "\x1f".join((self.channel, self.account, self.chat, self.thread or ""))
 
 
+class Draft(msgspec.Struct, frozen=True):
+    """The message of a chat that shows an answer in the making; the final one takes its place (R8).
+
+    Args:
+        reply_to: where it stands.
+        platform_message_id: the network's id of it.
+    """
+
+    reply_to: ReplyAddress
+    platform_message_id: str
+
+
 class MessageKey(msgspec.Struct, frozen=True):
     """What makes a message the same message when it comes again (D5)."""
 
@@ -245,7 +257,9 @@ class TurnError(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TurnRow(msgspec.Struct, frozen=True):
-    """One run of the agent (T3)."""
+    """One run of the agent (T3). ``draft``: what the chat shows of it, also from an earlier try of
+    its messages.
+    """
 
     id: str
     session_id: str
@@ -259,6 +273,7 @@ class TurnRow(msgspec.Struct, frozen=True):
     stop_reason: str | None = None
     error: TurnError | None = None
     usage: Usage | None = None
+    draft: Draft | None = None
 
 
 class JournalEntry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -283,7 +298,8 @@ class JournalEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 class OutboundRow(msgspec.Struct, frozen=True):
     """One part of an answer, or a notice, owed to a push channel (O1).
 
-    ``ambiguous``: an earlier attempt may have reached the platform (O2).
+    ``ambiguous``: an earlier attempt may have reached the platform (O2). ``edits``: the platform's
+    id of the message that it takes the place of (R8).
     """
 
     id: str
@@ -301,3 +317,4 @@ class OutboundRow(msgspec.Struct, frozen=True):
     platform_message_id: str | None = None
     error: str | None = None
     finished_at: int | None = None
+    edits: str | None = None

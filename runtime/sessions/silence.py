@@ -17,6 +17,9 @@ text                            suppresses
 ``NO_REPLY_NEEDED``             no
 ``no_reply``                    no
 ==============================  ==========
+
+While an answer is being written, what may still become the word is held back (`presentable`): a
+last line that is a beginning of it, and lines at the end that already say it.
 """
 
 from __future__ import annotations
@@ -38,6 +41,19 @@ def suppresses(text: str) -> bool:
 def visible_text(text: str) -> str | None:
     """What of a final answer is delivered: all of it, or None when it is blank or suppressed."""
     return None if not text.strip() or suppresses(text) else text
+
+
+def presentable(text: str) -> str:
+    """What of an answer in the making can be shown: not the end that may yet become the word.
+
+    It never gets shorter while the text grows. Blank when there is nothing to show.
+    """
+    before, _, line = text.rpartition("\n")
+    if NO_REPLY.startswith(line.lstrip()):
+        text = before
+    while suppresses(text):
+        text = text.rstrip().rpartition("\n")[0]
+    return text.rstrip()
 
 
 def _may_follow(character: str) -> bool:

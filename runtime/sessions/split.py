@@ -60,6 +60,18 @@ def split(text: str, limit: int, counting: Counting = "characters") -> tuple[str
     return tuple(_Splitter(text, limit, measure).parts())
 
 
+def beginning(text: str, limit: int, counting: Counting = "characters") -> str:
+    """What of a text in the making fits into one part; a code block that is still open is closed.
+
+    Blank for a blank text. Takes and raises what `split` does.
+    """
+    parts = split(text, limit, counting)
+    if len(parts) != 1:
+        return parts[0] if parts else ""
+    block = _Splitter(text, limit, _Measure(counting)).open_at_end()
+    return parts[0] if block is None else split(text + block.closing, limit, counting)[0]
+
+
 class _Measure:
     """How a channel counts."""
 
@@ -146,6 +158,10 @@ class _Splitter:
             position = cut.resume
             if block is not None and _end_of(_WHITESPACE, text, position) >= block.end:
                 position, block = _end_of(_BLANK_LINES, text, block.after), None
+
+    def open_at_end(self) -> _CodeBlock | None:
+        """The code block that nothing closes."""
+        return self._block_at(len(self._text))
 
     def _code_blocks(self) -> Iterator[_CodeBlock]:
         opener: re.Match[str] | None = None

@@ -9,6 +9,7 @@ import msgspec
 from runtime.sessions.content import StoredContent
 from runtime.sessions.media import BlobRow, Media
 from runtime.sessions.rows import (
+    Draft,
     InboundKind,
     InboundRow,
     InboundState,
@@ -39,6 +40,7 @@ _queue = msgspec.json.Decoder(QueueOverrides)
 _overrides = msgspec.json.Decoder(Overrides)
 _usage = msgspec.json.Decoder(Usage)
 _error = msgspec.json.Decoder(TurnError)
+_draft = msgspec.json.Decoder(Draft)
 _ids = msgspec.json.Decoder(tuple[str, ...])
 _object = msgspec.json.Decoder(dict[str, Any])
 _list = msgspec.json.Decoder(list[dict[str, Any]])
@@ -73,14 +75,14 @@ BLOB_COLUMNS = (
 
 TURN_COLUMNS = (
     "id, session_id, epoch, state, started_at, message_ids, tries, first_event_at, ended_at,"
-    " stop_reason, error, usage"
+    " stop_reason, error, usage, draft"
 )
 
 JOURNAL_COLUMNS = "seq, ts, id, role, content, epoch, turn_id, data"
 
 OUTBOUND_COLUMNS = (
     "id, session_id, turn_id, part, kind, reply_to, text, state, attempts, created_at, not_before,"
-    " ambiguous, platform_message_id, error, finished_at"
+    " ambiguous, platform_message_id, error, finished_at, edits"
 )
 
 
@@ -177,6 +179,7 @@ def turn_row(row: SqlRow) -> TurnRow:
         stop_reason=row[9],
         error=_maybe(_error, row[10]),
         usage=_maybe(_usage, row[11]),
+        draft=_maybe(_draft, row[12]),
     )
 
 
@@ -212,7 +215,13 @@ def outbound_row(row: SqlRow) -> OutboundRow:
         platform_message_id=row[12],
         error=row[13],
         finished_at=row[14],
+        edits=row[15],
     )
+
+
+def draft_of(text: str) -> Draft:
+    """What a chat shows of a turn."""
+    return _draft.decode(text)
 
 
 def progress_data(text: str) -> list[dict[str, Any]]:

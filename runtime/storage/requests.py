@@ -9,6 +9,7 @@ import msgspec
 from runtime.sessions.content import StoredContent
 from runtime.sessions.media import Media, NewBlob
 from runtime.sessions.rows import (
+    Draft,
     DropReason,
     InboundKind,
     InboundRow,
@@ -204,6 +205,15 @@ class TurnProgress(msgspec.Struct, frozen=True):
     first_event_at: int | None = None
 
 
+class SaveDraft(msgspec.Struct, frozen=True):
+    """What the chat shows of a running turn (R8)."""
+
+    turn_id: str
+    session_id: str
+    fence: int
+    draft: Draft
+
+
 class Settlement(msgspec.Struct, frozen=True):
     """What becomes of one claimed message when its turn ends.
 
@@ -229,13 +239,16 @@ class NewEntry(msgspec.Struct, frozen=True):
 
 
 class NewOutbound(msgspec.Struct, frozen=True):
-    """A part of an answer, or a notice, for a push channel."""
+    """A part of an answer, or a notice, for a push channel. ``edits``: the platform's id of the
+    message that it takes the place of (R8).
+    """
 
     id: str
     reply_to: ReplyAddress
     text: str
     part: int = 0
     kind: str = "answer"
+    edits: str | None = None
 
 
 class EndTurn(msgspec.Struct, frozen=True):
@@ -246,7 +259,8 @@ class EndTurn(msgspec.Struct, frozen=True):
     turn's own: the end of a turn is committed there also after the session went on to the next. The
     parts of progress stored for the turn are removed: what is worth keeping is in ``journal``.
     With ``first_event_at`` the files of its messages are handed over, if they are not yet (H1).
-    ``told``: evicted files that the agent knows of now (M9).
+    ``told``: evicted files that the agent knows of now (M9). A ``draft`` is stored when given: a
+    later try of the messages goes on with it (R8).
     """
 
     turn_id: str
@@ -263,6 +277,7 @@ class EndTurn(msgspec.Struct, frozen=True):
     outbound: tuple[NewOutbound, ...] = ()
     agent_session_id: str | None = None
     told: tuple[str, ...] = ()
+    draft: Draft | None = None
 
 
 class EndedTurn(msgspec.Struct, frozen=True):

@@ -54,7 +54,8 @@ def insert(
     address = new.reply_to
     transaction.run(
         "INSERT INTO outbound (id, session_id, turn_id, part, kind, channel, account, conversation,"
-        " reply_to, text, state, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?)",
+        " reply_to, text, edits, state, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?)",
         new.id,
         session_id,
         turn_id,
@@ -65,6 +66,7 @@ def insert(
         address.conversation,
         to_json(address),
         new.text,
+        new.edits,
         transaction.now,
     )
     return _existing(transaction, new.id)
@@ -100,6 +102,16 @@ def attempt(transaction: Transaction, outbound_id: str) -> OutboundRow | None:
         "UPDATE outbound SET state = 'attempting', attempts = attempts + 1, attempted_at = ?"
         f" WHERE id = ? AND state = 'pending' RETURNING {OUTBOUND_COLUMNS}",
         transaction.now,
+        outbound_id,
+    )
+    return None if row is None else outbound_row(row)
+
+
+def send_anew(transaction: Transaction, outbound_id: str) -> OutboundRow | None:
+    """The attempt edits nothing any more; what is in doubt about edits is none about a send."""
+    row = transaction.row(
+        "UPDATE outbound SET edits = NULL, ambiguous = 0"
+        f" WHERE id = ? AND state = 'attempting' RETURNING {OUTBOUND_COLUMNS}",
         outbound_id,
     )
     return None if row is None else outbound_row(row)

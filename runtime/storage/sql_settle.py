@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from runtime.sessions.rows import (
+    Draft,
     InboundRow,
     InboundState,
     SessionRow,
@@ -144,7 +145,7 @@ def _settle(transaction: Transaction, turn: TurnRow, policy: InterruptedPolicy) 
         sql_turns.owe_overflow_again(transaction, turn)
     lines = _lines(transaction, turn, claimed, failed)
     sql_journal.append(transaction, session, turn.epoch, turn.id, lines)
-    _tell_senders(transaction, session, turn, failed)
+    _tell_senders(transaction, session, turn, failed, draft=None if requeued else turn.draft)
     error = INTERRUPTED if failed else None
     ended = msgspec.structs.replace(turn, state=TurnState.INTERRUPTED, error=error)
     sql_turns.finish(transaction, ended)
@@ -185,12 +186,25 @@ def _progress(transaction: Transaction, turn: TurnRow) -> tuple[str, list[dict[s
 
 
 def _tell_senders(
-    transaction: Transaction, session: SessionRow, turn: TurnRow, failed: list[InboundRow]
+    transaction: Transaction,
+    session: SessionRow,
+    turn: TurnRow,
+    failed: list[InboundRow],
+    draft: Draft | None,
 ) -> None:
-    """One notice per conversation, as an answer to its newest message."""
+    """One notice per conversation, as an answer to its newest message. It takes the place of what
+    the chat was shown of the answer (R8), unless a later try goes on with that.
+    """
     newest = {row.reply_to.conversation: row.reply_to for row in failed if row.reply_to is not None}
     for address in newest.values():
-        notice = NewOutbound(transaction.ids.new(), address, INTERRUPTED.message, kind="notice")
+        there = draft is not None and draft.reply_to.conversation == address.conversation
+        notice = NewOutbound(
+            transaction.ids.new(),
+            address,
+            INTERRUPTED.message,
+            kind="notice",
+            edits=draft.platform_message_id if draft is not None and there else None,
+        )
         sql_outbox.insert(transaction, session.id, turn.id, notice)
 
 

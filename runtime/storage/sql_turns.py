@@ -10,6 +10,7 @@ from msgspec import structs
 
 from runtime.sessions.media import Claimed
 from runtime.sessions.rows import (
+    Draft,
     DropReason,
     InboundState,
     OutboundRow,
@@ -22,6 +23,7 @@ from runtime.sessions.rows import (
 from runtime.storage import sql_journal, sql_media, sql_outbox, sql_sessions
 from runtime.storage.codec import (
     TURN_COLUMNS,
+    draft_of,
     media_items,
     to_json,
     to_json_or_null,
@@ -38,6 +40,7 @@ from runtime.storage.requests import (
     BeginTurn,
     EndedTurn,
     EndTurn,
+    SaveDraft,
     Settlement,
     TurnProgress,
 )
@@ -68,6 +71,7 @@ def begin(transaction: Transaction, request: BeginTurn) -> TurnRow:
     )
     if running is not None:
         raise TurnRunning(f"The turn {running[0]} of the session {session.id} has not ended.")
+    draft = _draft_of_earlier_try(transaction, request.message_ids)
     turn = TurnRow(
         id=request.turn_id,
         session_id=session.id,
@@ -76,10 +80,11 @@ def begin(transaction: Transaction, request: BeginTurn) -> TurnRow:
         started_at=transaction.now,
         message_ids=request.message_ids,
         tries=max((_claim(transaction, request, each) for each in request.message_ids), default=0),
+        draft=draft,
     )
     transaction.run(
         "INSERT INTO turns (id, session_id, epoch, state, tries, message_ids, overflow, instance,"
-        " incarnation, fence, started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " incarnation, fence, started_at, draft) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         turn.id,
         turn.session_id,
         turn.epoch,
@@ -91,6 +96,7 @@ def begin(transaction: Transaction, request: BeginTurn) -> TurnRow:
         request.owner.incarnation,
         request.fence,
         turn.started_at,
+        to_json_or_null(turn.draft),
     )
     _set_owed(transaction, session.id, request.overflow, owed=False)
     transaction.run(
@@ -126,6 +132,17 @@ def save_progress(transaction: Transaction, progress: TurnProgress) -> None:
         )
 
 
+def save_draft(transaction: Transaction, request: SaveDraft) -> None:
+    """Keep which message shows the answer in the making (R8). Of a turn that has ended it is
+    ignored.
+    """
+    session = sql_sessions.existing(transaction, request.session_id)
+    _check_fence(transaction, session, request.fence)
+    turn = _existing(transaction, request.turn_id, request.session_id)
+    if turn.state is TurnState.RUNNING:
+        _keep_draft(transaction, turn.id, request.draft)
+
+
 def end(transaction: Transaction, request: EndTurn) -> EndedTurn:
     """The turn commit (D7); repeated, it answers the same."""
     if request.state is TurnState.RUNNING:
@@ -155,6 +172,8 @@ def end(transaction: Transaction, request: EndTurn) -> EndedTurn:
     )
     if turn.first_event_at is not None:
         sql_media.tell(transaction, session.id, request.told)
+    if request.draft is not None:
+        _keep_draft(transaction, turn.id, request.draft)
     _update_session(transaction, session, request)
     return EndedTurn(sql_sessions.existing(transaction, session.id), lines, outbound)
 
@@ -268,6 +287,22 @@ def _settle(
         )
     if requeued:
         owe_overflow_again(transaction, turn)
+
+
+def _draft_of_earlier_try(transaction: Transaction, message_ids: Sequence[str]) -> Draft | None:
+    """What the chat still shows of the last turn that carried one of these messages."""
+    row = transaction.row(
+        "SELECT draft FROM turns WHERE id = (SELECT max(turns.id)"
+        " FROM inbound JOIN turns ON turns.id = inbound.turn_id"
+        " WHERE inbound.id IN (SELECT value FROM json_each(?))"
+        " AND inbound.trigger = 1 AND turns.draft IS NOT NULL)",
+        to_json(message_ids),
+    )
+    return None if row is None else draft_of(row[0])
+
+
+def _keep_draft(transaction: Transaction, turn_id: str, draft: Draft) -> None:
+    transaction.run("UPDATE turns SET draft = ? WHERE id = ?", to_json(draft), turn_id)
 
 
 def _claim(transaction: Transaction, request: BeginTurn, message_id: str) -> int:

@@ -58,6 +58,7 @@ from runtime.storage.requests import (
     NewInbound,
     Owner,
     Recovery,
+    SaveDraft,
     SessionPage,
     SessionPatch,
     StoreInfo,
@@ -212,6 +213,9 @@ class SqliteStore(SqliteMedia, SqliteDelivery, Store):
 
     async def save_progress(self, progress: TurnProgress) -> None:
         await self._writes.write(partial(sql_turns.save_progress, progress=progress))
+
+    async def save_draft(self, request: SaveDraft) -> None:
+        await self._writes.write(partial(sql_turns.save_draft, request=request))
 
     async def end_turn(self, request: EndTurn) -> EndedTurn:
         return await self._writes.write(partial(sql_turns.end, request=request))

@@ -45,6 +45,7 @@ from runtime.storage.requests import (
     NewOutbound,
     Owner,
     Recovery,
+    SaveDraft,
     SessionPage,
     SessionPatch,
     StoreInfo,
@@ -199,6 +200,8 @@ class Store(MediaStore):
     async def begin_turn(self, request: BeginTurn) -> TurnRow:
         """Claim messages for a turn, or change nothing; the same turn again answers the same.
 
+        The turn takes over the draft of an earlier try of its messages.
+
         Raises:
             StaleFence: the session has a newer owner, or another epoch.
             NotPending: one of the messages does not wait in this session.
@@ -209,6 +212,13 @@ class Store(MediaStore):
     @abstractmethod
     async def save_progress(self, progress: TurnProgress) -> None:
         """Keep what a running turn has said so far (T3); ignored when the turn has ended.
+
+        Raises `StaleFence`, `UnknownTurn`.
+        """
+
+    @abstractmethod
+    async def save_draft(self, request: SaveDraft) -> None:
+        """Keep which message shows the answer in the making (R8); ignored when the turn has ended.
 
         Raises `StaleFence`, `UnknownTurn`.
         """
@@ -265,6 +275,14 @@ class Store(MediaStore):
     @abstractmethod
     async def outbox_attempt(self, outbound_id: str) -> OutboundRow | None:
         """``pending → attempting``, committed before the network call (O1); None if not pending."""
+
+    @abstractmethod
+    async def outbox_send_anew(self, outbound_id: str) -> OutboundRow | None:
+        """What it was to take the place of is gone: from here on the attempt is a send (R8, O2).
+
+        Committed before that send, since what is known of edits holds for it no more: it is not
+        ambiguous yet. None when it is not ``attempting``.
+        """
 
     @abstractmethod
     async def outbox_recover(self, channel: str, account: str) -> int:

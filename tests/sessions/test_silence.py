@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.sessions.silence import NO_REPLY, suppresses, visible_text
+from runtime.sessions.silence import NO_REPLY, presentable, suppresses, visible_text
 
 SILENT = [
     "NO_REPLY",
@@ -70,3 +70,67 @@ def test_without_the_word_nothing_is_suppressed(text: str) -> None:  # R6
 @given(st.text(), st.text(".!?… ", max_size=3))
 def test_alone_on_the_last_line_it_always_suppresses(before: str, punctuation: str) -> None:  # R6
     assert suppresses(f"{before}\n{NO_REPLY}{punctuation}")
+
+
+@pytest.mark.parametrize("text", SILENT)
+@pytest.mark.parametrize("before", ["", "  ", "\n\n"])
+def test_nothing_of_a_word_alone_is_ever_shown(before: str, text: str) -> None:  # R6
+    whole = before + text
+    if [line for line in whole.split("\n") if NO_REPLY not in line and line.strip()]:
+        return
+    for length in range(len(whole) + 1):
+        assert presentable(whole[:length]) == ""
+
+
+@pytest.mark.parametrize(
+    "text,shown",
+    [
+        ("", ""),
+        (" \n ", ""),
+        ("N", ""),
+        ("  NO_", ""),
+        ("NO_REPLY", ""),
+        ("NO_REPLY!", ""),
+        ("NO_REPLY\n", ""),
+        ("NO_REPLY\n\nNO", ""),
+        ("No", "No"),
+        ("NO ", "NO"),
+        ("NO_REPLYI", "NO_REPLYI"),
+        ("NO_REPLY _", "NO_REPLY _"),
+        ("NO_REPLY. Thanks", "NO_REPLY. Thanks"),
+        ("NO_REPLY\nWell", "NO_REPLY\nWell"),
+        ("N\n", "N"),
+        ("Hi", "Hi"),
+        ("Hi\n", "Hi"),
+        ("Hi\n\nN", "Hi"),
+        ("Hi\n\n  NO_REPL", "Hi"),
+        ("Hi\nNO_REPLY.", "Hi"),
+        ("Hi\nNO_REPLY\n\nNO_REPLY", "Hi"),
+        ("Hi\nNO_REPLY\nN", "Hi"),
+        ("Hi\nNO_REPLY me", "Hi\nNO_REPLY me"),
+        ("Hi N", "Hi N"),
+        ("Hi NO_REPLY", "Hi NO_REPLY"),
+        ("  Hi  ", "  Hi"),
+    ],
+)
+def test_what_is_shown_of_an_answer_in_the_making(text: str, shown: str) -> None:  # R6
+    assert presentable(text) == shown
+
+
+WORDS = st.lists(st.sampled_from(["NO_REPLY", "NO_", "N", "\n", " ", ".", "_", "a", "é"])).map(
+    "".join
+)
+
+
+@given(WORDS, WORDS)
+def test_what_was_shown_stays(text: str, more: str) -> None:  # R6
+    shown = presentable(text)
+    assert text.startswith(shown)
+    assert not suppresses(shown)
+    assert presentable(text + more).startswith(shown)
+
+
+@given(st.text() | WORDS)
+def test_an_answer_that_is_complete_is_held_back_by_one_line_at_most(text: str) -> None:  # R6
+    if not suppresses(text) and not text.endswith(tuple("NO_REPLY")):
+        assert presentable(text) == text.rstrip()

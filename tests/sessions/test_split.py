@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.sessions.split import MINIMUM_LIMIT, Counting, split
+from runtime.sessions.split import MINIMUM_LIMIT, Counting, beginning, split
 
 COUNTINGS: tuple[Counting, ...] = ("characters", "utf16", "bytes")
 FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})([^\n]*)$", re.MULTILINE)
@@ -281,3 +281,37 @@ def test_the_cost_follows_the_length() -> None:  # R5
     parts = split(text, 4_000, "utf16")
     assert words("\n".join(parts)) == words(text)
     assert len(parts) < 1.1 * len(text) / 4_000
+
+
+# R3 R5
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("", ""),
+        (" \n ", ""),
+        ("short", "short"),
+        ("one two three four five six seven eight", "one two three four five six"),
+        ("```py\nx = 1", "```py\nx = 1\n```"),
+        ("```py\nx = 1\n```", "```py\nx = 1\n```"),
+        ("```py", "```py\n```"),
+        ("so\n~~~\na", "so\n~~~\na\n~~~"),
+        ("```py\nx = 1\ny = 22\nz = 333333", "```py\nx = 1\ny = 22\n```"),
+        ("```\n" + "a" * 40, "```\n" + "a" * 24 + "\n```"),
+    ],
+)
+def test_the_beginning_of_a_text_in_the_making(text: str, shown: str) -> None:
+    assert beginning(text, MINIMUM_LIMIT) == shown
+
+
+# R3 R5
+@given(DOCUMENTS, st.integers(80, 400), st.sampled_from(COUNTINGS))
+def test_a_beginning_fits_and_its_code_blocks_are_closed(
+    text: str, limit: int, counting: Counting
+) -> None:
+    shown = beginning(text, limit, counting)
+    assert size(shown, counting) <= limit
+    assert unclosed_fence(shown) is None
+    assert bool(shown) == bool(text.strip())
+    parts = split(text, limit, counting)
+    if len(parts) > 1:
+        assert shown == parts[0]

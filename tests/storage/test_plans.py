@@ -7,12 +7,13 @@ from typing import Any, cast
 
 import apsw
 
-from runtime.sessions.rows import DropReason, SessionSpec
+from runtime.sessions.rows import Draft, DropReason, SessionSpec
 from runtime.storage.requests import (
     ChannelOffset,
     Drop,
     DropPending,
     NewOutbound,
+    SaveDraft,
     SessionPatch,
     TurnProgress,
 )
@@ -57,6 +58,9 @@ async def everything(store: SqliteStore) -> None:
         turn_id = await actor.begin(pending[0], overflow=(pending[0].id,))
         progress = TurnProgress(turn_id, session.id, actor.session.fence, 0, "x", first_event_at=1)
         await store.save_progress(progress)
+        await store.save_draft(
+            SaveDraft(turn_id, session.id, actor.session.fence, Draft(CHAT, "p1"))
+        )
     await store.recover("instance-9", POLICY)
     await store.recover("instance-9", POLICY)
     await store.last_recovery()
@@ -77,6 +81,7 @@ async def everything(store: SqliteStore) -> None:
     await store.outbox_attempt(row.id)
     await store.outbox_retry(row.id, not_before=1, error="e", ambiguous=True)
     await store.outbox_attempt(row.id)
+    await store.outbox_send_anew(row.id)
     await store.outbox_failed(row.id, error="e")
     await store.outbox_delivered(row.id, None)
     await store.sessions()

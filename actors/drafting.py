@@ -1,0 +1,231 @@
+"""What a chat sees of a turn while it runs: that somebody is typing, and drafts (R3, R4).
+
+Tasks beside the turn, for push channels only (R8). All of it is cosmetic: a network that is slow,
+refuses or hangs costs the turn nothing, but for the draft in flight when the answer is complete.
+That one is waited for a little, so that it does not arrive after the final message.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from actors.persistence import until_written
+from actors.queue import Batch
+from actors.services import Services
+from runtime.log import get_logger
+from runtime.ports.channel import Channel, PermanentFailure, TransientFailure
+from runtime.sessions.content import storable
+from runtime.sessions.drafting import FAILURES, Drafting, pause_asked_for
+from runtime.sessions.relay import Reply
+from runtime.sessions.rows import Draft, ReplyAddress, SessionRow
+from runtime.storage.errors import StoreError
+from runtime.storage.requests import SaveDraft
+
+DRAFT_LIMIT = 15.0
+"""Seconds for one draft; after that nobody knows what became of it."""
+
+LAST_DRAFT_LIMIT = 3.0  # R3
+TYPING_LIMIT = 5.0
+WITHDRAW_LIMIT = 5.0
+LOOK_AGAIN = 0.1
+"""Seconds between two looks at what there is to show: an agent says more than is worth a look."""
+
+SHORTEST_TYPING = 1.0
+
+log = get_logger(__name__)
+
+
+class Drafts:
+    """The drafts and the typing indicator of one turn.
+
+    Args:
+        services: what the actors share.
+        session: whose turn it is.
+        batch: what the turn answers; its reply address says where.
+        reply: the answer in the making.
+    """
+
+    def __init__(self, services: Services, session: SessionRow, batch: Batch, reply: Reply) -> None:
+        self._services = services
+        self._session = session
+        self._turn_id = batch.turn_id
+        self._reply = reply
+        self._chat = _Chat.of(services, batch.rows[0].reply_to)
+        self._news = trio.Event()
+        self._landed = trio.Event()
+        self._landed.set()
+        self._seen = trio.Event()
+        self._type_at = -math.inf
+        self._typing_failures = 0
+        self.draft: Draft | None = None
+        """The message that shows the answer in the making; None when there is none."""
+
+    @property
+    def edits(self) -> str | None:
+        """The platform's id of the message that the final one takes the place of, if it can."""
+        if self.draft is None or self._chat is None or not self._chat.channel.capabilities.edit:
+            return None
+        return self.draft.platform_message_id
+
+    def inherit(self, draft: Draft | None) -> None:
+        """Go on with what an earlier try of the same messages showed."""
+        chat = self._chat
+        if draft is not None and chat is not None:
+            there = draft.reply_to.conversation == chat.address.conversation
+            self.draft = draft if there else None
+
+    def note(self) -> None:
+        """The turn has said something more."""
+        self._news.set()
+
+    @asynccontextmanager
+    async def typing(self) -> AsyncIterator[None]:
+        """Show that somebody is typing while the block runs, until there is more to see (R4)."""
+        chat = self._chat
+        if chat is None or not chat.types:
+            yield
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._type, chat)
+            yield
+            nursery.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def shown(self) -> AsyncIterator[None]:
+        """Show the answer while the block makes it (R3, R4). Afterwards nothing is on its way: the
+        draft in flight was waited for, or given up.
+        """
+        chat = self._chat
+        if chat is None or not chat.drafts:
+            async with self.typing():
+                yield
+            return
+        drafting = chat.drafting(exists=self.draft is not None)
+        async with self.typing(), trio.open_nursery() as nursery:
+            nursery.start_soon(self._show, chat, drafting)
+            yield
+            drafting.close()
+            with trio.move_on_after(LAST_DRAFT_LIMIT):
+                await self._landed.wait()
+            nursery.cancel_scope.cancel()
+
+    async def withdraw(self) -> None:
+        """Remove the draft, since no final message takes its place."""
+        draft, chat = self.draft, self._chat
+        if draft is None or chat is None or not chat.channel.capabilities.delete:
+            return
+        with trio.move_on_after(WITHDRAW_LIMIT):
+            try:
+                await chat.channel.withdraw(draft.reply_to, draft.platform_message_id)
+            except Exception as error:
+                log.info("draft_not_withdrawn", reason=_words(error))
+
+    async def _type(self, chat: _Chat) -> None:
+        while self._typing_failures < FAILURES:
+            with trio.move_on_at(self._type_at):
+                await self._seen.wait()
+                return
+            self._type_at = trio.current_time() + chat.typing_interval
+            if self._services.watchers.blocked(self._session.id) is not None:
+                continue  # nobody works on an answer before somebody has done something
+            try:
+                with trio.fail_after(TYPING_LIMIT):
+                    await chat.channel.typing(chat.address)
+                self._typing_failures = 0
+            except Exception as error:
+                self._typing_failures += 1
+                log.info("typing_failed", reason=_words(error))
+                if isinstance(error, PermanentFailure):
+                    self._typing_failures = FAILURES
+                if isinstance(error, TransientFailure):
+                    asked = trio.current_time() + pause_asked_for(error.retry_after)
+                    self._type_at = max(self._type_at, asked)
+
+    async def _show(self, chat: _Chat, drafting: Drafting) -> None:
+        """Show what is new, as often as it may be shown."""
+        while not drafting.over:
+            await self._news.wait()
+            self._news = trio.Event()
+            drafting.say(self._reply.beginning(drafting.enough))
+            while (due := drafting.due_at) is not None:
+                await trio.sleep_until(due)
+                drafting.say(self._reply.beginning(drafting.enough))
+                text = drafting.take(trio.current_time())
+                if text is not None:
+                    await self._send(chat, drafting, text)
+            await trio.sleep(LOOK_AGAIN)
+
+    async def _send(self, chat: _Chat, drafting: Drafting, text: str) -> None:
+        known = self.draft.platform_message_id if self.draft is not None else None
+        self._landed = trio.Event()
+        try:
+            with trio.fail_after(DRAFT_LIMIT):
+                made = await chat.channel.draft(chat.address, text, known)
+            drafting.arrived()
+            self._seen.set()
+            await self._keep(chat, made)
+        except TransientFailure as error:
+            drafting.failed(trio.current_time(), error.retry_after)
+            log.info("draft_failed", reason=_words(error))
+        except PermanentFailure as error:
+            drafting.refused()
+            log.info("draft_refused", reason=_words(error))
+        except Exception as error:
+            drafting.unknown(trio.current_time())
+            log.info("draft_in_doubt", reason=_words(error))
+        finally:
+            self._landed.set()
+
+    async def _keep(self, chat: _Chat, made: object) -> None:
+        """Write down which message it is, so that a later try goes on with it."""
+        if not isinstance(made, str) or not made:
+            return  # it is no message, and goes by itself
+        draft = Draft(chat.address, storable(made))
+        if draft == self.draft:
+            return
+        self.draft = draft
+        request = SaveDraft(self._turn_id, self._session.id, self._session.fence, draft)
+        try:
+            await until_written(lambda: self._services.store.save_draft(request))
+        except StoreError as error:
+            log.warning("draft_not_written", reason=str(error))
+
+
+class _Chat:
+    """Where a turn's answer goes, and what can be shown there."""
+
+    def __init__(self, channel: Channel, address: ReplyAddress) -> None:
+        self.channel = channel
+        self.address = address
+
+    @classmethod
+    def of(cls, services: Services, address: ReplyAddress | None) -> _Chat | None:
+        """None for a pull channel, and for one that is not configured."""
+        if address is None:
+            return None
+        channel = services.channels.get((address.channel, address.account))
+        return None if channel is None else cls(channel, address)
+
+    @property
+    def types(self) -> bool:
+        return self.channel.capabilities.typing
+
+    @property
+    def typing_interval(self) -> float:
+        return max(SHORTEST_TYPING, self.channel.capabilities.typing_interval)
+
+    @property
+    def drafts(self) -> bool:
+        return self.channel.capabilities.drafts
+
+    def drafting(self, *, exists: bool) -> Drafting:
+        able = self.channel.capabilities
+        return Drafting(able.text_limit, able.counting, able.draft_interval, exists=exists)
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

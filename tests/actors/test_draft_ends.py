@@ -1,0 +1,166 @@
+"""What takes the place of a draft when its turn has ended, or was cut off (R8, O2, T5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from actors.channels.scripted import Behaviour, ScriptedChannel
+from runtime.storage.errors import StoreUnavailable
+from runtime.storage.sqlite import open_memory
+from tests.actors.slow_writing import (
+    FOR_EVER,
+    QUICK,
+    agent,
+    network,
+    quiet,
+)
+from tests.actors.stage import HandAgent, clock, settings, stage
+
+
+async def power_cut(
+    chat: ScriptedChannel, store: Any, playing: HandAgent, *, drafts: int = 1, **fields: Any
+) -> None:
+    """A runtime that is cut off in mid-turn, with a draft shown."""
+    with trio.CancelScope() as power:
+        async with stage(agent=playing, channels=[chat], store=store, **fields):
+            if drafts == 1:
+                await chat.say("hello")
+            await chat.called("draft", drafts)
+            await trio.sleep(0.5)
+            power.cancel()
+            await trio.sleep_forever()
+    chat.lose_connection()
+
+
+async def test_after_a_power_cut_the_answer_takes_the_same_place(autojump_clock: MockClock) -> None:
+    # R8 T5 D8
+    chat = network()
+    async with open_memory(clock) as store:
+        await power_cut(chat, store, agent("half", 1_000.0), settings=QUICK)
+        await power_cut(chat, store, agent("halves", 1_000.0), drafts=2, settings=QUICK)
+        assert chat.visible() == ["halves"]
+        whole = agent("half", 2.0, " and whole", 2.0)
+        async with stage(agent=whole, channels=[chat], store=store, settings=QUICK):
+            await chat.called("edit")
+            await quiet()
+        assert chat.visible() == ["half and whole"]
+        assert {done.message for done in chat.calls("draft")[1:]} == {"p1"}
+        assert chat.arrived == []
+
+
+async def test_after_a_power_cut_the_notice_takes_its_place(autojump_clock: MockClock) -> None:
+    # R8 T5
+    chat = network()
+    told = settings(queue={"debounce": 0.0}, sessions={"on_interrupted": "notify"})
+    async with open_memory(clock) as store:
+        await power_cut(chat, store, agent("half", 1_000.0), settings=told)
+        async with stage(agent=agent("x"), channels=[chat], store=store, settings=told):
+            await chat.called("edit")
+            await quiet()
+        (text,) = chat.visible()
+        assert "stopped before the agent had answered" in text
+
+
+async def test_a_draft_that_is_gone_is_sent_anew(autojump_clock: MockClock) -> None:
+    # R8 O1 O2
+    chat = network()
+    chat.script(Behaviour(fail="after"), Behaviour(fail="during"), of="edit")
+    async with stage(agent=agent("one", 2.0, " two", 2.0), channels=[chat], settings=QUICK):
+        await chat.say("hello")
+        await chat.called("draft", 2)
+        await chat.called("edit", 2)
+        chat.remove("p1")
+        await chat.sent(1)
+        await quiet(1_000)
+        assert chat.visible() == ["one two"]  # and nothing says that it may have come before
+
+
+@pytest.mark.parametrize("fail", ["before", "during", "after", "bug"])
+async def test_an_edit_is_repeated_without_a_mark(autojump_clock: MockClock, fail: Any) -> None:
+    # R8 O2
+    chat = network()
+    chat.script(Behaviour(fail=fail), of="edit")
+    async with stage(agent=agent("one", 2.0, " two"), channels=[chat], settings=QUICK):
+        await chat.say("hello")
+        await chat.called("edit", 2)
+        await quiet()
+        assert chat.visible() == ["one two"]
+        assert chat.arrived == []
+
+
+async def test_a_send_in_the_place_of_an_edit_is_in_doubt_like_any_other(
+    autojump_clock: MockClock,
+) -> None:
+    # R8 O1 O2
+    chat = network()
+    chat.script(Behaviour(fail="for_good"), of="edit")
+    chat.script(Behaviour(delay=FOR_EVER))
+    async with open_memory(clock) as store:
+        with trio.CancelScope() as power:
+            playing = agent("one", 2.0, " two")
+            async with stage(agent=playing, channels=[chat], store=store, settings=QUICK):
+                await chat.say("hello")
+                await chat.attempted(1)
+                power.cancel()
+                await trio.sleep_forever()
+        async with stage(agent=agent("x"), channels=[chat], store=store, settings=QUICK):
+            (arrival,) = await chat.sent(1)
+            assert "may have reached you before" in arrival.text
+            assert len(chat.calls("edit")) == 1
+
+
+async def test_after_a_stop_past_its_grace_it_stays_for_the_next_run(
+    autojump_clock: MockClock,
+) -> None:
+    # R8 T5 S45
+    chat = network()
+    brief = settings(queue={"debounce": 0.0}, sessions={"shutdown_grace": 1.0})
+    async with open_memory(clock) as store:
+        async with stage(
+            agent=agent("half", 1_000.0), channels=[chat], store=store, settings=brief
+        ):
+            await chat.say("hello")
+            await chat.called("draft")
+            await trio.sleep(0.5)
+        chat.lose_connection()
+        assert chat.calls("withdraw") == []
+        async with stage(agent=agent("whole"), channels=[chat], store=store, settings=brief):
+            await chat.called("edit")
+            await quiet()
+        assert chat.visible() == ["whole"]
+
+
+@pytest.mark.parametrize("operation", ["save_draft", "end_turn"])
+async def test_it_is_kept_although_one_write_is_lost(
+    autojump_clock: MockClock, operation: str
+) -> None:
+    # R8 T3 D7
+    chat = network()
+    async with open_memory(clock) as store:
+
+        async def refuse(_: object) -> None:
+            raise StoreUnavailable("as scripted")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, operation, refuse)
+            await power_cut(chat, store, agent("half", 1_000.0), settings=QUICK)
+        async with stage(agent=agent("whole"), channels=[chat], store=store, settings=QUICK):
+            await chat.called("edit")
+            await quiet()
+        assert chat.visible() == ["whole"]
+
+
+async def test_a_withdrawal_that_hangs_holds_up_nobody(autojump_clock: MockClock) -> None:
+    # R8 S43
+    chat = network()
+    chat.script(Behaviour(delay=FOR_EVER), of="withdraw")
+    async with stage(agent=agent("So.", 2.0, "\nNO_REPLY"), channels=[chat], settings=QUICK) as rt:
+        await chat.say("hello")
+        await chat.called("withdraw")
+        (info,) = (await rt.front.list_sessions()).sessions
+        with trio.fail_after(10.0):
+            await rt.front.close_session(info.row.id)
