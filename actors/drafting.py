@@ -198,9 +198,10 @@ class Drafts:
 class _Chat:
     """Where a turn's answer goes, and what can be shown there."""
 
-    def __init__(self, channel: Channel, address: ReplyAddress) -> None:
+    def __init__(self, services: Services, channel: Channel, address: ReplyAddress) -> None:
         self.channel = channel
         self.address = address
+        self._text_limit = services.text_limit(address.channel, address.account)
 
     @classmethod
     def of(cls, services: Services, address: ReplyAddress | None) -> _Chat | None:
@@ -208,7 +209,7 @@ class _Chat:
         if address is None:
             return None
         channel = services.channels.get((address.channel, address.account))
-        return None if channel is None else cls(channel, address)
+        return None if channel is None else cls(services, channel, address)
 
     @property
     def types(self) -> bool:
@@ -223,8 +224,8 @@ class _Chat:
         return self.channel.capabilities.drafts
 
     def drafting(self, *, exists: bool) -> Drafting:
-        able = self.channel.capabilities
-        return Drafting(able.text_limit, able.counting, able.draft_interval, exists=exists)
+        interval = self.channel.capabilities.draft_interval
+        return Drafting(*self._text_limit, interval, exists=exists)
 
 
 def _words(error: Exception) -> str:

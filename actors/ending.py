@@ -12,10 +12,12 @@ from actors.persistence import until_written
 from actors.queue import Batch
 from actors.reporting import end_of_turn, is_left_over
 from actors.services import Services
+from actors.uploads import look
 from runtime.log import get_logger
 from runtime.sessions.events import TurnEnded
+from runtime.sessions.outgoing import Outgoing
 from runtime.sessions.relay import Reply
-from runtime.sessions.rows import InboundRow, SessionRow, TurnError
+from runtime.sessions.rows import InboundRow, SessionRow, TurnError, TurnState
 from runtime.sessions.settling import TurnEnd, Verdict, settle
 from runtime.sessions.updates import PermissionRequest
 from runtime.settings import SessionSettings
@@ -95,6 +97,10 @@ class Ending:
                 stop_reason=reply.result.stop_reason if reply.result else None,
                 on_interrupted_retry=settings.on_interrupted == "retry",
             )
+            address = self._batch.rows[0].reply_to
+            outgoing = Outgoing()
+            if address is not None and verdict.turn_state is TurnState.DONE:
+                outgoing = await look(self._services, self._session, address)
             request = end_of_turn(
                 self._services,
                 self._session,
@@ -104,6 +110,7 @@ class Ending:
                 first_event_at,
                 told,
                 self._drafts,
+                outgoing,
             )
             return verdict, await until_written(lambda: self._services.store.end_turn(request))
 

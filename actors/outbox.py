@@ -9,6 +9,7 @@ A part is committed as ``attempting`` before the network is touched.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -17,7 +18,9 @@ import trio
 
 from actors.checking import LONGEST_ERROR
 from actors.persistence import until_written
-from actors.services import Services
+from actors.reporting import parts
+from actors.services import DUPLICATE_MARK, Services
+from actors.uploads import FileGone, Uploads
 from runtime.kernel import (
     Actor,
     ActorRef,
@@ -33,6 +36,7 @@ from runtime.kernel import (
 from runtime.log import get_logger
 from runtime.ports.channel import (
     Channel,
+    OutboundFile,
     OutboundPart,
     PermanentFailure,
     Receipt,
@@ -40,11 +44,15 @@ from runtime.ports.channel import (
     UnknownOutcome,
 )
 from runtime.sessions.content import storable
+from runtime.sessions.outgoing import failure_notice
 from runtime.sessions.rows import OutboundRow
 from runtime.storage.errors import StoreError
 
 SEND_LIMIT = 60.0
 """Seconds for one call of a channel; after that its outcome is unknown."""
+
+SLOWEST_UPLOAD = 50_000.0
+"""Bytes per second; a file gets so much more time."""
 
 BACKOFF = (5.0, 25.0, 120.0, 600.0)  # O4
 LONGEST_RETRY_AFTER = 86_400.0
@@ -59,8 +67,6 @@ FINISH_LIMIT = 5.0
 """Seconds for the sends under way when the runtime stops."""
 
 NEVER_GIVEN_UP = Intensity(restarts=1_000_000, seconds=1.0)
-
-DUPLICATE_MARK = "(This message may have reached you before.)\n"
 
 log = get_logger(__name__)
 
@@ -123,6 +129,7 @@ class Delivery(Actor[Due | Finish]):
     def __init__(self, services: Services, channel: Channel) -> None:
         self._services = services
         self._channel = channel
+        self._uploads = Uploads(services, channel)
         self._due = Due(channel.name, channel.account)
         self._busy: dict[str, Helper] = {}
         self._next_look: Timer | None = None
@@ -179,15 +186,18 @@ class Delivery(Actor[Due | Finish]):
         self.ref.tell(self._due)
 
     async def _attempt(self, row: OutboundRow) -> None:
-        receipt, error = await self._called(partial(self._edit if row.edits else self._send, row))
+        """Touch the network once, twice when what was to be edited is gone, and write it down."""
+        receipt, error = await self._called(row, self._edit if row.edits else self._send)
         if row.edits and isinstance(error, PermanentFailure):
             log.info("draft_not_edited", outbound=row.id, reason=str(error))
             anew = await until_written(lambda: self._services.store.outbox_send_anew(row.id))
             if anew is None:
                 return
             row = anew
-            receipt, error = await self._called(partial(self._send, row))
+            receipt, error = await self._called(row, self._send)
         await until_written(lambda: self._settle(row, receipt, error))
+        if receipt is not None and row.file is not None:
+            await self._uploads.clear(row, row.file)
 
     async def _finish(self, reply: Reply[None]) -> None:
         with trio.move_on_after(FINISH_LIMIT):
@@ -196,16 +206,17 @@ class Delivery(Actor[Due | Finish]):
         reply.set(None)
 
     async def _called(
-        self, call: Callable[[], Awaitable[Receipt]]
+        self, row: OutboundRow, call: Callable[[OutboundRow], Awaitable[Receipt]]
     ) -> tuple[Receipt, None] | tuple[None, Exception]:
         """A call of the network: a receipt, or how it failed."""
+        limit = SEND_LIMIT + (row.file.size / SLOWEST_UPLOAD if row.file is not None else 0.0)
         try:
-            with trio.fail_after(SEND_LIMIT):
-                return _taken(await call()), None
+            with trio.fail_after(limit):
+                return _taken(await call(row)), None
         except (TransientFailure, PermanentFailure, UnknownOutcome) as error:
             return None, error
         except trio.TooSlowError:
-            return None, UnknownOutcome(f"no answer within {SEND_LIMIT:g} s")
+            return None, UnknownOutcome(f"no answer within {limit:g} s")
         except Exception as error:
             log.exception("channel_raised", channel=self._channel.name)
             return None, UnknownOutcome(f"{type(error).__name__}: {error}")
@@ -220,18 +231,29 @@ class Delivery(Actor[Due | Finish]):
         return Receipt(row.edits)
 
     async def _send(self, row: OutboundRow) -> Receipt:
-        """Send a text as a message of its own."""
+        """Send a text as a message of its own, or a file."""
+        if row.file is None:
+            return await self._hand_over(row, OutboundPart(row.reply_to, row.text))
+        async with self._uploads.opened(row, row.file) as file:
+            return await self._hand_over(row, file)
+
+    async def _hand_over(self, row: OutboundRow, part: OutboundPart | OutboundFile) -> Receipt:
+        """Ask what became of an earlier attempt, where there was one, and send (O2)."""
         capabilities = self._channel.capabilities
-        part = OutboundPart(row.reply_to, row.text)
         if row.ambiguous and capabilities.reconcile:
             known = await self._channel.reconcile(part, row.id)
             if known.outcome == "sent":
                 return _taken(known.receipt)
             if known.outcome == "not_sent":
-                return await self._channel.send(part, row.id)
+                return await self._call(part, row.id)
         if row.ambiguous and not capabilities.idempotent_sends:
-            part = OutboundPart(row.reply_to, DUPLICATE_MARK + row.text, True)
-        return await self._channel.send(part, row.id)
+            part = _marked(part)
+        return await self._call(part, row.id)
+
+    async def _call(self, part: OutboundPart | OutboundFile, key: str) -> Receipt:
+        if isinstance(part, OutboundFile):
+            return await self._channel.upload(part, key)
+        return await self._channel.send(part, key)
 
     async def _settle(
         self, row: OutboundRow, receipt: Receipt | None, error: Exception | None
@@ -244,7 +266,9 @@ class Delivery(Actor[Due | Finish]):
         text = storable(str(error))[:LONGEST_ERROR]
         if isinstance(error, PermanentFailure) or row.attempts > len(BACKOFF):
             log.error("delivery_failed", outbound=row.id, reason=text)
-            await store.outbox_failed(row.id, error=text)
+            told = "" if isinstance(error, FileGone) else failure_notice(row)
+            notices = parts(self._services, row.reply_to, told, "notice")
+            await store.outbox_failed(row.id, error=text, notices=notices)
             metrics.deliveries.labels(outcome="failed").inc()
             return
         await store.outbox_retry(
@@ -262,6 +286,13 @@ def _delay(row: OutboundRow, error: Exception | None) -> float:
     if asked is None or not math.isfinite(asked):
         return BACKOFF[max(0, row.attempts - 1)]
     return min(max(asked, 0.0), LONGEST_RETRY_AFTER)
+
+
+def _marked(part: OutboundPart | OutboundFile) -> OutboundPart | OutboundFile:
+    """What may have arrived before says so (O2)."""
+    if isinstance(part, OutboundFile):
+        return dataclasses.replace(part, caption=DUPLICATE_MARK.strip(), duplicate_risk=True)
+    return OutboundPart(part.reply_to, DUPLICATE_MARK + part.text, duplicate_risk=True)
 
 
 def _taken(receipt: object) -> Receipt:

@@ -12,6 +12,7 @@ import msgspec
 from actors.drafting import Drafts
 from actors.queue import Batch
 from actors.services import Services
+from runtime.sessions.outgoing import Outgoing, refusal_notice
 from runtime.sessions.relay import Reply
 from runtime.sessions.rows import (
     InboundState,
@@ -36,6 +37,7 @@ def end_of_turn(
     first_event_at: int | None,
     told: tuple[str, ...],
     drafts: Drafts,
+    outgoing: Outgoing,
 ) -> EndTurn:
     """The one transaction in which a turn ends."""
     return EndTurn(
@@ -59,7 +61,7 @@ def end_of_turn(
             for row in batch.claimed
         ),
         journal=_journal(batch, verdict, reply),
-        outbound=_outbound(services, batch, verdict, reply, drafts.edits),
+        outbound=_outbound(services, batch, verdict, reply, drafts.edits, outgoing),
         agent_session_id=reply.result.agent_session_id if reply.result is not None else None,
         told=told,
         draft=drafts.draft,
@@ -100,10 +102,15 @@ def _journal(batch: Batch, verdict: Verdict, reply: Reply) -> tuple[NewEntry, ..
 
 
 def _outbound(
-    services: Services, batch: Batch, verdict: Verdict, reply: Reply, edits: str | None
+    services: Services,
+    batch: Batch,
+    verdict: Verdict,
+    reply: Reply,
+    edits: str | None,
+    outgoing: Outgoing,
 ) -> tuple[NewOutbound, ...]:
-    """The parts owed to a push channel, the first in place of the draft; nothing for a pull channel
-    (R8).
+    """The parts owed to a push channel, the first in place of the draft, and files after them (R7);
+    nothing for a pull channel (R8).
     """
     address = batch.rows[0].reply_to
     if address is None:
@@ -114,7 +121,21 @@ def _outbound(
         text, kind = verdict.error.message, "notice"
     else:
         return ()
-    return parts(services, address, text or "", kind, edits)
+    texts = parts(services, address, text or "", kind, edits)
+    return (*texts, *_files(services, address, outgoing))
+
+
+def _files(
+    services: Services, address: ReplyAddress, outgoing: Outgoing
+) -> tuple[NewOutbound, ...]:
+    """The files that are owed, those that are not taken, and a word about these."""
+    files = [(file, None) for file in outgoing.owed] + list(outgoing.refused)
+    rows = (
+        NewOutbound(services.ids.new(), address, file.name, kind="file", file=file, refused=reason)
+        for file, reason in files
+    )
+    notice = refusal_notice(outgoing.refused)
+    return (*rows, *parts(services, address, notice, "notice"))
 
 
 def parts(

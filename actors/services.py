@@ -15,7 +15,7 @@ from actors.library import Library
 from actors.watch import Watchers
 from runtime.metrics import Metrics
 from runtime.ports.agent import Agent, AgentContext
-from runtime.ports.channel import Channel
+from runtime.ports.channel import Channel, ChannelCapabilities
 from runtime.processes import Processes, Slots
 from runtime.sessions.ids import IdSource
 from runtime.sessions.queueing import QueueMode, QueuePolicy
@@ -26,6 +26,15 @@ from runtime.settings import Settings
 from runtime.storage.requests import InterruptedPolicy
 from runtime.storage.store import Store
 from runtime.storage.transcript import Transcripts
+
+OUTBOX = "outbox"
+"""The folder in a session's folder from which files go out (S7)."""
+
+DUPLICATE_MARK = "(This message may have reached you before.)\n"
+"""What stands before a text that is sent again although it may have arrived (O2)."""
+
+ROOM_TO_MARK = 4 * len(DUPLICATE_MARK)
+"""A channel whose messages are shorter than this gives no room away for the mark."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +106,13 @@ class Services:
     ) -> AgentContext:
         """What an agent is told about a session when it is opened for it."""
         workplace = row.overrides.workplace
+        folder = self.folder_of(row.agent_id, row.id)
         return AgentContext(
             session_id=row.id,
             agent_id=row.agent_id,
             key=row.key,
             epoch=row.epoch,
-            folder=self.folder_of(row.agent_id, row.id),
+            folder=folder,
             resume=row.agent_session_id,
             workspace=Path(workplace.folder) if workplace.folder is not None else None,
             mcp_servers=workplace.mcp_servers,
@@ -111,6 +121,7 @@ class Services:
             log=self.log_of(row.agent_id, row.id),
             processes=self.processes,
             media=self.library.folder(row.id),
+            outbox=None if folder is None else folder / OUTBOX,
         )
 
     def download_limit(self, channel: str, account: str) -> int:
@@ -121,8 +132,10 @@ class Services:
         return min(known.capabilities.max_download_bytes, self.settings.media.max_file_bytes)
 
     def text_limit(self, channel: str, account: str) -> tuple[int, Counting]:
-        """How long one message of a channel may be, and how that is counted (N1)."""
+        """How long one part of an answer may be, and how that is counted (N1): what the channel
+        takes, less the mark that a part may need.
+        """
         known = self.channels.get((channel, account))
-        if known is None:
-            return 4_000, "characters"
-        return known.capabilities.text_limit, known.capabilities.counting
+        able = known.capabilities if known is not None else ChannelCapabilities()
+        room = 0 if able.idempotent_sends or able.text_limit < ROOM_TO_MARK else len(DUPLICATE_MARK)
+        return able.text_limit - room, able.counting

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -32,6 +33,7 @@ from runtime.sessions.updates import (
     ToolCallUpdate,
 )
 from runtime.settings import Seconds
+from runtime.storage.transcript import make_session_folder
 
 KIND = "echo"
 
@@ -46,6 +48,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         delay: how long it waits before the first word.
         pace: how long it waits between two words.
         tools: how many tool calls it pretends to make before it answers.
+        files: how many small files it puts into its outbox in each turn.
         fail: ``never``; ``start`` (cannot be started); ``before`` (vanishes before its first
             event); ``after`` (vanishes in the middle); ``error`` (answers with an error);
             ``silent`` (never says anything).
@@ -56,6 +59,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     delay: Seconds = 0.0
     pace: Seconds = 0.0
     tools: Annotated[int, Meta(ge=0, le=1_000)] = 0
+    files: Annotated[int, Meta(ge=0, le=100)] = 0
     fail: Failure = "never"
     fail_times: Annotated[int, Meta(ge=0)] = 0
 
@@ -63,8 +67,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class EchoHandle(AgentHandle):
     """One conversation with the echo."""
 
-    def __init__(self, agent: EchoAgent) -> None:
+    def __init__(self, agent: EchoAgent, outbox: Path | None) -> None:
         self._agent = agent
+        self._outbox = outbox
         self._options = agent.options
         self._cancelled = trio.Event()
 
@@ -92,6 +97,9 @@ class EchoHandle(AgentHandle):
             yield AgentMessageChunk(TextBlock(piece))
             if failure == "after" and index >= len(pieces) // 2:
                 raise AgentGone("the echo agent was told to vanish in the middle")
+        if self._outbox is not None and self._options.files:
+            text = plain_text(turn.content)
+            await trio.to_thread.run_sync(_put, self._outbox, self._options.files, text)
         yield Result(stop_reason="end_turn")
 
     async def cancel(self) -> None:
@@ -120,7 +128,7 @@ class EchoAgent(Agent):
     async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
         if self.options.fail == "start" and self.next_failure() == "start":
             raise AgentGone("the echo agent was told not to start")
-        yield EchoHandle(self)
+        yield EchoHandle(self, context.outbox)
 
     def next_failure(self) -> Failure:
         """How it fails this time; counts."""
@@ -130,6 +138,15 @@ class EchoAgent(Agent):
             return "never"
         self._failed += 1
         return self.options.fail
+
+
+def _put(outbox: Path, files: int, text: str) -> None:
+    """Put files into an outbox, each under its name only when it is complete."""
+    make_session_folder(outbox.parent)
+    for number in range(1, files + 1):
+        unfinished = outbox / f"echo-{number}.txt.part"
+        unfinished.write_text(f"{text}\n", encoding="utf-8", errors="replace")
+        unfinished.rename(outbox / f"echo-{number}.txt")
 
 
 def create(name: str, options: Options) -> Agent:

@@ -27,6 +27,7 @@ from runtime.ports.channel import (
     ChannelCapabilities,
     Inbound,
     Inlet,
+    OutboundFile,
     OutboundPart,
     PermanentFailure,
     Receipt,
@@ -36,7 +37,7 @@ from runtime.ports.channel import (
 )
 from runtime.sessions.rows import ReplyAddress, Sender
 
-Call: TypeAlias = Literal["send", "edit", "draft", "typing", "withdraw"]
+Call: TypeAlias = Literal["send", "upload", "edit", "draft", "typing", "withdraw"]
 
 CHUNK = 64 * 1024
 """Bytes of a file that arrive at once."""
@@ -75,6 +76,15 @@ class Shown(msgspec.Struct):
     text: str
 
 
+class Uploaded(msgspec.Struct, frozen=True):
+    """A file that reached the chat."""
+
+    name: str
+    content: bytes
+    mime_type: str
+    inline: bool
+
+
 class Done(msgspec.Struct, frozen=True):
     """A call other than a send that was begun.
 
@@ -108,6 +118,7 @@ class ScriptedChannel(Channel):
         self.arrived: list[Arrival] = []
         self.attempts: list[str] = []
         self.done: list[Done] = []
+        self.uploads: list[Uploaded] = []
         self.messages: dict[str, Shown] = {}
         self.connections = 0
         self._scripts: defaultdict[Call, deque[Behaviour]] = defaultdict(deque)
@@ -228,6 +239,19 @@ class ScriptedChannel(Channel):
             raise UnknownOutcome("the receipt was lost, as scripted")
         return receipt
 
+    async def upload(self, file: OutboundFile, key: str) -> Receipt:
+        self._note("upload", file.reply_to.chat, file.caption, file.name)
+        receipt_lost = await self._behave("upload")
+        content = b"".join([chunk async for chunk in file.chunks()])
+        if not (self.capabilities.idempotent_sends and key in self._ids):
+            self.uploads.append(Uploaded(file.name, content, file.mime_type, file.inline))
+            shown = f"[{file.name}] {file.caption}".rstrip()
+            self._ids[key] = self._show(file.reply_to.chat, shown)
+        self._notify()
+        if receipt_lost:
+            raise UnknownOutcome("the receipt was lost, as scripted")
+        return Receipt(self._ids[key])
+
     async def edit(self, reply_to: ReplyAddress, platform_message_id: str, text: str) -> None:
         await self._change("edit", reply_to, platform_message_id, text)
 
@@ -244,7 +268,7 @@ class ScriptedChannel(Channel):
         if await self._behave("typing"):
             raise UnknownOutcome("the receipt was lost, as scripted")
 
-    async def reconcile(self, part: OutboundPart, key: str) -> Reconciled:
+    async def reconcile(self, part: OutboundPart | OutboundFile, key: str) -> Reconciled:
         if key in self._ids:
             return Reconciled("sent", Receipt(self._ids[key]))
         return Reconciled("not_sent")

@@ -66,6 +66,8 @@ class AgentContext(msgspec.Struct, frozen=True):
         log: a file for what the agent's process writes to standard error; None for nowhere.
         processes: where processes are started; None when there are none.
         media: the folder with the files that people sent, for reading; None when none are kept.
+        outbox: a folder; files that are in it when a turn has ended are sent to the chat, and
+            removed (R7). Not there until somebody makes it. None without a data directory.
     """
 
     session_id: str
@@ -81,6 +83,7 @@ class AgentContext(msgspec.Struct, frozen=True):
     log: Path | None = None
     processes: Processes | None = None
     media: Path | None = None
+    outbox: Path | None = None
 
 
 class PromptTurn(msgspec.Struct, frozen=True):

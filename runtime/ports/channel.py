@@ -8,7 +8,8 @@ delivery actor.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -28,9 +29,11 @@ class ChannelCapabilities(msgspec.Struct, frozen=True):
         delete: `Channel.withdraw` works.
         drafts, draft_interval: `Channel.draft` works, not more often than once in so many seconds.
         typing, typing_interval: `Channel.typing` works, and is seen for so many seconds.
-        idempotent_sends: `Channel.send` with a key sent before does not send twice.
+        idempotent_sends: `Channel.send` and `Channel.upload` with a key used before do not send
+            twice.
         reconcile: `Channel.reconcile` can tell what became of a send.
         max_upload_bytes, max_download_bytes: the size of files out and in; 0 for none.
+        inline_images: `Channel.upload` can show an image in the chat.
     """
 
     text_limit: int = 4_000
@@ -50,6 +53,7 @@ class ChannelCapabilities(msgspec.Struct, frozen=True):
     polling: bool = False
     max_upload_bytes: int = 0
     max_download_bytes: int = 0
+    inline_images: bool = False
 
 
 class Attachment(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -95,6 +99,49 @@ class OutboundPart(msgspec.Struct, frozen=True):
     reply_to: ReplyAddress
     text: str
     duplicate_risk: bool = False
+
+
+UPLOAD_CHUNK = 64 * 1_024
+"""Bytes of a file that are read at a time."""
+
+
+@dataclass(frozen=True)
+class OutboundFile:
+    """A file to send (R7).
+
+    Args:
+        reply_to: where it goes.
+        name: what it is called; of one part, without anything that is special in a path.
+        mime_type: what its name speaks of.
+        size: in bytes.
+        inline: it is an image, and the network can show it.
+        read: the bytes at an offset, at most so many; while it is being uploaded.
+        caption: what is said with it; empty for nothing.
+        duplicate_risk: an earlier attempt may have arrived; the caption says so.
+    """
+
+    reply_to: ReplyAddress
+    name: str
+    mime_type: str
+    size: int
+    inline: bool
+    read: Callable[[int, int], Awaitable[bytes]]
+    caption: str = ""
+    duplicate_risk: bool = False
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The file from its beginning, a chunk at a time; may be asked for again.
+
+        Raises:
+            TransientFailure: it is shorter than it was, and not to be sent like that.
+        """
+        offset = 0
+        while offset < self.size:
+            chunk = await self.read(offset, min(UPLOAD_CHUNK, self.size - offset))
+            if not chunk:
+                raise TransientFailure(f"{self.name} was cut short while it was read")
+            offset += len(chunk)
+            yield chunk
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -178,6 +225,14 @@ class Channel(ABC):
                 unknown.
         """
 
+    async def upload(self, file: OutboundFile, key: str) -> Receipt:
+        """Send one file, of ``capabilities.max_upload_bytes`` at most. ``key`` as of `send`.
+
+        Raises:
+            TransientFailure, PermanentFailure, UnknownOutcome: as of `send`.
+        """
+        raise PermanentFailure(f"{self.name} takes no files")
+
     def fetch(self, attachment: Attachment) -> AsyncIterator[bytes]:
         """The bytes of a file that came with a message: an async generator, closed when enough was
         read. Where ``capabilities.max_download_bytes``.
@@ -230,6 +285,6 @@ class Channel(ABC):
     async def typing(self, reply_to: ReplyAddress) -> None:  # noqa: B027 - cosmetic
         """Show that an answer is being written, where ``capabilities.typing``. Cosmetic (R4)."""
 
-    async def reconcile(self, part: OutboundPart, key: str) -> Reconciled:
-        """Find out what became of an earlier send, where ``capabilities.reconcile``."""
+    async def reconcile(self, part: OutboundPart | OutboundFile, key: str) -> Reconciled:
+        """Find out what became of an earlier send or upload, where ``capabilities.reconcile``."""
         return Reconciled("unresolved")

@@ -78,6 +78,20 @@ _BY_TYPE = {
 }
 """A table of our own: what the system has to say about types differs from machine to machine."""
 
+_USUAL_TYPES = {
+    "flac": "audio/flac",
+    "htm": "text/html",
+    "jpeg": "image/jpeg",
+    "log": "text/plain",
+    "m4a": "audio/mp4",
+    "mp3": "audio/mpeg",
+    "ogg": "audio/ogg",
+    "tif": "image/tiff",
+    "wav": "audio/wav",
+    "yml": "application/yaml",
+}
+_BY_ENDING = {ending: name for name, ending in reversed(_BY_TYPE.items())} | _USUAL_TYPES
+
 _BY_KIND = {
     "animation": "mp4",
     "audio": "mp3",
@@ -126,3 +140,9 @@ def extension_for(mime_type: str | None, kind: str | None) -> str:
 def name_for(stem: str, mime_type: str | None, kind: str | None) -> str:
     """A name for a file that came without one: a generated stem with `extension_for`."""
     return stem + extension_for(mime_type, kind)
+
+
+def mime_type_of(name: str) -> str:
+    """The MIME type that a file's name speaks of; ``application/octet-stream`` when of none."""
+    _, dot, ending = name.rpartition(".")
+    return _BY_ENDING.get(ending.lower() if dot else "", "application/octet-stream")

@@ -124,6 +124,27 @@ class Draft(msgspec.Struct, frozen=True):
     platform_message_id: str
 
 
+class OutboxFile(msgspec.Struct, frozen=True):
+    """A regular file in an agent's outbox, as it was when it was found (R7).
+
+    Args:
+        path: ``name``, or ``folder/name``: relative to the outbox.
+        size: in bytes.
+        mtime_ns: when it was written last, in nanoseconds since 1970.
+        inode: its number in the file system.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @property
+    def name(self) -> str:
+        """Its own name, without the folder."""
+        return self.path.rpartition("/")[2]
+
+
 class MessageKey(msgspec.Struct, frozen=True):
     """What makes a message the same message when it comes again (D5)."""
 
@@ -299,7 +320,8 @@ class OutboundRow(msgspec.Struct, frozen=True):
     """One part of an answer, or a notice, owed to a push channel (O1).
 
     ``ambiguous``: an earlier attempt may have reached the platform (O2). ``edits``: the platform's
-    id of the message that it takes the place of (R8).
+    id of the message that it takes the place of (R8). ``file``: instead of a text, of which it has
+    the name then (R7).
     """
 
     id: str
@@ -318,3 +340,4 @@ class OutboundRow(msgspec.Struct, frozen=True):
     error: str | None = None
     finished_at: int | None = None
     edits: str | None = None
+    file: OutboxFile | None = None

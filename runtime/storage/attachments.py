@@ -14,9 +14,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from itertools import islice
 from pathlib import Path
 
-import msgspec
-
 from runtime.sessions.filenames import safe_name
+from runtime.sessions.rows import OutboxFile
 from runtime.storage.folders import checked_name, folder, open_file, status_of
 from runtime.storage.media_errors import FileChanged, MediaUnsafe, UnsafeName, explained
 
@@ -26,29 +25,10 @@ MAX_FILES = 100
 MAX_ENTRIES = 10_000
 """How many names of one folder are looked at."""
 
+__all__ = ["MAX_ENTRIES", "MAX_FILES", "Outbox", "OutboxFile"]
+
 _HIDDEN = "."
 _UNFINISHED = (".part", ".tmp")
-
-
-class OutboxFile(msgspec.Struct, frozen=True):
-    """A regular file in an outbox, as it was when it was found.
-
-    Attributes:
-        path: ``name``, or ``folder/name``: relative to the outbox.
-        size: In bytes.
-        mtime_ns: When it was written last, in nanoseconds since the epoch.
-        inode: Its number in the file system.
-    """
-
-    path: str
-    size: int
-    mtime_ns: int
-    inode: int
-
-    @property
-    def name(self) -> str:
-        """Its own name, without the folder."""
-        return self.path.rpartition("/")[2]
 
 
 class Outbox:

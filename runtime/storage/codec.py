@@ -16,6 +16,7 @@ from runtime.sessions.rows import (
     JournalEntry,
     OutboundRow,
     OutboundState,
+    OutboxFile,
     Overrides,
     QueueOverrides,
     ReplyAddress,
@@ -41,6 +42,7 @@ _overrides = msgspec.json.Decoder(Overrides)
 _usage = msgspec.json.Decoder(Usage)
 _error = msgspec.json.Decoder(TurnError)
 _draft = msgspec.json.Decoder(Draft)
+_file = msgspec.json.Decoder(OutboxFile)
 _ids = msgspec.json.Decoder(tuple[str, ...])
 _object = msgspec.json.Decoder(dict[str, Any])
 _list = msgspec.json.Decoder(list[dict[str, Any]])
@@ -82,7 +84,7 @@ JOURNAL_COLUMNS = "seq, ts, id, role, content, epoch, turn_id, data"
 
 OUTBOUND_COLUMNS = (
     "id, session_id, turn_id, part, kind, reply_to, text, state, attempts, created_at, not_before,"
-    " ambiguous, platform_message_id, error, finished_at, edits"
+    " ambiguous, platform_message_id, error, finished_at, edits, file"
 )
 
 
@@ -216,6 +218,7 @@ def outbound_row(row: SqlRow) -> OutboundRow:
         error=row[13],
         finished_at=row[14],
         edits=row[15],
+        file=_maybe(_file, row[16]),
     )
 
 

@@ -17,6 +17,7 @@ from runtime.sessions.rows import (
     JournalEntry,
     MessageKey,
     OutboundRow,
+    OutboxFile,
     Overrides,
     QueueOverrides,
     ReplyAddress,
@@ -239,8 +240,12 @@ class NewEntry(msgspec.Struct, frozen=True):
 
 
 class NewOutbound(msgspec.Struct, frozen=True):
-    """A part of an answer, or a notice, for a push channel. ``edits``: the platform's id of the
-    message that it takes the place of (R8).
+    """A part of an answer, a notice, or a file, for a push channel.
+
+    Args:
+        edits: the platform's id of the message that it takes the place of (R8).
+        file: what is sent instead of a text (R7).
+        refused: why it is not even tried: the row is there, and has failed.
     """
 
     id: str
@@ -249,6 +254,8 @@ class NewOutbound(msgspec.Struct, frozen=True):
     part: int = 0
     kind: str = "answer"
     edits: str | None = None
+    file: OutboxFile | None = None
+    refused: str | None = None
 
 
 class EndTurn(msgspec.Struct, frozen=True):

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from runtime.sessions.rows import OutboundRow
+from runtime.sessions.rows import OutboundRow, OutboundState, OutboxFile
 from runtime.storage import sql_sessions
-from runtime.storage.codec import OUTBOUND_COLUMNS, outbound_row, to_json
+from runtime.storage.codec import OUTBOUND_COLUMNS, outbound_row, to_json, to_json_or_null
 from runtime.storage.engine import Transaction
 from runtime.storage.errors import UnknownMessage
 from runtime.storage.requests import NewOutbound
@@ -52,10 +52,11 @@ def insert(
     if present is not None:
         return present
     address = new.reply_to
+    refused = new.refused is not None
     transaction.run(
         "INSERT INTO outbound (id, session_id, turn_id, part, kind, channel, account, conversation,"
-        " reply_to, text, edits, state, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?)",
+        " reply_to, text, edits, file, state, error, created_at, finished_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         new.id,
         session_id,
         turn_id,
@@ -67,7 +68,11 @@ def insert(
         to_json(address),
         new.text,
         new.edits,
+        to_json_or_null(new.file),
+        OutboundState.FAILED if refused else OutboundState.PENDING,
+        new.refused,
         transaction.now,
+        transaction.now if refused else None,
     )
     return _existing(transaction, new.id)
 
@@ -144,7 +149,9 @@ def retry(
     )
 
 
-def failed(transaction: Transaction, outbound_id: str, error: str) -> None:
+def failed(
+    transaction: Transaction, outbound_id: str, error: str, notices: tuple[NewOutbound, ...]
+) -> None:
     """``attempting → failed``; without the first part of an answer the others are not sent (R5)."""
     row = _existing(transaction, outbound_id)
     changed = transaction.row(
@@ -154,7 +161,11 @@ def failed(transaction: Transaction, outbound_id: str, error: str) -> None:
         transaction.now,
         outbound_id,
     )
-    if changed is None or row.part != 0 or row.turn_id is None:
+    if changed is None:
+        return
+    for notice in notices:
+        insert(transaction, row.session_id, None, notice)
+    if row.part != 0 or row.turn_id is None or row.file is not None:
         return
     address = row.reply_to
     transaction.run(
@@ -169,6 +180,21 @@ def failed(transaction: Transaction, outbound_id: str, error: str) -> None:
         row.turn_id,
         row.kind,
     )
+
+
+def states_of_files(
+    transaction: Transaction, session_id: str, files: tuple[OutboxFile, ...]
+) -> dict[OutboxFile, OutboundState]:
+    """What has become of these files, as far as they were owed before (R7)."""
+    found = {
+        file: transaction.row(
+            "SELECT state FROM outbound WHERE session_id = ? AND file = ? ORDER BY n DESC LIMIT 1",
+            session_id,
+            to_json(file),
+        )
+        for file in files
+    }
+    return {file: OutboundState(row[0]) for file, row in found.items() if row is not None}
 
 
 def mark_ambiguous(transaction: Transaction) -> int:

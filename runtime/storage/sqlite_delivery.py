@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
-from runtime.sessions.rows import OutboundRow
+from runtime.sessions.rows import OutboundRow, OutboundState, OutboxFile
 from runtime.storage import sql_outbox
 from runtime.storage.requests import NewOutbound
 from runtime.storage.sqlite_parts import Reads, Writes, bounded
@@ -61,5 +62,15 @@ class SqliteDelivery:
             )
         )
 
-    async def outbox_failed(self, outbound_id: str, *, error: str) -> None:
-        await self._writes.write(partial(sql_outbox.failed, outbound_id=outbound_id, error=error))
+    async def outbox_failed(
+        self, outbound_id: str, *, error: str, notices: tuple[NewOutbound, ...] = ()
+    ) -> None:
+        failed = partial(sql_outbox.failed, error=error, notices=notices)
+        await self._writes.write(partial(failed, outbound_id=outbound_id))
+
+    async def outbox_files(
+        self, session_id: str, files: Sequence[OutboxFile]
+    ) -> dict[OutboxFile, OutboundState]:
+        return await self._reads.read(
+            partial(sql_outbox.states_of_files, session_id=session_id, files=tuple(files))
+        )

@@ -19,6 +19,8 @@ from runtime.sessions.rows import (
     InboundRow,
     JournalEntry,
     OutboundRow,
+    OutboundState,
+    OutboxFile,
     SessionRow,
     SessionSpec,
     SessionStatus,
@@ -308,12 +310,21 @@ class Store(MediaStore):
         """
 
     @abstractmethod
-    async def outbox_failed(self, outbound_id: str, *, error: str) -> None:
-        """``attempting → failed`` for good; in any other state nothing changes.
+    async def outbox_failed(
+        self, outbound_id: str, *, error: str, notices: tuple[NewOutbound, ...] = ()
+    ) -> None:
+        """``attempting → failed`` for good, with what the chat is told about it; in any other state
+        nothing changes.
 
-        Of a first part the later parts are abandoned; of a later part they go on (R5). Raises
-        `UnknownMessage`.
+        Of a first part the later parts are abandoned; of a later part, or of a file, the others go
+        on (R5, R7). Raises `UnknownMessage`.
         """
+
+    @abstractmethod
+    async def outbox_files(
+        self, session_id: str, files: Sequence[OutboxFile]
+    ) -> dict[OutboxFile, OutboundState]:
+        """The state of the newest row of each of these files, of those that have one (R7)."""
 
     # -- end ----------------------------------------------------------------------------------
 

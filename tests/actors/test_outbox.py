@@ -51,6 +51,38 @@ async def test_a_later_part_that_fails_for_good_is_skipped(autojump_clock: MockC
         assert b'deliveries_total{outcome="failed"} 1.0' in rt.front.metrics()
 
 
+async def test_after_a_crash_a_long_answer_goes_on_where_it_was(autojump_clock: MockClock) -> None:
+    # O5 O1
+    network = ScriptedChannel(capabilities=ChannelCapabilities(text_limit=64))
+    network.script(Behaviour(), Behaviour(fail="before", retry_after=50.0))
+    answer = "\n\n".join("abc"[n] * 50 for n in range(3))
+    async with open_memory(clock) as store:
+        with trio.CancelScope() as power:
+            playing = HandAgent(says(answer), hold=False)
+            async with stage(agent=playing, channels=[network], store=store, settings=QUICK):
+                await network.say("tell me")
+                await network.attempted(2)
+                await trio.sleep(10.0)
+                power.cancel()
+                await trio.sleep_forever()
+        network.lose_connection()
+        async with stage(agent=HandAgent(), channels=[network], store=store, settings=QUICK):
+            parts = await network.sent(3, timeout=100)
+            assert [part.text for part in parts] == ["a" * 50, "b" * 50, "c" * 50]
+
+
+async def test_there_is_room_for_the_mark(autojump_clock: MockClock) -> None:
+    # R5 O2 N1
+    network = ScriptedChannel(capabilities=ChannelCapabilities(text_limit=400))
+    network.script(*[Behaviour(fail="during")] * 3)
+    playing = HandAgent(says("word " * 300), hold=False)
+    async with stage(agent=playing, channels=[network], settings=QUICK):
+        await network.say("tell me")
+        parts = await network.sent(5, timeout=1_000)
+        assert parts[0].text.startswith("(This message may have reached you before.)")
+        assert max(len(part.text) for part in parts) <= 400
+
+
 async def test_when_the_first_part_fails_for_good_the_rest_is_not_sent(
     autojump_clock: MockClock,
 ) -> None:

@@ -201,6 +201,29 @@ async def test_the_process_gets_its_variables_and_its_folder(
         assert found["cwd"] == str(folder)
 
 
+async def test_the_process_is_told_where_files_go_out(stage: Stage) -> None:
+    # R7 S7
+    outbox = stage.folder.parent / "sessions" / "tested" / "s" / "outbox"
+    for env, told in (({}, str(outbox)), ({"GREENROOM_OUTBOX": "/out"}, "/out")):
+        async with stage.open(
+            HOSTILE, "environment", context={"outbox": outbox}, env=env
+        ) as handle:
+            found = json.loads(said(await run_turn(handle)))
+        assert found["env"]["GREENROOM_OUTBOX"] == told
+        assert await trio.Path(outbox).is_dir()
+    async with stage.open(HOSTILE, "environment") as handle:
+        assert "GREENROOM_OUTBOX" not in json.loads(said(await run_turn(handle)))["env"]
+
+
+async def test_an_agent_works_without_an_outbox(stage: Stage) -> None:
+    # R7
+    in_the_way = stage.folder.parent / "file"
+    await trio.Path(in_the_way).write_text("no folder")
+    context = {"outbox": in_the_way / "s" / "outbox"}
+    async with stage.open(HOSTILE, "environment", context=context) as handle:
+        assert said(await run_turn(handle))
+
+
 async def test_a_folder_that_the_settings_name_is_not_made(stage: Stage) -> None:
     # P1
     slip = stage.folder.parent / "proejct"

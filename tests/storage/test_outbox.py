@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.sessions.rows import OutboundRow, OutboundState, ReplyAddress, SessionSpec
+from runtime.sessions.rows import (
+    OutboundRow,
+    OutboundState,
+    OutboxFile,
+    ReplyAddress,
+    SessionSpec,
+)
 from runtime.storage.errors import UnknownMessage, UnknownSession
 from runtime.storage.requests import NewOutbound
 from runtime.storage.sqlite import SqliteStore
@@ -150,3 +156,65 @@ async def test_many_conversations(store: SqliteStore) -> None:  # O3
     for number in range(120):
         await store.notify(session.id, NewOutbound(new_id(), chat(number % 40), str(number)))
     assert await due(store, 1_000) == [str(number) for number in range(40)]
+
+
+def found(path: str, mtime_ns: int = 1) -> OutboxFile:
+    return OutboxFile(path, 5, mtime_ns, 1)
+
+
+def sent(path: str, refused: str | None = None) -> NewOutbound:
+    return NewOutbound(new_id(), CHAT, path, kind="file", file=found(path), refused=refused)
+
+
+async def ended_with(store: SqliteStore, *outbound: NewOutbound) -> tuple[OutboundRow, ...]:
+    """The rows of a turn that owes these."""
+    row = (await admit(store, message())).message
+    actor = await Actor.wake(store, row.session_id)
+    turn_id = await actor.begin(row)
+    return (await store.end_turn(actor.ending(turn_id, row.id, outbound=outbound))).outbound
+
+
+async def test_a_file_is_owed_like_a_text(store: SqliteStore) -> None:  # R7, D7
+    text, file = await ended_with(store, NewOutbound(new_id(), CHAT, "hi"), sent("a.txt"))
+    assert (text.file, file.file, file.kind) == (None, found("a.txt"), "file")
+    assert await store.outbox_due("telegram", "bot", 10) == (text,)
+    await store.outbox_attempt(text.id)
+    await store.outbox_delivered(text.id, "p1")
+    assert await store.outbox_due("telegram", "bot", 10) == (file,)
+
+
+async def test_one_file_that_fails_does_not_stop_the_others(store: SqliteStore) -> None:  # R7
+    first, second = await ended_with(store, sent("a.txt"), sent("b.txt"))
+    await store.outbox_attempt(first.id)
+    notice = NewOutbound(new_id(), CHAT, "no", kind="notice")
+    for _ in range(2):  # said once, however often it is written
+        await store.outbox_failed(first.id, error="too odd", notices=(notice,))
+    assert await due(store) == ["b.txt"]
+    await store.outbox_attempt(second.id)
+    await store.outbox_delivered(second.id, None)
+    assert await due(store) == ["no"]
+
+
+async def test_a_file_that_is_refused_has_failed(store: SqliteStore) -> None:  # R7
+    (row,) = await ended_with(store, sent("a.txt", refused="too large"))
+    assert (row.state, row.error, row.finished_at) == (OutboundState.FAILED, "too large", START)
+    assert await due(store) == []
+    assert (await store.backlog()).failed == 1
+
+
+async def test_what_became_of_files(store: SqliteStore) -> None:  # R7
+    rows = await ended_with(store, *(sent(name) for name in ("a", "b", "c")))
+    await store.outbox_attempt(rows[0].id)
+    await store.outbox_failed(rows[0].id, error="e")
+    await store.outbox_attempt(rows[1].id)
+    await store.outbox_delivered(rows[1].id, None)
+    session_id = rows[0].session_id
+    asked = [found("a"), found("b"), found("c"), found("a", mtime_ns=2), found("d")]
+    assert await store.outbox_files(session_id, asked) == {
+        found("a"): OutboundState.FAILED,
+        found("b"): OutboundState.DELIVERED,
+        found("c"): OutboundState.PENDING,
+    }
+    await ended_with(store, sent("b"))
+    assert (await store.outbox_files(session_id, asked))[found("b")] == OutboundState.PENDING
+    assert await store.outbox_files("another", asked) == {}

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import apsw
 
-from runtime.sessions.rows import Draft, DropReason, SessionSpec
+from runtime.sessions.rows import Draft, DropReason, OutboxFile, SessionSpec
 from runtime.storage.requests import (
     ChannelOffset,
     Drop,
@@ -84,6 +84,7 @@ async def everything(store: SqliteStore) -> None:
     await store.outbox_send_anew(row.id)
     await store.outbox_failed(row.id, error="e")
     await store.outbox_delivered(row.id, None)
+    await store.outbox_files(session.id, [OutboxFile("a", 1, 1, 1)])
     await store.sessions()
     await store.sessions(status=None, limit=1)
     await store.drop_pending(DropPending(session.id, DropReason.CLEARED, (new_id(),)))

@@ -31,9 +31,13 @@ from runtime.ports.agent import (
 )
 from runtime.processes import ChildProcess, Processes, ProcessGone, ProcessSpec
 from runtime.protocol.acp_agent import AgentCapabilities
+from runtime.storage.transcript import make_session_folder
 
 MOST_UNCLEAR = 1_000
 """Sessions of which it is remembered that the agent refused to resume them."""
+
+OUTBOX_VARIABLE = "GREENROOM_OUTBOX"
+"""Tells the agent where to put files that are to be sent to the chat (R7)."""
 
 REMOVE_LIMIT = 5.0
 """Seconds to remove a temporary folder."""
@@ -71,11 +75,13 @@ class AcpAgent(Agent):
             raise AgentUnusable("no processes can be started here")
         if self._options.cwd is not None:
             await trio.to_thread.run_sync(_must_be_there, self._options.cwd)
+        if context.outbox is not None:
+            await trio.to_thread.run_sync(_make_outbox, context.outbox)
         async with _folder(_place(self._options, context)) as cwd:
             spec = ProcessSpec(
                 command=self._options.command,
                 cwd=cwd,
-                env=self._options.env or {},
+                env=_environment(self._options, context),
                 pass_env=self._options.pass_env,
                 log=context.log,
                 max_record=self._options.max_record,
@@ -198,6 +204,22 @@ def _single(group: ExceptionGroup[Exception]) -> Exception:
     while isinstance(error, ExceptionGroup) and (rest is None or len(error.exceptions) == 1):
         error = error.exceptions[0]
     return error
+
+
+def _make_outbox(outbox: Path) -> None:
+    """Have a place for files that go out; an agent works without one, too."""
+    try:
+        make_session_folder(outbox.parent)
+    except OSError as error:
+        log.warning("outbox_not_made", reason=str(error))
+
+
+def _environment(options: Options, context: AgentContext) -> dict[str, str]:
+    """The variables that are set for the agent. What the settings say wins: in a container, paths
+    are others.
+    """
+    ours = {} if context.outbox is None else {OUTBOX_VARIABLE: str(context.outbox.absolute())}
+    return {**ours, **(options.env or {})}
 
 
 def _place(options: Options, context: AgentContext) -> Path | None:
