@@ -6,8 +6,6 @@ such. A file that is not there has words in its place.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 from actors.library import Library
 from runtime.ports.agent import AgentCapabilities
 from runtime.sessions.content import (
@@ -24,6 +22,9 @@ from runtime.sessions.media import Media, MediaItem, MediaKind
 
 LARGEST_INLINE = 10 * 1024 * 1024
 """Bytes of a file that is put into the prompt itself; of a larger one the agent gets the link."""
+
+INLINE_TOGETHER = 20 * 1024 * 1024
+"""Bytes of all files that are put into one prompt; of those after them the agent gets the links."""
 
 USUAL_TYPES = {
     MediaKind.IMAGE: "image/jpeg",
@@ -49,36 +50,50 @@ async def given_to_agent(
         can: what the agent takes.
     """
     blocks: list[PromptBlock] = []
+    room = INLINE_TOGETHER
     for block in content:
-        if isinstance(block, FileBlock):
-            async for given in _file(library, session_id, media[block.index], can):
-                blocks.append(given)
-        else:
+        if not isinstance(block, FileBlock):
             blocks.append(block)
+            continue
+        item = media[block.index]
+        words_or_link = _link(library, session_id, item)
+        blocks.append(words_or_link)
+        if isinstance(words_or_link, ResourceLink) and _fits(item, can, room):
+            shown = await _itself(library, session_id, item, words_or_link.uri)
+            if shown is not None:
+                blocks.append(shown)
+                room -= item.size or 0
     return tuple(blocks)
 
 
-async def _file(
-    library: Library, session_id: str, item: MediaItem, can: AgentCapabilities
-) -> AsyncIterator[PromptBlock]:
+def _link(library: Library, session_id: str, item: MediaItem) -> TextBlock | ResourceLink:
+    """Where a file is, or the words that take its place."""
     named = f"{item.kind}: {item.name}" if item.name else str(item.kind)
     if item.transcript is not None:
-        yield TextBlock(f"[{named}, as text:]\n{item.transcript}")
-        return
+        return TextBlock(f"[{named}, as text:]\n{item.transcript}")
     if item.file is None or not library.has(session_id, item.file):
         why = item.problem or "it was removed to make room"
-        yield TextBlock(f"[{named}: not here: {why}]")
-        return
+        return TextBlock(f"[{named}: not here: {why}]")
     uri = library.path(session_id, item.file).as_uri()
-    yield ResourceLink(
+    return ResourceLink(
         name=item.name or item.file, uri=uri, mime_type=item.mime_type, size=item.size
     )
-    image = item.kind is MediaKind.IMAGE and can.images
-    sound = item.kind in (MediaKind.AUDIO, MediaKind.VOICE) and can.audio
-    if not (image or sound) or (item.size or 0) > LARGEST_INLINE:
-        return
-    data = await library.read_base64(session_id, item.file)
+
+
+def _fits(item: MediaItem, can: AgentCapabilities, room: int) -> bool:
+    """Whether an agent takes a file itself, and it is small enough for that."""
+    takes = can.images if item.kind is MediaKind.IMAGE else can.audio
+    return takes and item.kind in USUAL_TYPES and (item.size or 0) <= min(LARGEST_INLINE, room)
+
+
+async def _itself(
+    library: Library, session_id: str, item: MediaItem, uri: str
+) -> ImageBlock | AudioBlock | None:
+    """An image or a sound; None when it cannot be read."""
+    data = await library.read_base64(session_id, item.file or "")
     if data is None:
-        return
+        return None
     mime_type = item.mime_type or USUAL_TYPES[item.kind]
-    yield ImageBlock(data, mime_type, uri) if image else AudioBlock(data, mime_type)
+    if item.kind is MediaKind.IMAGE:
+        return ImageBlock(data, mime_type, uri)
+    return AudioBlock(data, mime_type)
