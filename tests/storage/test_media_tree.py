@@ -24,7 +24,15 @@ from runtime.storage.media_errors import (
 )
 from runtime.storage.media_scan import Removed
 from runtime.storage.media_tree import MediaTree
-from tests.storage.media_stage import LIMIT, descriptors, mode, picture, prepared, put
+from tests.storage.media_stage import (
+    LIMIT,
+    descriptors,
+    mode,
+    picture,
+    prepared,
+    put,
+    quick_directory,
+)
 
 
 def names(tree: MediaTree) -> set[tuple[str, str]]:
@@ -368,9 +376,8 @@ def test_problems_without_end_are_only_counted(  # M6
         assert (removed.count, removed.failed) == (1, 11)
 
 
-@pytest.mark.slow
-def test_a_hundred_thousand_files(tmp_path: Path) -> None:  # M8
-    with prepared(tmp_path / "media") as tree:
+def test_a_hundred_thousand_files() -> None:  # M8
+    with quick_directory() as directory, prepared(directory / "media") as tree:
         wanted = set()
         for session in range(1_000):
             folder = tree.root / f"session-{session}"
