@@ -100,6 +100,12 @@ def test_at_most_so_many_and_the_others_later(tmp_path: Path) -> None:  # A3
     assert paths(outbox) == wanted[MAX_FILES:]
 
 
+def test_a_full_folder_does_not_come_before_its_turn(tmp_path: Path) -> None:  # A3
+    many = sorted(f"a/{number}" for number in range(MAX_FILES))
+    outbox = make(tmp_path / "outbox", "a-b/c", *many)
+    assert paths(outbox) == ["a-b/c", *many[:-1]]
+
+
 def test_empty_folders_hide_no_file(tmp_path: Path) -> None:  # A3
     outbox = make(tmp_path / "outbox", "z/file")
     for number in range(MAX_FILES + 1):
