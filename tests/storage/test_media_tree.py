@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from runtime.storage import media_scan
 from runtime.storage.media_errors import (
     FileTooLarge,
     MediaError,
@@ -31,7 +30,6 @@ from tests.storage.media_stage import (
     picture,
     prepared,
     put,
-    quick_directory,
 )
 
 
@@ -327,68 +325,6 @@ def test_what_is_not_ours_in_a_session_is_left_and_told(tmp_path: Path) -> None:
         assert [path.name for path in folder.iterdir()] == ["inner"]
         assert (folder / "inner" / "precious").exists()
     assert (target / "precious").exists()
-
-
-# -- looking through all ---------------------------------------------------------------------------
-
-
-def test_a_scan_tells_what_is_not_ours(tmp_path: Path) -> None:  # M2 M6 M8
-    target = tmp_path / "target"
-    target.mkdir()
-    (target / "precious").write_bytes(b"x")
-    before = picture(target)
-    with prepared(tmp_path / "media") as tree:
-        folder = put(tree, "session", "file").parent
-        partial = tree.create("session", limit=LIMIT)
-        foreign = [tree.root / "file", tree.root / ".hidden", tree.root / "link"]
-        foreign += [folder / "link", folder / "inner", folder / "pipe", folder / "a\\b"]
-        (tree.root / "empty").mkdir()
-        (tree.root / "file").touch()
-        (tree.root / ".hidden").mkdir()
-        (tree.root / "link").symlink_to(target)
-        (folder / "link").symlink_to(target / "precious")
-        (folder / "inner").mkdir()
-        (folder / "inner" / "hidden").touch()
-        os.mkfifo(folder / "pipe")
-        (folder / "a\\b").touch()
-        scan = tree.scan()
-        assert sorted(each.partial for each in scan.files) == [False, True]
-        assert {each.session for each in scan.files} == {"session"}
-        assert scan.empty == ["empty"]
-        assert scan.skipped == len(scan.problems) == len(foreign)
-        for path in foreign:
-            assert any(problem.startswith(f"{path}: ") for problem in scan.problems)
-        partial.abort()
-    assert picture(target) == before
-
-
-def test_problems_without_end_are_only_counted(  # M6
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(media_scan, "TOLD", 3)
-    with prepared(tmp_path / "media") as tree:
-        folder = put(tree, "session", "file").parent
-        for number in range(10):
-            (folder / f"folder-{number}").mkdir()
-        scan = tree.scan()
-        assert (len(scan.files), len(scan.problems), scan.skipped) == (1, 3, 10)
-        removed = tree.remove_session("session")
-        assert (removed.count, removed.failed) == (1, 11)
-
-
-def test_a_hundred_thousand_files() -> None:  # M8
-    with quick_directory() as directory, prepared(directory / "media") as tree:
-        wanted = set()
-        for session in range(1_000):
-            folder = tree.root / f"session-{session}"
-            folder.mkdir()
-            for number in range(100):
-                os.close(os.open(folder / str(number), os.O_CREAT | os.O_WRONLY, 0o600))
-                wanted.add((folder.name, str(number)))
-        assert names(tree) == wanted
-        for session in range(1_000):
-            assert tree.remove_session(f"session-{session}").count == 100
-        assert tree.scan().files == []
 
 
 # -- the root --------------------------------------------------------------------------------------
