@@ -31,6 +31,7 @@ from runtime.sessions.ledger import Ledger
 from runtime.sessions.media import BlobRow, MediaChange, MediaItem, NewBlob, SessionEnded
 from runtime.sessions.names import file_name
 from runtime.settings import MediaSettings
+from runtime.storage.errors import StoreError
 from runtime.storage.media_errors import FileTooLarge, MediaError
 from runtime.storage.media_partial import Partial
 from runtime.storage.media_tree import MediaTree, Space
@@ -313,7 +314,11 @@ class Library:
         """What the session's agent does not know to be gone (M9)."""
         if session_id not in self.untold:
             return ()
-        found = await self._store.untold_evictions(session_id)
+        try:
+            found = await self._store.untold_evictions(session_id)
+        except StoreError as error:  # the next prompt says it
+            log.warning("evictions_not_read", session=session_id, reason=str(error))
+            return ()
         if not found:
             self.untold.discard(session_id)
         return found
