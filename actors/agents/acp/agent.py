@@ -13,7 +13,7 @@ import trio
 
 from actors.agents.acp.client import Client, Method
 from actors.agents.acp.connection import Connection
-from actors.agents.acp.files import FileMethods, Folder
+from actors.agents.acp.files import FileMethods, Folder, MediaFolder
 from actors.agents.acp.handle import AcpHandle
 from actors.agents.acp.oddities import Oddities
 from actors.agents.acp.offers import OfferBook
@@ -35,6 +35,9 @@ from runtime.storage.transcript import make_session_folder
 
 MOST_UNCLEAR = 1_000
 """Sessions of which it is remembered that the agent refused to resume them."""
+
+MEDIA_VARIABLE = "GREENROOM_MEDIA"
+"""Tells the agent where the files are that people sent."""
 
 OUTBOX_VARIABLE = "GREENROOM_OUTBOX"
 """Tells the agent where to put files that are to be sent to the chat (R7)."""
@@ -124,8 +127,10 @@ class AcpAgent(Agent):
         latest = trio.current_time() + START_LIMIT
         try:
             async with trio.open_nursery() as nursery:
-                folder = Folder(cwd)
-                methods = _methods(options, folder, Terminals(processes, folder, nursery))
+                sent = None if context.media is None else MediaFolder(context.media.absolute())
+                folder = Folder(cwd, None if sent is None else sent.root.parent)
+                terminals = Terminals(processes, folder, nursery)
+                methods = _methods(options, FileMethods(folder, sent), terminals)
                 client = Client(context, offers, oddities, methods)
                 connection = Connection(
                     process, client, oddities, name=self._name, command=options.command
@@ -148,10 +153,9 @@ class AcpAgent(Agent):
             oddities.sum_up()
 
 
-def _methods(options: Options, folder: Folder, terminals: Terminals) -> dict[str, Method]:
+def _methods(options: Options, files: FileMethods, terminals: Terminals) -> dict[str, Method]:
     """What the agent may call."""
     methods: dict[str, Method] = {}
-    files = FileMethods(folder)
     if options.files != "off":
         methods["fs/read_text_file"] = files.read
     if options.files == "write":
@@ -218,7 +222,8 @@ def _environment(options: Options, context: AgentContext) -> dict[str, str]:
     """The variables that are set for the agent. What the settings say wins: in a container, paths
     are others.
     """
-    ours = {} if context.outbox is None else {OUTBOX_VARIABLE: str(context.outbox.absolute())}
+    folders = {MEDIA_VARIABLE: context.media, OUTBOX_VARIABLE: context.outbox}
+    ours = {name: str(path.absolute()) for name, path in folders.items() if path is not None}
     return {**ours, **(options.env or {})}
 
 

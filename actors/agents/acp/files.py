@@ -1,8 +1,11 @@
-"""Text files within one folder, for `fs/read_text_file` and `fs/write_text_file`.
+"""Text files within a few folders, for `fs/read_text_file` and `fs/write_text_file`.
 
 A path is followed component by component from a descriptor of the folder, and no component may be a
 symbolic link: whatever is swapped meanwhile, what is opened is inside. Only regular files are read
 and replaced.
+
+Files that people sent are in a folder of their own, for reading. Those of other sessions are beside
+it, and are refused also where the agent works in a folder that they are in (M4).
 """
 
 from __future__ import annotations
@@ -47,10 +50,17 @@ class Folder:
 
     Args:
         root: the folder; absolute.
+        closed: a folder that is as if it were not inside, should it be; absolute.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, closed: Path | None = None) -> None:
         self.root = root
+        self._closed = closed
+
+    def names(self, path: str) -> bool:
+        """Whether an absolute path leads below the folder, as far as its text says."""
+        pure = PurePath(path)
+        return "\0" not in path and pure.is_absolute() and self._relative(pure) is not None
 
     def read(self, path: str, line: int | None = None, limit: int | None = None) -> str:
         """The text of a file: at most ``limit`` lines from ``line`` on, counted from 1.
@@ -120,7 +130,8 @@ class Folder:
         """A descriptor of the folder that a path is in, and the name in it."""
         *folders, name = self._parts(path)
         with _explained(path):
-            parent = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            closed = self._closed_status()
+            parent = self._open_root()
         try:
             for folder in folders:
                 with _explained(path):
@@ -130,9 +141,28 @@ class Folder:
                     inner = os.open(folder, _FOLDER, dir_fd=parent)
                 os.close(parent)
                 parent = inner
+                if closed is not None and os.path.samestat(closed, os.fstat(parent)):
+                    raise FileRefused(path, "files of other sessions are in there")
             yield parent, name
         finally:
             os.close(parent)
+
+    def _open_root(self) -> int:
+        return os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def _closed_status(self) -> os.stat_result | None:
+        if self._closed is None:
+            return None
+        with suppress(FileNotFoundError):
+            return self._closed.stat()
+        return None
+
+    def _relative(self, path: PurePath) -> PurePath | None:
+        """An absolute path from the folder on; None when it leads elsewhere."""
+        for root in (self.root, self.root.resolve()):
+            if path.is_relative_to(root):
+                return path.relative_to(root)
+        return None
 
     def _parts(self, path: str) -> tuple[str, ...]:
         """The components of a path below the folder."""
@@ -140,15 +170,26 @@ class Folder:
             raise FileRefused(repr(path), "a path has no null character")
         pure = PurePath(path)
         if pure.is_absolute():
-            for root in (self.root, self.root.resolve()):
-                if pure.is_relative_to(root):
-                    pure = pure.relative_to(root)
-                    break
-            else:
+            inside = self._relative(pure)
+            if inside is None:
                 raise FileRefused(path, f"it is not inside {self.root}")
+            pure = inside
         if not pure.parts or ".." in pure.parts:
             raise FileRefused(path, f"it does not name a file inside {self.root}")
         return pure.parts
+
+
+class MediaFolder(Folder):
+    """The files that people sent to one session, for reading. Neither the folder nor the one above
+    it may be a link, which could lead to those of another session (M2, M4).
+    """
+
+    def _open_root(self) -> int:
+        above = os.open(self.root.parent, _FOLDER)
+        try:
+            return os.open(self.root.name, _FOLDER, dir_fd=above)
+        finally:
+            os.close(above)
 
 
 class FileMethods:
@@ -156,15 +197,22 @@ class FileMethods:
 
     Args:
         folder: the files that may be used.
+        media: files that may be read as well.
     """
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, media: MediaFolder | None = None) -> None:
         self._folder = folder
+        self._media = media
+
+    def _read(self, asked: ReadFileParams) -> str:
+        folder = self._folder
+        if self._media is not None and self._media.names(asked.path):
+            folder = self._media
+        return folder.read(asked.path, asked.line, asked.limit)
 
     async def read(self, params: msgspec.Raw) -> FileContent:
         """Serve `fs/read_text_file`."""
-        asked = read_params(params, ReadFileParams)
-        read = partial(self._folder.read, asked.path, asked.line, asked.limit)
+        read = partial(self._read, read_params(params, ReadFileParams))
         with answered():
             return FileContent(await trio.to_thread.run_sync(read, abandon_on_cancel=True))
 

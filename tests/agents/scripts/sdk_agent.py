@@ -1,10 +1,17 @@
 """An agent on the published package `agent-client-protocol`, with what its examples do not show:
 tools, plans, permission, files, terminals, modes, settings and conversations that can be loaded.
+
+A prompt with more than text is answered with what is in it, as JSON; links are read. What it takes
+beside text and links is in the variable TAKES.
 """
 
 import asyncio  # noqa: TID251 - the published package runs on it
+import base64
+import json
+import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from acp import (
     PROTOCOL_VERSION,
@@ -27,12 +34,14 @@ from acp.interfaces import Client
 from acp.schema import (
     AgentCapabilities,
     PermissionOption,
+    PromptCapabilities,
     SessionMode,
     SessionModeState,
     ToolCallUpdate,
     Usage,
 )
 
+TAKES = os.environ.get("TAKES", "").split()
 MODES = [SessionMode(id="ask", name="Ask"), SessionMode(id="code", name="Code")]
 
 
@@ -47,7 +56,12 @@ class Everything:
     async def initialize(self, protocol_version: int, **kwargs: Any) -> InitializeResponse:
         return InitializeResponse(
             protocol_version=PROTOCOL_VERSION,
-            agent_capabilities=AgentCapabilities(load_session=True),
+            agent_capabilities=AgentCapabilities(
+                load_session=True,
+                prompt_capabilities=PromptCapabilities(
+                    image="image" in TAKES, audio="audio" in TAKES
+                ),
+            ),
         )
 
     def modes(self) -> SessionModeState:
@@ -79,6 +93,9 @@ class Everything:
         async def say(update: Any) -> None:
             await self.client.session_update(session_id, update)
 
+        if any(block.type != "text" for block in prompt):
+            await say(update_agent_message(text_block(json.dumps([*map(seen, prompt)]))))
+            return PromptResponse(stop_reason="end_turn")
         text = "".join(block.text for block in prompt if block.type == "text")
         await say(update_agent_thought(text_block(f"in mode {self.mode}")))
         await say(update_plan([plan_entry("remove it")]))
@@ -98,6 +115,20 @@ class Everything:
         await say(update_agent_message(text_block(f"{text}: {chosen}")))
         usage = Usage(input_tokens=1, output_tokens=2, total_tokens=3)
         return PromptResponse(stop_reason="end_turn", usage=usage)
+
+
+def seen(block: Any) -> dict[str, Any]:
+    """A block as the agent has it; bytes as they would be text."""
+    match block.type:
+        case "resource_link":
+            file = Path(unquote(urlsplit(block.uri).path))
+            told = {"name": block.name, "mime": block.mime_type, "size": block.size}
+            return {"link": file.read_bytes().decode("latin-1"), "at": str(file), **told}
+        case "image" | "audio":
+            data = base64.b64decode(block.data).decode("latin-1")
+            return {block.type: data, "mime": block.mime_type}
+        case _:
+            return {block.type: block.text}
 
 
 if __name__ == "__main__":
