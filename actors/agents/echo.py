@@ -2,6 +2,7 @@
 
 Its options let everything around an agent be tried by hand: slow answers, tool calls, an agent that
 vanishes before or after it has begun, one that answers with an error, one that never says anything.
+Files that it is given are listed, see `actors.echoed_files`.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ import msgspec
 import trio
 from msgspec import Meta
 
+from actors.echoed_files import echoed
 from runtime.ports.agent import (
     Agent,
+    AgentCapabilities,
     AgentContext,
     AgentGone,
     AgentHandle,
     AgentRefused,
     PromptTurn,
 )
-from runtime.sessions.content import PromptContent, TextBlock, plain_text
+from runtime.sessions.content import TextBlock, plain_text
 from runtime.sessions.updates import (
     AgentEvent,
     AgentMessageChunk,
@@ -49,6 +52,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         pace: how long it waits between two words.
         tools: how many tool calls it pretends to make before it answers.
         files: how many small files it puts into its outbox in each turn.
+        images: whether it takes images as such, beside the links to them.
+        audio: whether it takes sounds so.
         fail: ``never``; ``start`` (cannot be started); ``before`` (vanishes before its first
             event); ``after`` (vanishes in the middle); ``error`` (answers with an error);
             ``silent`` (never says anything).
@@ -60,6 +65,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pace: Seconds = 0.0
     tools: Annotated[int, Meta(ge=0, le=1_000)] = 0
     files: Annotated[int, Meta(ge=0, le=100)] = 0
+    images: bool = False
+    audio: bool = False
     fail: Failure = "never"
     fail_times: Annotated[int, Meta(ge=0)] = 0
 
@@ -67,10 +74,14 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class EchoHandle(AgentHandle):
     """One conversation with the echo."""
 
-    def __init__(self, agent: EchoAgent, outbox: Path | None) -> None:
+    def __init__(self, agent: EchoAgent, context: AgentContext) -> None:
         self._agent = agent
-        self._outbox = outbox
+        self._outbox = context.outbox
+        self._media = context.media
         self._options = agent.options
+        self.capabilities = AgentCapabilities(
+            images=self._options.images, audio=self._options.audio
+        )
         self._cancelled = trio.Event()
 
     async def prompt(self, turn: PromptTurn) -> AsyncIterator[AgentEvent]:
@@ -89,7 +100,7 @@ class EchoHandle(AgentHandle):
             call = f"{turn.turn_id}-{number}"
             yield ToolCall(call, title=f"Pretend {number}", kind="other", status="in_progress")
             yield ToolCallUpdate(call, status="completed")
-        pieces = self._pieces(turn.content)
+        pieces = self._pieces(await echoed(turn.content, self._media))
         for index, piece in enumerate(pieces):
             if index and await self._pause(self._options.pace):
                 yield Result(stop_reason="cancelled")
@@ -105,10 +116,9 @@ class EchoHandle(AgentHandle):
     async def cancel(self) -> None:
         self._cancelled.set()
 
-    def _pieces(self, content: PromptContent) -> list[str]:
+    def _pieces(self, text: str) -> list[str]:
         """The echo in words, each with the blanks that follow it."""
-        text = self._options.prefix + plain_text(content)
-        return re.findall(r"\S+\s*|\s+", text) or [""]
+        return re.findall(r"\S+\s*|\s+", self._options.prefix + text) or [""]
 
     async def _pause(self, seconds: float) -> bool:
         """Wait; whether the turn was cancelled meanwhile."""
@@ -128,7 +138,7 @@ class EchoAgent(Agent):
     async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
         if self.options.fail == "start" and self.next_failure() == "start":
             raise AgentGone("the echo agent was told not to start")
-        yield EchoHandle(self, context.outbox)
+        yield EchoHandle(self, context)
 
     def next_failure(self) -> Failure:
         """How it fails this time; counts."""

@@ -95,7 +95,7 @@ async def test_files_of_people_are_read_through_the_runtime_and_never_written(
     refused = (written, made, others, around, linked)
     assert {each["code"] for each in refused} == {-32602}
     assert missing["code"] == -32002
-    assert sorted(path.name for path in media.iterdir()) == ["link", "notes.txt"]
+    assert not await trio.Path(media / "new").exists()
     assert (media / "notes.txt").read_text(encoding="utf-8") == "mine: one\ntwo\n"
     async with stage.open(HOSTILE, "calls", context=context) as handle:  # files are off
         (refused_off,) = await answers(handle, read(media / "notes.txt"))

@@ -1,0 +1,93 @@
+"""What the echo agent says of files that it was given, so that a person sees whether they arrive.
+
+Only files in the session's own media folder are looked at: a link that a person wrote leads
+wherever it pleases.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import stat
+from functools import partial
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import trio
+
+from runtime.sessions.content import (
+    AudioBlock,
+    ImageBlock,
+    PromptBlock,
+    PromptContent,
+    ResourceLink,
+    plain_text,
+)
+
+MOST_READ = 256 * 1024 * 1024
+"""Bytes that are read of one file."""
+
+_CHUNK = 1024 * 1024
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+async def echoed(content: PromptContent, media: Path | None) -> str:
+    """A prompt as readable text, each file on a line with its name, type and size, and whether it
+    can be read and has that size.
+
+    Args:
+        content: the prompt.
+        media: the folder with the session's files, if there is one.
+
+    Cancelling leaves a file unread; the thread ends by itself.
+    """
+    return "\n".join([await _words(block, media) for block in content])
+
+
+async def _words(block: PromptBlock, media: Path | None) -> str:
+    match block:
+        case ResourceLink() if media is not None and (path := _file_in(media, block.uri)):
+            read = partial(_read, path, block.size)
+            found = await trio.to_thread.run_sync(read, abandon_on_cancel=True)
+            return f"[file: {block.name}, {block.mime_type or 'of no type'}, {found}: {block.uri}]"
+        case ImageBlock(data=data, mime_type=mime_type):
+            return f"[image block: {mime_type}, {_bytes_in(data)}]"
+        case AudioBlock(data=data, mime_type=mime_type):
+            return f"[audio block: {mime_type}, {_bytes_in(data)}]"
+        case _:
+            return plain_text((block,))
+
+
+def _file_in(media: Path, uri: str) -> Path | None:
+    """The file of an address, when it is right in the folder."""
+    parts = urlsplit(uri)
+    path = Path(unquote(parts.path))
+    ours = parts.scheme == "file" and path.parent == media.absolute()
+    return path if ours and path.name not in ("", "..") else None
+
+
+def _read(path: Path, announced: int | None) -> str:
+    """What comes of reading a file, in a thread."""
+    said = f"{announced} bytes" if announced is not None else "of unknown size"
+    try:
+        descriptor = os.open(path, _READ)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return f"{said}, cannot be read (no regular file)"
+            size = 0
+            while size < MOST_READ and (chunk := os.read(descriptor, _CHUNK)):
+                size += len(chunk)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return f"{said}, cannot be read ({error.strerror})"
+    if announced is None:
+        return f"{size} bytes, readable"
+    return f"{said}, readable" if size == announced else f"{said}, but {size} can be read"
+
+
+def _bytes_in(data: str) -> str:
+    try:
+        return f"{len(base64.b64decode(data, validate=True))} bytes"
+    except ValueError:
+        return "not base64"
