@@ -16,6 +16,7 @@ from actors.uploads import look
 from runtime.log import get_logger
 from runtime.sessions.events import TurnEnded
 from runtime.sessions.outgoing import Outgoing
+from runtime.sessions.queueing import Heard
 from runtime.sessions.relay import Reply
 from runtime.sessions.rows import InboundRow, SessionRow, TurnError, TurnState
 from runtime.sessions.settling import TurnEnd, Verdict, settle
@@ -37,6 +38,7 @@ class TurnHooks(msgspec.Struct, frozen=True):
             left.
         over: the batch is settled; with the rows that wait again, and overflow lines not told.
         ask: the agent asks people something; puts it in words where there is no dialog.
+        heard: what became of a message that the running turn was to take in (H8).
     """
 
     first_event: Callable[[int], Awaitable[None]]
@@ -44,6 +46,7 @@ class TurnHooks(msgspec.Struct, frozen=True):
     withdrawn: Callable[[tuple[InboundRow, ...], TurnEnd], Awaitable[tuple[InboundRow, ...]]]
     over: Callable[[tuple[InboundRow, ...], tuple[InboundRow, ...]], Awaitable[None]]
     ask: Callable[[PermissionRequest], Awaitable[None]]
+    heard: Callable[[InboundRow, Heard], Awaitable[None]]
 
 
 class Ending:

@@ -6,7 +6,10 @@ such. A file that is not there has words in its place.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from actors.library import Library
+from actors.queue import Batch
 from runtime.ports.agent import AgentCapabilities
 from runtime.sessions.content import (
     AudioBlock,
@@ -18,7 +21,8 @@ from runtime.sessions.content import (
     StoredContent,
     TextBlock,
 )
-from runtime.sessions.media import Media, MediaItem, MediaKind
+from runtime.sessions.media import BlobRow, Media, MediaItem, MediaKind
+from runtime.sessions.prompting import build_prompt, prompt_media
 
 LARGEST_INLINE = 10 * 1024 * 1024
 """Bytes of a file that is put into the prompt itself; of a larger one the agent gets the link."""
@@ -31,6 +35,34 @@ USUAL_TYPES = {
     MediaKind.AUDIO: "audio/mpeg",
     MediaKind.VOICE: "audio/ogg",
 }
+
+
+async def prompt_of(
+    batch: Batch,
+    library: Library,
+    session_id: str,
+    evicted: Sequence[BlobRow],
+    can: AgentCapabilities,
+) -> PromptContent:
+    """The prompt of a batch, as an agent can take it.
+
+    Args:
+        batch: the messages.
+        library: has the files.
+        session_id: the session.
+        evicted: files that were removed and that the agent is to be told of (M9).
+        can: what the agent takes.
+    """
+    content = build_prompt(
+        batch.rows,
+        overflow=batch.overflow,
+        context=batch.context,
+        interrupted=any(row.interrupted for row in batch.rows),
+        cap=max(1, len(batch.overflow)),
+        evicted=tuple(library.words_of(row) for row in evicted),
+    )
+    media = prompt_media(batch.rows, batch.context)
+    return await given_to_agent(library, session_id, content, media, can)
 
 
 async def given_to_agent(

@@ -4,6 +4,7 @@
     Ended      the offered batch is over; these rows wait again
     FirstEvent the agent has begun: the batch is handed over
     Fetched    a file of a waiting row has come
+    Steered    what became of a row that the turn was to take in
     Withdraw   forget waiting rows                                 → their ids
     Status     what waits                                          → Waiting
     Configure  new settings
@@ -22,13 +23,18 @@ import trio
 from actors.services import Services
 from runtime.kernel import Actor, ActorRef, Message, Request, Timer
 from runtime.log import get_logger
+from runtime.sessions.modes import QueueMode
 from runtime.sessions.queueing import (
+    Heard,
     Idle,
     Interrupt,
     QueuePolicy,
     Run,
+    Running,
+    Steer,
     WaitingQueue,
     WaitUntil,
+    conversation_of,
 )
 from runtime.sessions.rows import InboundRow
 from runtime.storage.errors import StoreError
@@ -60,6 +66,10 @@ class Batch(msgspec.Struct, frozen=True):
         """The messages that the turn answers."""
         return tuple(row.id for row in self.rows)
 
+    def joined_by(self, row: InboundRow) -> Batch:
+        """The batch with a message that the running turn has taken in (Q3)."""
+        return msgspec.structs.replace(self, rows=(*self.rows, row))
+
     @property
     def claimed(self) -> tuple[InboundRow, ...]:
         """All rows that the turn settles, in order."""
@@ -76,6 +86,17 @@ class InterruptTurn(Message, frozen=True):
     """To the session: cancel the running turn, something newer waits (Q3)."""
 
     turn_id: str
+
+
+class SteerTurn(Message, frozen=True):
+    """To the session: hand this row to the running turn (Q3).
+
+    ``keep``: it waits all the same. The queue is told what became of it, or that the turn is over.
+    """
+
+    turn_id: str
+    row: InboundRow
+    keep: bool
 
 
 class Arrived(Message, frozen=True):
@@ -97,19 +118,28 @@ class Ended(Message, frozen=True):
 class FirstEvent(Message, frozen=True):
     """The agent has begun: from now on the batch's files are the session's (H1).
 
-    ``at``: when, in ms since 1970.
+    ``at``: when, in ms since 1970. ``steerable``: the agent can be told of what arrives.
     """
 
     turn_id: str
     session_id: str
     fence: int
     at: int
+    steerable: bool = False
 
 
 class Fetched(Message, frozen=True):
     """A file of a waiting row has come, or will not come: the row as it is now (Q7)."""
 
     row: InboundRow
+
+
+class Steered(Message, frozen=True):
+    """What became of a row that a running turn was to be told of."""
+
+    turn_id: str
+    row: InboundRow
+    heard: Heard
 
 
 class Withdraw(Request[tuple[str, ...]], frozen=True):
@@ -149,7 +179,43 @@ class Look(Message, frozen=True):
     """A window has closed."""
 
 
-QueueMessage = Arrived | Ended | FirstEvent | Fetched | Withdraw | Status | Configure | Hold | Look
+QueueMessage = (
+    Arrived | Ended | FirstEvent | Fetched | Steered | Withdraw | Status | Configure | Hold | Look
+)
+
+
+class Offer:
+    """A batch that was offered, and what its turn has heard of since."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.steerable = False
+        self.asking = False
+        self.told: set[str] = set()
+        self.refused: set[str] = set()
+
+    @property
+    def running(self) -> Running:
+        """The turn as the rules see it."""
+        return Running(
+            conversation=conversation_of(self.batch.rows[0]),
+            steerable=self.steerable and not self.asking,
+            told=frozenset(self.told),
+            refused=frozenset(self.refused),
+        )
+
+    def heard(self, row: InboundRow, heard: Heard) -> None:
+        """What became of the row that its agent was asked about."""
+        self.asking = False
+        match heard:
+            case Heard.TAKEN:
+                self.batch = self.batch.joined_by(row)
+            case Heard.TOLD:
+                self.told.add(row.id)
+            case Heard.REFUSED:
+                self.refused.add(row.id)
+            case Heard.GONE:
+                pass
 
 
 class QueueActor(Actor[QueueMessage]):
@@ -158,7 +224,7 @@ class QueueActor(Actor[QueueMessage]):
     def __init__(
         self,
         services: Services,
-        session: ActorRef[Offered | InterruptTurn],
+        session: ActorRef[Offered | InterruptTurn | SteerTurn],
         policy: QueuePolicy,
         cap: int,
         pending: tuple[InboundRow, ...],
@@ -171,7 +237,7 @@ class QueueActor(Actor[QueueMessage]):
         self._first = Arrived(rows=pending, overflow=overflow)
         self._waiting = WaitingQueue()
         self._overflow: list[InboundRow] = []
-        self._offered: Batch | None = None
+        self._offered: Offer | None = None
         self._held = False
         self._next_look: Timer | None = None
 
@@ -187,9 +253,10 @@ class QueueActor(Actor[QueueMessage]):
                 self._end(message)
             case FirstEvent():
                 await self._hand_over(message)
-                return None
             case Fetched():
                 self._waiting.replace(message.row)
+            case Steered():
+                self._steered(message)
             case Withdraw():
                 return self._withdraw(message)
             case Status():
@@ -206,7 +273,7 @@ class QueueActor(Actor[QueueMessage]):
 
     def _arrive(self, message: Arrived) -> None:
         now = trio.current_time()
-        offered = self._offered.message_ids if self._offered is not None else ()
+        offered = self._offered.batch.message_ids if self._offered is not None else ()
         for row in message.rows:
             if row.id not in offered:
                 self._waiting.add(row, now, debounced=row.reply_to is not None)
@@ -214,8 +281,7 @@ class QueueActor(Actor[QueueMessage]):
         self._overflow = [*self._overflow, *message.overflow][-self._cap :]
 
     def _end(self, message: Ended) -> None:
-        if self._offered is None or self._offered.turn_id != message.turn_id:
-            self._services.metrics.late_events.inc()
+        if self._current(message.turn_id) is None:
             return
         self._offered = None
         now = trio.current_time()
@@ -223,15 +289,23 @@ class QueueActor(Actor[QueueMessage]):
             self._waiting.add(row, now, debounced=False)
         self._overflow = [*message.overflow, *self._overflow][-self._cap :]
 
+    def _current(self, turn_id: str) -> Offer | None:
+        """The offer of a turn; None, and counted, when it is over (T3)."""
+        if self._offered is not None and self._offered.batch.turn_id == turn_id:
+            return self._offered
+        self._services.metrics.late_events.inc()
+        return None
+
     async def _hand_over(self, message: FirstEvent) -> None:
         """Write down that the files of the batch are the session's from now on (H1).
 
         When the disk refuses, the end of the turn writes it down.
         """
-        batch = self._offered
-        if batch is None or batch.turn_id != message.turn_id:
-            self._services.metrics.late_events.inc()
+        offer = self._current(message.turn_id)
+        if offer is None:
             return
+        offer.steerable = message.steerable
+        batch = offer.batch
         ids = tuple(row.id for row in batch.claimed if row.media)
         if not ids:
             return
@@ -241,8 +315,16 @@ class QueueActor(Actor[QueueMessage]):
         except StoreError as error:
             log.warning("handover_not_written", turn=batch.turn_id, reason=str(error))
 
+    def _steered(self, message: Steered) -> None:
+        offer = self._current(message.turn_id)
+        if offer is None:
+            return
+        offer.heard(message.row, message.heard)
+        if message.heard in (Heard.TAKEN, Heard.GONE):
+            self._waiting.remove((message.row.id,))
+
     def _withdraw(self, message: Withdraw) -> tuple[str, ...]:
-        offered = self._offered.rows if self._offered is not None else ()
+        offered = self._offered.batch.rows if self._offered is not None else ()
         ids = tuple(
             row.id
             for row in (*offered, *self._waiting.waiting, *self._waiting.context)
@@ -268,17 +350,19 @@ class QueueActor(Actor[QueueMessage]):
         if self._held:
             return
         now = trio.current_time()
-        decision = self._waiting.decide(
-            now, self._services.now(), self._offered is not None, self._policy
-        )
+        running = self._offered.running if self._offered is not None else None
+        decision = self._waiting.decide(now, self._services.now(), running, self._policy)
         match decision:
             case Run():
                 self._offer(decision.rows)
             case Interrupt():
-                if self._offered is not None and not self._session.tell(
-                    InterruptTurn(self._offered.turn_id)
-                ):
-                    self._look_after(OFFER_AGAIN)
+                if self._offered is not None:
+                    self._ask(InterruptTurn(self._offered.batch.turn_id))
+            case Steer():
+                if self._offered is not None:
+                    keep = self._policy.mode is QueueMode.STEER_BACKLOG
+                    steer = SteerTurn(self._offered.batch.turn_id, decision.row, keep)
+                    self._offered.asking = self._ask(steer)
             case WaitUntil():
                 self._look_after(decision.at - now)
             case Idle():
@@ -291,13 +375,19 @@ class QueueActor(Actor[QueueMessage]):
             overflow=tuple(self._overflow),
             context=tuple(row for row in self._waiting.context if not row.fetching),
         )
-        if not self._session.tell(Offered(batch)):
-            self._look_after(OFFER_AGAIN)
+        if not self._ask(Offered(batch)):
             return
-        self._offered = batch
+        self._offered = Offer(batch)
         self._overflow = []
         self._waiting.remove(batch.message_ids)
         self._waiting.remove(row.id for row in batch.context)
+
+    def _ask(self, message: Offered | InterruptTurn | SteerTurn) -> bool:
+        """Tell the session; whether it has room for it. If not, the queue looks again later."""
+        told = self._session.tell(message)
+        if not told:
+            self._look_after(OFFER_AGAIN)
+        return told
 
     def _look_after(self, seconds: float) -> None:
         if self._next_look is not None:

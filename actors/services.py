@@ -18,7 +18,8 @@ from runtime.ports.agent import Agent, AgentContext
 from runtime.ports.channel import Channel, ChannelCapabilities
 from runtime.processes import Processes, Slots
 from runtime.sessions.ids import IdSource
-from runtime.sessions.queueing import QueueMode, QueuePolicy
+from runtime.sessions.modes import QueueMode
+from runtime.sessions.queueing import QueuePolicy
 from runtime.sessions.rows import SessionRow
 from runtime.sessions.split import Counting
 from runtime.sessions.updates import Announcement

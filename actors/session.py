@@ -4,6 +4,7 @@
     Recheck        rows may wait that nobody told of (D8)
     Offered        the queue has a batch                       → a turn, as a task here
     InterruptTurn  something newer waits
+    SteerTurn      the running turn may be told of something newer
     Cancel         end the running turn, withdraw messages     → whether there was anything
     Clear          withdraw all that has not begun             → how many
     GetStatus      what waits and runs                         → QueueStatus
@@ -28,7 +29,6 @@ earlier incarnation left behind (D8), and goes on.
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -39,22 +39,19 @@ from actors.agent import AgentActor
 from actors.agent_messages import AgentMessage, AgentReady, AgentTrouble, Announced
 from actors.conversation import Conversation
 from actors.dealings import Dealings
-from actors.ending import TurnHooks
 from actors.epochs import Epochs
 from actors.fetching import Fetching
 from actors.outbox import Due
 from actors.queue import (
     Arrived,
-    Batch,
     Configure,
-    Ended,
-    FirstEvent,
     Hold,
     InterruptTurn,
     Offered,
     QueueActor,
     QueueMessage,
     Status,
+    SteerTurn,
 )
 from actors.reception import Doors, Reception
 from actors.services import Services
@@ -79,24 +76,24 @@ from actors.session_messages import (
     SetQueue,
     SetWorkplace,
 )
-from actors.turn import Turn
-from actors.watch import outcome_of
+from actors.turns import Turns
 from actors.withdrawals import Withdrawals
-from runtime.kernel import Actor, ActorRef, ActorStopped, Helper, Request, Restart, StopReason
+from runtime.kernel import Actor, ActorRef, Request, Restart, StopReason
 from runtime.log import get_logger
-from runtime.sessions.events import QueueStatus, Snapshot, TurnEnded
-from runtime.sessions.rows import InboundRow, InboundState, QueueOverrides, SessionRow
+from runtime.sessions.content import text_content
+from runtime.sessions.events import QueueStatus, Snapshot
+from runtime.sessions.rows import InboundRow, QueueOverrides, SessionRow
 from runtime.sessions.settling import TurnEnd
-from runtime.sessions.updates import AgentNotice, PermissionRequest
+from runtime.sessions.updates import AgentNotice
 from runtime.storage.errors import StoreError, UnknownSession
-from runtime.storage.requests import EndedTurn, Owner, SessionPatch
+from runtime.storage.requests import Owner, SessionPatch
 
 ASK_LIMIT = 30.0
 """Seconds within which a child of this actor must answer; they never wait for anything
 themselves.
 """
 
-STEER_TEXT = "The runtime is about to stop. Finish what you are doing now, briefly."
+STEER_TEXT = text_content("The runtime is about to stop. Finish what you are doing now, briefly.")
 
 R = TypeVar("R")
 
@@ -114,6 +111,7 @@ class SessionActor(Actor[SessionMessage]):
     _withdrawals: Withdrawals
     _dealings: Dealings
     _epochs: Epochs
+    _turns: Turns
 
     def __init__(
         self,
@@ -129,7 +127,6 @@ class SessionActor(Actor[SessionMessage]):
         self._parent = parent
         self._outbox = outbox
         self._owner = Owner(services.instance, services.ids.new())
-        self._task: Helper | None = None
         self._stopping = stopping
         self._active_at = trio.current_time()
 
@@ -181,6 +178,19 @@ class SessionActor(Actor[SessionMessage]):
         self._withdrawals = Withdrawals(services, conversation, queue)
         self._epochs = Epochs(services, conversation, self._withdrawals, self._agent)
         self._dealings = Dealings(services, conversation, self._reception, self._agent, queue)
+        self._turns = Turns(
+            services,
+            conversation,
+            self._owner,
+            self._agent,
+            queue,
+            self._outbox,
+            self._reception,
+            self._dealings,
+            self._withdrawals,
+            lambda work, name: self.start(work, name=name),
+            self._turn_is_over,
+        )
         self.start(self._fail_with, queue, name="queue-watch")
         self.start(self._fail_with, self._agent, name="agent-watch")
         self.start(projecting.verify, services, conversation.row, name="transcript")
@@ -196,6 +206,11 @@ class SessionActor(Actor[SessionMessage]):
         """
         raise RuntimeError(f"{child.path} ended: {await child.stopped()}")
 
+    def _turn_is_over(self) -> None:
+        self._active_at = trio.current_time()
+        if self._stopping:
+            self.stop()
+
     # -- messages -----------------------------------------------------------------------------
 
     async def on_message(self, message: SessionMessage) -> object:  # noqa: C901 - a table of contents
@@ -208,11 +223,15 @@ class SessionActor(Actor[SessionMessage]):
             case Recheck() if not self._stopping:
                 await self._recheck()
             case Offered():
-                self._run(message.batch)
+                self._turns.run(message.batch)
             case InterruptTurn():
                 turn = self._conversation.turn
                 if turn is not None and turn.batch.turn_id == message.turn_id:
                     turn.request_end(TurnEnd.SUPERSEDED)
+            case SteerTurn():
+                turn = self._conversation.turn
+                if turn is not None and turn.batch.turn_id == message.turn_id:
+                    turn.take(message.row, keep=message.keep)
             case Cancel():
                 await self._answer(message, self._withdrawals.cancel(message))
             case Clear():
@@ -222,7 +241,7 @@ class SessionActor(Actor[SessionMessage]):
             case GetSnapshot():
                 return self._snapshot()
             case Reset():
-                await self._answer(message, self._epochs.reset(self._task))
+                await self._answer(message, self._epochs.reset(self._turns.task))
             case Close():
                 await self._answer(message, self._close())
             case SetQueue():
@@ -294,59 +313,6 @@ class SessionActor(Actor[SessionMessage]):
             return
         await self._arrive(Arrived(rows))
 
-    # -- the turn -----------------------------------------------------------------------------
-
-    def _run(self, batch: Batch) -> None:
-        """Start the turn of a batch. There is at most one, since the queue offers one at a time
-        (T1).
-        """
-        services = self._services
-        self._dealings.hold_up(batch.rows)
-
-        async def first_event(at: int) -> None:
-            row = self._conversation.row
-            with suppress(ActorStopped):
-                await self._queue.send(FirstEvent(batch.turn_id, row.id, row.fence, at))
-            await self._dealings.keep_id()
-
-        async def ask(request: PermissionRequest) -> None:
-            await self._reception.ask(request, batch.rows[0].reply_to)
-
-        async def over(again: tuple[InboundRow, ...], overflow: tuple[InboundRow, ...]) -> None:
-            self._conversation.turn = None
-            self._active_at = trio.current_time()
-            with suppress(ActorStopped):  # the queue ends with this session; the rows are settled
-                await self._queue.send(Ended(batch.turn_id, again, overflow))
-            if self._stopping:
-                self.stop()
-
-        self._conversation.turn = Turn(
-            services,
-            self._conversation.row,
-            self._owner,
-            self._agent,
-            batch,
-            TurnHooks(first_event, self._committed, self._withdrawals.withdrawn, over, ask),
-        )
-        self._task = self.start(self._conversation.turn.run, name=f"turn-{batch.turn_id}")
-
-    def _committed(self, ended: EndedTurn, event: TurnEnded) -> None:
-        """The end of a turn is durable: from this step on it is no longer running, but written
-        down.
-        """
-        self._conversation.learn(ended.session)
-        self._conversation.turn = None
-        self._services.watchers.publish(self._id, event)
-        if event.message_state is not InboundState.PENDING:
-            self._services.watchers.ended(event.message_ids, outcome_of(event))
-        for address in {(row.reply_to.channel, row.reply_to.account) for row in ended.outbound}:
-            self._outbox.tell(Due(*address))
-        with suppress(ActorStopped):  # when it wakes again, the file is brought in step
-            project = projecting.project
-            self.start(
-                project, self._services, self._conversation.row, event.epoch, name="transcript"
-            )
-
     # -- requests -----------------------------------------------------------------------------
 
     async def _status(self) -> QueueStatus:
@@ -364,7 +330,7 @@ class SessionActor(Actor[SessionMessage]):
         return Snapshot(self._services.watchers.number, self._conversation.row.journal_seq, running)
 
     async def _close(self) -> None:
-        await self._epochs.close(self._task)
+        await self._epochs.close(self._turns.task)
         self.stop()
 
     async def _set_queue(self, overrides: QueueOverrides) -> SessionRow:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from actors.agent_messages import AgentReady, AgentTrouble, Announced
-from actors.queue import Arrived, InterruptTurn, Offered
+from actors.queue import Arrived, InterruptTurn, Offered, SteerTurn
 from runtime.kernel import Message, Request
 from runtime.ports.agent import Offers
 from runtime.sessions.events import QueueStatus, Snapshot
@@ -104,6 +104,7 @@ SessionMessage = (
     | Recheck
     | Offered
     | InterruptTurn
+    | SteerTurn
     | Cancel
     | Clear
     | GetStatus

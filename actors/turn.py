@@ -20,20 +20,22 @@ from actors.agent_messages import Acquire, Claim, Lease
 from actors.checking import checked_event
 from actors.drafting import Drafts
 from actors.ending import Ending, TurnHooks
-from actors.giving import given_to_agent
+from actors.giving import prompt_of
 from actors.progress import Progress
 from actors.questions import Questions
 from actors.queue import Batch
 from actors.services import Services
+from actors.steering import Steering
 from runtime.kernel import ActorRef, ActorStopped
 from runtime.log import get_logger, log_context
 from runtime.ports.agent import AgentGone, AgentHandle, AgentRefused, PromptTurn
-from runtime.sessions.content import PromptContent
-from runtime.sessions.events import RunningTurn, TurnStarted, TurnUpdate
+from runtime.sessions.content import PromptContent, StoredContent
+from runtime.sessions.events import MessageSteered, RunningTurn, TurnStarted, TurnUpdate
 from runtime.sessions.handover import Handover
-from runtime.sessions.prompting import build_prompt, merged_content, prompt_media
+from runtime.sessions.media import Media
+from runtime.sessions.prompting import merged_content
 from runtime.sessions.relay import Reply
-from runtime.sessions.rows import SessionRow, TurnError
+from runtime.sessions.rows import InboundRow, SessionRow, TurnError
 from runtime.sessions.settling import TurnEnd
 from runtime.sessions.updates import (
     AgentEvent,
@@ -94,6 +96,7 @@ class Turn:
         self._claim = Claim()
         self._starting = trio.CancelScope()
         self.questions = Questions(services, session.id, batch.turn_id, hooks.ask)
+        self.steering = Steering(services, session, batch.turn_id, self._take_in, hooks.heard)
         self._asked_to_end: TurnEnd | None = None
         self._end_now = trio.Event()
         self._scope = trio.CancelScope()
@@ -140,17 +143,19 @@ class Turn:
         """
         return self._handover.withdraw() and self.request_end(TurnEnd.WITHDRAWN)
 
-    async def steer(self, text: str) -> bool:
-        """Hand a message to the agent in the middle of its turn; whether it confirmed."""
-        handle = self._handle
-        if handle is None or not handle.capabilities.steer:
-            return False
-        with trio.move_on_after(CANCEL_LIMIT):
-            try:
-                return await handle.steer(text)
-            except Exception:
-                log.exception("agent_steer_raised", turn=self.batch.turn_id)
-        return False
+    @property
+    def steerable(self) -> bool:
+        """Whether its agent can be told of messages while it works (Q3)."""
+        return self._handle is not None and self._handle.capabilities.steer
+
+    def take(self, row: InboundRow, *, keep: bool) -> None:
+        """Hand a message to the agent, unless the turn is about to end; see `Steering.offer`."""
+        if self._asked_to_end is None and self._reply.result is None:
+            self.steering.offer(row, keep=keep)
+
+    async def steer(self, content: StoredContent, media: Media = ()) -> bool:
+        """Give the agent something to read in the middle of its turn; whether it confirmed."""
+        return self._handle is not None and await self.steering.ask(self._handle, content, media)
 
     # -- the run ------------------------------------------------------------------------------
 
@@ -177,6 +182,7 @@ class Turn:
         finally:
             self._services.metrics.running_turns.dec()
             self.questions.close()
+            await self.steering.settle()
             ending = Ending(
                 self._services, self._session, self.batch, self._reply, self._drafts, self._hooks
             )
@@ -258,6 +264,8 @@ class Turn:
                     nursery.start_soon(self._end_when_silent, lease)
                     nursery.start_soon(self._end_when_lost, lease)
                     nursery.start_soon(self._progress.save_forever)
+                    if lease.handle is not None:
+                        nursery.start_soon(self.steering.work, lease.handle)
                     end = await self._stream(lease, nursery)
                     nursery.cancel_scope.cancel()
         if self._scope.cancelled_caught:
@@ -316,19 +324,10 @@ class Turn:
         return (end, error) if result is None else (TurnEnd.CANCELLED, None)
 
     async def _prompt(self, handle: AgentHandle) -> PromptContent:
-        batch, library = self.batch, self._services.library
-        evicted = await library.untold_evictions(self._session.id)
+        library, session_id = self._services.library, self._session.id
+        evicted = await library.untold_evictions(session_id)
         self._told = tuple(row.file for row in evicted)
-        content = build_prompt(
-            batch.rows,
-            overflow=batch.overflow,
-            context=batch.context,
-            interrupted=any(row.interrupted for row in batch.rows),
-            cap=max(1, len(batch.overflow)),
-            evicted=tuple(library.words_of(row) for row in evicted),
-        )
-        media = prompt_media(batch.rows, batch.context)
-        return await given_to_agent(library, self._session.id, content, media, handle.capabilities)
+        return await prompt_of(self.batch, library, session_id, evicted, handle.capabilities)
 
     async def _feed(self, event: AgentEvent) -> None:
         if self._reply.result is not None:
@@ -349,6 +348,15 @@ class Turn:
             )
         self._progress.note(self._handover.at)
         self._drafts.note()
+
+    def _take_in(self, row: InboundRow) -> None:
+        """The agent has confirmed a message: it is answered by this turn (Q3)."""
+        self.batch = self.batch.joined_by(row)
+        if self.started is not None:
+            ids, prompt = self.batch.message_ids, merged_content(self.batch.rows)
+            self.started = msgspec.structs.replace(self.started, message_ids=ids, prompt=prompt)
+        steered = MessageSteered(self.batch.turn_id, row.id, merged_content((row,)))
+        self._services.watchers.publish(self._session.id, steered)
 
     @staticmethod
     def _gone(reason: str) -> TurnError:

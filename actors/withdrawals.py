@@ -32,12 +32,18 @@ class Withdrawals:
             message.message_id is None or message.message_id in turn.batch.message_ids
         )
         hit = turn is not None and meant and turn.request_end(TurnEnd.CANCELLED)
-        withdrawn = 0
-        if message.connection is not None or message.message_id is not None:
-            ids = (message.message_id,) if message.message_id is not None else ()
-            request = Withdraw(connection=message.connection, message_ids=ids)
-            withdrawn = await self._withdraw(request, DropReason.CANCELLED)
-        return hit or withdrawn > 0
+        if message.connection is None and message.message_id is None:
+            return hit
+        ids = (message.message_id,) if message.message_id is not None else ()
+
+        def meant_too(row: InboundRow) -> bool:
+            theirs = message.connection is not None and row.connection == message.connection
+            return theirs or row.id in ids
+
+        steered = turn.steering.withdraw(meant_too, DropReason.CANCELLED) if turn else None
+        request = Withdraw(connection=message.connection, message_ids=ids)
+        withdrawn = await self._withdraw(request, DropReason.CANCELLED)
+        return hit or steered is not None or withdrawn > 0
 
     async def clear(self) -> int:
         """All that waits, in the queue and in the store, and a turn that has not begun (H3)."""
@@ -49,7 +55,8 @@ class Withdrawals:
         turn = self._conversation.turn
         if turn is not None and turn.withdraw():
             gone.update(turn.batch.message_ids)
-        return len(gone)
+        steered = turn.steering.withdraw(lambda _: True, DropReason.CLEARED) if turn else None
+        return len(gone | {steered} if steered is not None else gone)
 
     async def _withdraw(self, request: Withdraw, reason: DropReason) -> int:
         """Take rows out of the queue and then out of the store: neither runs them then."""

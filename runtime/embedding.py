@@ -25,6 +25,7 @@ from runtime.ports.front import (
 from runtime.sessions.content import AgentBlock, EmbeddedResource, TextBlock, text_content
 from runtime.sessions.events import (
     MessageDropped,
+    MessageSteered,
     Notice,
     QueueStatus,
     SessionEvent,
@@ -56,7 +57,8 @@ class Turn:
     """A message on its way through the agent. Made by `Session.prompt`.
 
     Iterating gives what the agent says, as it says it, from the turn that carries this message;
-    when the messages of a session were merged (Q2), they share one. The message does not depend on
+    when the messages of a session were merged (Q2), they share one. A message that a running turn
+    took in (Q3) is carried by it from that moment on. The message does not depend on
     this object: to leave the loop, or to let go of the turn, only detaches.
     """
 
@@ -102,6 +104,8 @@ class Turn:
         """What an event means for this message: an update of its turn, or that it is over."""
         match event:
             case TurnStarted(turn_id=turn_id, message_ids=ids) if self.message_id in ids:
+                self._turn_id = turn_id
+            case MessageSteered(turn_id=turn_id, message_id=steered) if steered == self.message_id:
                 self._turn_id = turn_id
             case TurnUpdate(turn_id=turn_id, update=update) if turn_id == self._turn_id:
                 return update, False

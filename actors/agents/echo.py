@@ -8,6 +8,7 @@ Files that it is given are listed, see `actors.echoed_files`.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -58,6 +59,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             event); ``after`` (vanishes in the middle); ``error`` (answers with an error);
             ``silent`` (never says anything).
         fail_times: how many times it fails before it behaves; 0 fails always.
+        steer: whether it takes in what people say while it answers, and says that back as well.
     """
 
     prefix: str = ""
@@ -69,6 +71,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     audio: bool = False
     fail: Failure = "never"
     fail_times: Annotated[int, Meta(ge=0)] = 0
+    steer: bool = True
 
 
 class EchoHandle(AgentHandle):
@@ -80,9 +83,10 @@ class EchoHandle(AgentHandle):
         self._media = context.media
         self._options = agent.options
         self.capabilities = AgentCapabilities(
-            images=self._options.images, audio=self._options.audio
+            steer=self._options.steer, images=self._options.images, audio=self._options.audio
         )
         self._cancelled = trio.Event()
+        self._unsaid: deque[str] | None = None
 
     async def prompt(self, turn: PromptTurn) -> AsyncIterator[AgentEvent]:
         self._cancelled = trio.Event()
@@ -100,25 +104,33 @@ class EchoHandle(AgentHandle):
             call = f"{turn.turn_id}-{number}"
             yield ToolCall(call, title=f"Pretend {number}", kind="other", status="in_progress")
             yield ToolCallUpdate(call, status="completed")
-        pieces = self._pieces(await echoed(turn.content, self._media))
-        for index, piece in enumerate(pieces):
-            if index and await self._pause(self._options.pace):
+        pieces = _pieces(self._options.prefix + await echoed(turn.content, self._media)) or [""]
+        self._unsaid = deque(pieces)
+        said = 0
+        while self._unsaid:
+            yield AgentMessageChunk(TextBlock(self._unsaid.popleft()))
+            said += 1
+            if failure == "after" and said > len(pieces) // 2:
+                raise AgentGone("the echo agent was told to vanish in the middle")
+            if self._unsaid and await self._pause(self._options.pace):
                 yield Result(stop_reason="cancelled")
                 return
-            yield AgentMessageChunk(TextBlock(piece))
-            if failure == "after" and index >= len(pieces) // 2:
-                raise AgentGone("the echo agent was told to vanish in the middle")
         if self._outbox is not None and self._options.files:
             text = plain_text(turn.content)
             await trio.to_thread.run_sync(_put, self._outbox, self._options.files, text)
+        self._unsaid = None
         yield Result(stop_reason="end_turn")
+
+    async def steer(self, content: PromptContent) -> bool:
+        """Say this back too, as long as there is something left to say."""
+        text = await echoed(content, self._media)
+        if not self._unsaid or not self.capabilities.steer:
+            return False
+        self._unsaid.extend(_pieces(f"\n{text}"))
+        return True
 
     async def cancel(self) -> None:
         self._cancelled.set()
-
-    def _pieces(self, text: str) -> list[str]:
-        """The echo in words, each with the blanks that follow it."""
-        return re.findall(r"\S+\s*|\s+", self._options.prefix + text) or [""]
 
     async def _pause(self, seconds: float) -> bool:
         """Wait; whether the turn was cancelled meanwhile."""
@@ -157,6 +169,11 @@ def _put(outbox: Path, files: int, text: str) -> None:
         unfinished = outbox / f"echo-{number}.txt.part"
         unfinished.write_text(f"{text}\n", encoding="utf-8", errors="replace")
         unfinished.rename(outbox / f"echo-{number}.txt")
+
+
+def _pieces(text: str) -> list[str]:
+    """A text in words, each with the blanks that follow it."""
+    return re.findall(r"\S+\s*|\s+", text)
 
 
 def create(name: str, options: Options) -> Agent:

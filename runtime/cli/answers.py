@@ -17,6 +17,7 @@ from runtime.cli.working import Work, sized
 from runtime.protocol.extensions import (
     JournalEvent,
     MessageAcceptedEvent,
+    MessageSteeredEvent,
     NoticeEvent,
     PromptMark,
     SessionMark,
@@ -110,6 +111,8 @@ class Answers:
                 self._accepted(event)
             case TurnStartedEvent():
                 self._turn(event.turn_id, event.message_ids, event.prompt)
+            case MessageSteeredEvent():
+                self._turn(event.turn_id, (event.message_id,), event.content)
             case TurnUpdateEvent() if event.turn_id not in self._finished:
                 self._update(event.turn_id, event.update)
             case TurnEndedEvent():

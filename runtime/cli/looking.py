@@ -23,6 +23,7 @@ from runtime.protocol.extensions import (
     JournalEvent,
     MessageAcceptedEvent,
     MessageDroppedEvent,
+    MessageSteeredEvent,
     QueueStatusResult,
     SessionClosedEvent,
     TurnEndedEvent,
@@ -141,6 +142,8 @@ def _line(event: WireEvent) -> str | None:
         case TurnStartedEvent():
             count = number_of(len(event.message_ids), "message")
             return _spoken(now, "-", f"a turn begins with {count}")
+        case MessageSteeredEvent():
+            return _spoken(now, "-", "the running turn has taken in a message")
         case TurnEndedEvent() if event.text:
             return _spoken(now, "assistant", event.text)
         case TurnEndedEvent():

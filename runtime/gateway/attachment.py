@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from runtime.sessions.events import (
     LiveEvent,
     MessageAccepted,
     MessageDropped,
+    MessageSteered,
     Notice,
     PermissionAnswered,
     PermissionAsked,
@@ -284,7 +285,11 @@ class Attachment:
     async def _know_own(self, live: LiveEvent) -> None:
         """Wait for the id of the message being submitted when an event may be about it."""
         match live.event:
-            case MessageDropped(message_id=message_id) | Notice(message_id=str() as message_id):
+            case (
+                MessageDropped(message_id=message_id)
+                | MessageSteered(message_id=message_id)
+                | Notice(message_id=str() as message_id)
+            ):
                 ids: tuple[str, ...] = (message_id,)
             case TurnStarted(message_ids=ids) | TurnEnded(message_ids=ids):
                 pass
@@ -317,10 +322,14 @@ class Attachment:
                     self._outgoing.post_update(failed)
             case MessageAccepted() as accepted:
                 self._voices.accepted(accepted)
-            case TurnStarted(turn_id=turn_id) as started:
-                for message_id, content in self._voices.to_show(started):
-                    mark = UpdateMark(turn_id=turn_id, message_id=message_id, number=live.number)
-                    self._post_user(content, mark)
+            case TurnStarted() as started:
+                self._show_words(self._voices.to_show(started), started.turn_id, live.number)
+            case MessageSteered() as steered:
+                self._show_words(self._voices.joined(steered), steered.turn_id, live.number)
+
+    def _show_words(self, words: Iterator[tuple[str, Content]], turn_id: str, number: int) -> None:
+        for message_id, content in words:
+            self._post_user(content, UpdateMark(turn_id, message_id, number))
 
     async def _say(self, update: SessionUpdate, mark: UpdateMark) -> None:
         """Pass on what the agent says; to its settings belongs ours (G2)."""

@@ -9,13 +9,27 @@ import msgspec
 
 from runtime.ports.front import Front
 from runtime.protocol.acp import ConfigOption, ModeState, SelectOption, SessionMode
+from runtime.sessions.modes import QueueMode
 
 QUEUE_MODE = "queue_mode"
 
-QUEUE_MODES = (
-    SelectOption("collect", "Collect", "What arrives during a turn becomes one next turn."),
-    SelectOption("followup", "Follow up", "What arrives during a turn gets turns of its own."),
-    SelectOption("interrupt", "Interrupt", "What arrives cancels the turn and runs at once."),
+_DESCRIPTIONS = {
+    QueueMode.COLLECT: ("Collect", "What arrives during a turn becomes one next turn."),
+    QueueMode.FOLLOWUP: ("Follow up", "What arrives during a turn gets turns of its own."),
+    QueueMode.STEER: (
+        "Steer",
+        "What arrives is handed to the running turn; where the agent cannot, it waits.",
+    ),
+    QueueMode.STEER_BACKLOG: (
+        "Steer and keep",
+        "What arrives is handed to the running turn, and gets a turn of its own after it.",
+    ),
+    QueueMode.INTERRUPT: ("Interrupt", "What arrives cancels the turn and runs at once."),
+}
+
+QUEUE_MODES = tuple(
+    SelectOption(mode.value, name, description)
+    for mode, (name, description) in _DESCRIPTIONS.items()
 )
 
 

@@ -27,6 +27,7 @@ from runtime.protocol.extensions import (
     SessionMark,
 )
 from runtime.sessions.events import Snapshot
+from runtime.sessions.modes import MODE_NAMES
 from runtime.sessions.rows import InboundState, SessionRow
 
 LIST_PAGE = 50
@@ -252,7 +253,7 @@ async def _config_options(
 
 
 async def _set_queue_mode(params: acp.SetConfigOptionParams, call: Call) -> None:
-    if params.value not in {option.value for option in choices.QUEUE_MODES}:
+    if not isinstance(params.value, str) or params.value.strip().lower() not in MODE_NAMES:
         jsonrpc.invalid_params(f"{params.value!r} is no queue mode", "$.value")
     front = call.client.front
     info = await front.session_info(params.session_id)

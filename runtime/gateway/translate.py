@@ -44,6 +44,7 @@ _WIRE: dict[type[SessionEvent], type[WireEvent]] = {
     events.MessageAccepted: extensions.MessageAcceptedEvent,
     events.MessageDropped: extensions.MessageDroppedEvent,
     events.TurnStarted: extensions.TurnStartedEvent,
+    events.MessageSteered: extensions.MessageSteeredEvent,
     events.TurnUpdate: extensions.TurnUpdateEvent,
     events.TurnEnded: extensions.TurnEndedEvent,
     events.PermissionAsked: extensions.PermissionAskedEvent,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from runtime.sessions.content import Content
-from runtime.sessions.events import MessageAccepted, TurnStarted
+from runtime.sessions.events import MessageAccepted, MessageSteered, TurnStarted
 
 
 class Voices:
@@ -46,6 +46,12 @@ class Voices:
             yield from ((each, self._heard[each]) for each in news)
         else:
             yield news[0], event.prompt
+
+    def joined(self, event: MessageSteered) -> Iterator[tuple[str, Content]]:
+        """The message of somebody else that a running turn has taken in, with its id."""
+        if event.message_id not in self._own | self._shown:
+            self._shown.add(event.message_id)
+            yield event.message_id, self._heard.get(event.message_id, event.content)
 
     def ended(self, message_ids: Iterable[str]) -> None:
         """Forget messages that will not come again."""

@@ -157,8 +157,16 @@ class AgentHandle(ABC):
         """
         return 0.0
 
-    async def steer(self, text: str) -> bool:
-        """Hand a message to the running turn. True only when the agent has confirmed it (Q3)."""
+    async def steer(self, content: PromptContent) -> bool:
+        """Hand what people said meanwhile to the running turn (Q3).
+
+        Asked only of an agent with the capability ``steer``, one at a time, after its first event,
+        and cancelled after 5 s.
+
+        Returns:
+            True only when the agent has confirmed that it reads it in this turn; whatever else
+                happens, the message is kept and runs after the turn.
+        """
         return False
 
     async def answer_permission(self, request_id: str, option_id: str | None) -> bool:

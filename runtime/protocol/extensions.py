@@ -312,6 +312,14 @@ class TurnStartedEvent(Event, frozen=True, tag="turn_started"):
     prompt: Content
 
 
+class MessageSteeredEvent(Event, frozen=True, tag="message_steered"):
+    """The agent has taken in a message while its turn runs: it is one of the turn's from now on."""
+
+    turn_id: str
+    message_id: str
+    content: Content
+
+
 class TurnUpdateEvent(Event, frozen=True, tag="turn_update"):
     """The agent says something."""
 
@@ -389,6 +397,7 @@ WireEvent: TypeAlias = (
     | MessageAcceptedEvent
     | MessageDroppedEvent
     | TurnStartedEvent
+    | MessageSteeredEvent
     | TurnUpdateEvent
     | TurnEndedEvent
     | PermissionAskedEvent

@@ -38,6 +38,14 @@ class TurnStarted(msgspec.Struct, frozen=True, tag="turn_started"):
     prompt: Content
 
 
+class MessageSteered(msgspec.Struct, frozen=True, tag="message_steered"):
+    """The agent has taken in a message while its turn runs: it is one of the turn's from now on."""
+
+    turn_id: str
+    message_id: str
+    content: Content
+
+
 class TurnUpdate(msgspec.Struct, frozen=True, tag="turn_update"):
     """The agent says something. Deltas are in the protocol's own shape."""
 
@@ -131,6 +139,7 @@ SessionEvent: TypeAlias = (
     MessageAccepted
     | MessageDropped
     | TurnStarted
+    | MessageSteered
     | TurnUpdate
     | TurnEnded
     | PermissionAsked

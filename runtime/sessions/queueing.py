@@ -26,17 +26,26 @@ passed without another debounced row for its batch, or ``debounce_max`` since th
 (Q1). A row that is not debounced and comes after it waits for no longer than that, since it does
 not restart the window.
 
-=============  ===========================  =========================================
-mode           nothing runs                 a turn runs
-=============  ===========================  =========================================
-``collect``    the batch, when it is ready  the rows collect
-``followup``   the head alone, at once      the rows queue up
-``interrupt``  the batch, when it is ready  what came since the turn began interrupts
-                                            it, when its batch is ready
-=============  ===========================  =========================================
+=================  ===========================  =========================================
+mode               nothing runs                 a turn runs
+=================  ===========================  =========================================
+``collect``        the batch, when it is ready  the rows collect
+``followup``       the head alone, at once      the rows queue up
+``steer``          the batch, when it is ready  the turn takes the rows in, one by one
+``steer-backlog``  the batch, when it is ready  the turn is told of the rows, one by one,
+                                                and they collect all the same
+``interrupt``      the batch, when it is ready  what came since the turn began interrupts
+                                                it, when its batch is ready
+=================  ===========================  =========================================
 
 In ``interrupt`` a row that was left over when a turn began, such as one from another conversation,
 has its turn after it: only what is newer interrupts.
+
+**Steering** is for the rows of the turn's own conversation, and needs an agent that has begun and
+can be steered; before that, and where it cannot, they collect. A row is handed over at once,
+without a window, as soon as the one before it is decided. The order holds here too (Q7): one that
+the agent did not take, or that was tried before, waits for the end of the turn, one whose files are
+on their way waits for those, and so does all of its conversation after it.
 """
 
 from __future__ import annotations
@@ -49,18 +58,11 @@ from typing import TypeAlias
 
 import msgspec
 
+from runtime.sessions.modes import QueueMode
 from runtime.sessions.rows import InboundRow
 
 CONTEXT_ROWS = 50
 """How many messages that woke nobody are kept for the next turn (S31)."""
-
-
-class QueueMode(StrEnum):
-    """What becomes of messages that arrive while a turn runs (Q3)."""
-
-    COLLECT = "collect"
-    FOLLOWUP = "followup"
-    INTERRUPT = "interrupt"
 
 
 class QueuePolicy(msgspec.Struct, frozen=True):
@@ -77,6 +79,35 @@ class QueuePolicy(msgspec.Struct, frozen=True):
     debounce_max: float = 10.0
 
 
+class Running(msgspec.Struct, frozen=True):
+    """The turn that runs, as far as it matters to what waits.
+
+    Args:
+        conversation: where its answer goes; see `conversation_of`.
+        steerable: the agent has begun, can be steered, and has decided about the row before.
+        told: rows that it was told of, which wait all the same.
+        refused: rows that it did not take.
+    """
+
+    conversation: str | None = None
+    steerable: bool = False
+    told: frozenset[str] = frozenset()
+    refused: frozenset[str] = frozenset()
+
+
+class Heard(StrEnum):
+    """What became of a message that was handed to a running turn (Q3).
+
+    ``TAKEN``: the agent confirmed it, and it is the turn's. ``TOLD``: the agent confirmed it, and
+    it waits all the same. ``REFUSED``: it waits where it was. ``GONE``: it does not wait any more.
+    """
+
+    TAKEN = "taken"
+    TOLD = "told"
+    REFUSED = "refused"
+    GONE = "gone"
+
+
 class Run(msgspec.Struct, frozen=True):
     """Begin a turn with these rows, in this order."""
 
@@ -85,6 +116,12 @@ class Run(msgspec.Struct, frozen=True):
 
 class Interrupt(msgspec.Struct, frozen=True):
     """Cancel the running turn; what waits is decided when it has ended."""
+
+
+class Steer(msgspec.Struct, frozen=True):
+    """Hand this row to the running turn."""
+
+    row: InboundRow
 
 
 class WaitUntil(msgspec.Struct, frozen=True):
@@ -97,7 +134,7 @@ class Idle(msgspec.Struct, frozen=True):
     """Nothing to do until something happens."""
 
 
-Decision: TypeAlias = Run | Interrupt | WaitUntil | Idle
+Decision: TypeAlias = Run | Interrupt | Steer | WaitUntil | Idle
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -180,19 +217,23 @@ class WaitingQueue:
         self._context.clear()
         self._ids.clear()
 
-    def decide(self, now: float, now_ms: int, busy: bool, policy: QueuePolicy) -> Decision:
-        """What to do now. The rows of a `Run` stay until they are removed.
+    def decide(
+        self, now: float, now_ms: int, running: Running | None, policy: QueuePolicy
+    ) -> Decision:
+        """What to do now. The rows of a `Run` or `Steer` stay until they are removed.
 
         Args:
             now: the monotonic clock, in seconds.
             now_ms: the wall clock, in milliseconds, against which ``not_before`` is held.
-            busy: whether a turn runs.
+            running: the turn that runs; None when nothing does.
             policy: the policy as it is now.
         """
-        if busy and policy.mode is not QueueMode.INTERRUPT:
+        if running is not None and policy.mode.steers:
+            return self._steer(now, now_ms, running)
+        if running is not None and policy.mode is not QueueMode.INTERRUPT:
             return Idle()
         entries = self._entries
-        if busy:
+        if running is not None:
             entries = [entry for entry in entries if entry.row.seq > self._last_passed_over]
         standing = [entry for entry in entries if not _is_scheduled(entry.row, now_ms)]
         moments = [
@@ -206,8 +247,24 @@ class WaitingQueue:
                 if len(here) < len(batch):
                     ready_at = max(ready_at, here[0].arrived + policy.debounce_max)
                 if ready_at <= now:
-                    return Interrupt() if busy else self._run(here)
+                    return self._run(here) if running is None else Interrupt()
                 moments.append(ready_at)
+        return WaitUntil(min(moments)) if moments else Idle()
+
+    def _steer(self, now: float, now_ms: int, running: Running) -> Decision:
+        """The first row that the turn has not heard of, unless one before it holds it up."""
+        if not running.steerable:
+            return Idle()
+        moments = []
+        for row in (entry.row for entry in self._entries):
+            if conversation_of(row) != running.conversation or row.id in running.told:
+                continue
+            if _is_scheduled(row, now_ms):
+                moments.append(_moment(row, now, now_ms))
+            elif row.id in running.refused or row.fetching or _was_tried(row):
+                break
+            else:
+                return Steer(row)
         return WaitUntil(min(moments)) if moments else Idle()
 
     def _run(self, batch: Sequence[_Entry]) -> Run:
@@ -233,10 +290,14 @@ def _moment(row: InboundRow, now: float, now_ms: int) -> float:
     return now if row.not_before is None else now + (row.not_before - now_ms) / 1000
 
 
+def conversation_of(row: InboundRow) -> str | None:
+    """Where the answer to a row goes: one name for the place, None for a client's."""
+    return None if row.reply_to is None else row.reply_to.conversation
+
+
 def _group(row: InboundRow) -> tuple[str | None, str | None, int]:
     """Rows next to each other with the same group may share a turn."""
-    address = None if row.reply_to is None else row.reply_to.conversation
-    return address, row.turn_id, row.tries
+    return conversation_of(row), row.turn_id, row.tries
 
 
 def _batch(standing: Sequence[_Entry], mode: QueueMode) -> Sequence[_Entry]:

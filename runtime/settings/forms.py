@@ -11,12 +11,14 @@ import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, cast
+from typing import Annotated, Any, TypeAlias, cast
 
 import msgspec
 from msgspec import Meta
 
-QueueMode: TypeAlias = Literal["collect", "followup", "interrupt"]
+from runtime.sessions.modes import MODE_NAMES, MODES_IN_WORDS, ModeName, mode_named
+
+QueueMode: TypeAlias = ModeName
 
 LONGEST_DURATION = 36_500 * 86_400.0
 """Seconds. A hundred years: as milliseconds it fits every clock and column that it meets."""
@@ -30,21 +32,6 @@ _SIZE_UNITS = {
     **{f"{prefix}b": 1_000**power for power, prefix in enumerate("kmgt", start=1)},
     **{f"{prefix}ib": 1_024**power for power, prefix in enumerate("kmgt", start=1)},
 }
-_QUEUE_MODES: Mapping[str, QueueMode] = {
-    "collect": "collect",
-    "coalesce": "collect",
-    "followup": "followup",
-    "follow-up": "followup",
-    "followups": "followup",
-    "follow-ups": "followup",
-    "interrupt": "interrupt",
-    "interrupts": "interrupt",
-    "abort": "interrupt",
-}
-_STEERING_MODES = frozenset(
-    ("steer", "steering", "queue", "queued", "steer-backlog", "steer+backlog", "steer_backlog")
-)
-
 _AMOUNT = r"[0-9]+(?:\.[0-9]+)?"
 _DURATION = re.compile(rf"(?:{_AMOUNT}(?:ms|[smhd]))+", re.ASCII)
 _DURATION_PART = re.compile(rf"({_AMOUNT})(ms|[smhd])", re.ASCII)
@@ -248,16 +235,9 @@ def parse_queue_mode(text: str) -> QueueMode:
     """The queue mode of a name or one of its aliases, in any case.
 
     Raises:
-        ValueError: there is no such mode, or this version does not offer it; the text says which.
+        ValueError: there is no such mode; the text says which there are.
     """
-    name = text.strip().lower()
-    if name in _STEERING_MODES:
-        raise ValueError(
-            "collect, followup or interrupt; this version does not offer steering a running turn"
-        )
-    if name not in _QUEUE_MODES:
-        raise ValueError("collect, followup or interrupt")
-    return _QUEUE_MODES[name]
+    return mode_named(text).value
 
 
 def _read_queue_mode(value: object) -> QueueMode:
@@ -265,10 +245,10 @@ def _read_queue_mode(value: object) -> QueueMode:
 
 
 QUEUE_MODE = Form(
-    expected="collect, followup or interrupt",
+    expected=MODES_IN_WORDS,
     read=_read_queue_mode,
     write=lambda value: cast("str", value),
-    schema={"enum": sorted(_QUEUE_MODES)},
+    schema={"enum": sorted(MODE_NAMES)},
 )
 
 

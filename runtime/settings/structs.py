@@ -119,7 +119,7 @@ class QueueSettings(Section, frozen=True, kw_only=True):
     """What becomes of messages that arrive while a turn runs (Q1–Q5). Durations in seconds.
 
     Args:
-        mode: ``collect``, ``followup`` or ``interrupt``.
+        mode: ``collect``, ``followup``, ``steer``, ``steer-backlog`` or ``interrupt``.
         debounce: how long a chat network must be quiet before its messages become a turn. A client
             that submits a whole prompt does not wait.
         debounce_max: how long a message waits for quiet at most.

@@ -36,6 +36,7 @@ from runtime.storage.errors import (
     TurnRunning,
     UnknownTurn,
 )
+from runtime.storage.joining import JoinTurn
 from runtime.storage.requests import (
     BeginTurn,
     EndedTurn,
@@ -58,7 +59,7 @@ _ENDINGS = (
 def begin(transaction: Transaction, request: BeginTurn) -> TurnRow:
     """Claim messages for a turn, all or none."""
     session = sql_sessions.active(transaction, request.session_id)
-    _check_fence(transaction, session, request.fence)
+    check_fence(transaction, session, request.fence)
     present = transaction.row(_BY_ID, request.turn_id)
     if present is not None:
         return turn_row(present)
@@ -79,7 +80,7 @@ def begin(transaction: Transaction, request: BeginTurn) -> TurnRow:
         state=TurnState.RUNNING,
         started_at=transaction.now,
         message_ids=request.message_ids,
-        tries=max((_claim(transaction, request, each) for each in request.message_ids), default=0),
+        tries=max((claim(transaction, request, each) for each in request.message_ids), default=0),
         draft=draft,
     )
     transaction.run(
@@ -111,8 +112,8 @@ def begin(transaction: Transaction, request: BeginTurn) -> TurnRow:
 def save_progress(transaction: Transaction, progress: TurnProgress) -> None:
     """Keep what a running turn has said (T3). Of a turn that has ended it is ignored."""
     session = sql_sessions.existing(transaction, progress.session_id)
-    _check_fence(transaction, session, progress.fence)
-    turn = _existing(transaction, progress.turn_id, progress.session_id)
+    check_fence(transaction, session, progress.fence)
+    turn = existing(transaction, progress.turn_id, progress.session_id)
     if turn.state is not TurnState.RUNNING:
         return
     transaction.run(
@@ -137,8 +138,8 @@ def save_draft(transaction: Transaction, request: SaveDraft) -> None:
     ignored.
     """
     session = sql_sessions.existing(transaction, request.session_id)
-    _check_fence(transaction, session, request.fence)
-    turn = _existing(transaction, request.turn_id, request.session_id)
+    check_fence(transaction, session, request.fence)
+    turn = existing(transaction, request.turn_id, request.session_id)
     if turn.state is TurnState.RUNNING:
         _keep_draft(transaction, turn.id, request.draft)
 
@@ -148,8 +149,8 @@ def end(transaction: Transaction, request: EndTurn) -> EndedTurn:
     if request.state is TurnState.RUNNING:
         raise ValueError("a turn cannot end as running")
     session = sql_sessions.existing(transaction, request.session_id)
-    _check_fence(transaction, session, request.fence)
-    turn = _existing(transaction, request.turn_id, request.session_id)
+    check_fence(transaction, session, request.fence)
+    turn = existing(transaction, request.turn_id, request.session_id)
     if turn.epoch != request.epoch:
         raise StaleFence(f"The turn {turn.id} is of epoch {turn.epoch}, not {request.epoch}.")
     if turn.state is not TurnState.RUNNING:
@@ -305,8 +306,8 @@ def _keep_draft(transaction: Transaction, turn_id: str, draft: Draft) -> None:
     transaction.run("UPDATE turns SET draft = ? WHERE id = ?", to_json(draft), turn_id)
 
 
-def _claim(transaction: Transaction, request: BeginTurn, message_id: str) -> int:
-    """Claim one message; how often it was tried before."""
+def claim(transaction: Transaction, request: BeginTurn | JoinTurn, message_id: str) -> int:
+    """Claim one message; how often it was tried before. Raises `NotPending`."""
     row = transaction.row(
         "UPDATE inbound SET state = 'claimed', turn_id = ?, claim_generation = ?, claimed_at = ?"
         " WHERE id = ? AND session_id = ? AND state = 'pending' RETURNING tries, media IS NOT NULL",
@@ -364,14 +365,16 @@ def _ended_before(transaction: Transaction, session: SessionRow, request: EndTur
     return EndedTurn(session, lines, outbound)
 
 
-def _existing(transaction: Transaction, turn_id: str, session_id: str) -> TurnRow:
+def existing(transaction: Transaction, turn_id: str, session_id: str) -> TurnRow:
+    """A turn of a session. Raises `UnknownTurn`."""
     row = transaction.row(_BY_ID, turn_id)
     if row is None or row[1] != session_id:
         raise UnknownTurn(f"There is no turn {turn_id} in the session {session_id}.")
     return turn_row(row)
 
 
-def _check_fence(transaction: Transaction, session: SessionRow, fence: int) -> None:
+def check_fence(transaction: Transaction, session: SessionRow, fence: int) -> None:
+    """Raise `StaleFence` when somebody newer works on the session (D8)."""
     if session.fence != fence:
         raise StaleFence(
             f"The session {session.id} has a newer owner (fence {session.fence}, not {fence})."

@@ -29,6 +29,7 @@ from runtime.storage import (
     sql_admission,
     sql_figures,
     sql_inbound,
+    sql_joining,
     sql_journal,
     sql_sessions,
     sql_settle,
@@ -36,6 +37,7 @@ from runtime.storage import (
 )
 from runtime.storage.engine import Engine, Limits, Observe, Transaction
 from runtime.storage.errors import StoreUnavailable
+from runtime.storage.joining import JoinTurn, LeaveTurn
 from runtime.storage.migrations import Migration, bundled
 from runtime.storage.opening import open_directory, open_memory_database
 from runtime.storage.reader import Readers
@@ -210,6 +212,12 @@ class SqliteStore(SqliteMedia, SqliteDelivery, Store):
 
     async def begin_turn(self, request: BeginTurn) -> TurnRow:
         return await self._writes.write(partial(sql_turns.begin, request=request))
+
+    async def join_turn(self, request: JoinTurn) -> TurnRow:
+        return await self._writes.write(partial(sql_joining.join, request=request))
+
+    async def leave_turn(self, request: LeaveTurn) -> InboundRow | None:
+        return await self._writes.write(partial(sql_joining.leave, request=request))
 
     async def save_progress(self, progress: TurnProgress) -> None:
         await self._writes.write(partial(sql_turns.save_progress, progress=progress))

@@ -26,6 +26,7 @@ from runtime.sessions.rows import (
     SessionStatus,
     TurnRow,
 )
+from runtime.storage.joining import JoinTurn, LeaveTurn
 from runtime.storage.media_store import MediaStore
 from runtime.storage.requests import (
     Admitted,
@@ -209,6 +210,29 @@ class Store(MediaStore):
             NotPending: one of the messages does not wait in this session.
             TurnRunning: another turn of the session has not ended (T1).
             UnknownSession: there is none, or it is not active.
+        """
+
+    @abstractmethod
+    async def join_turn(self, request: JoinTurn) -> TurnRow:
+        """Claim one more message for a turn that runs, or change nothing (Q3); repeated, it answers
+        the same.
+
+        Raises:
+            StaleFence: the session has a newer owner, or another epoch.
+            NotPending: the message does not wait in this session, was carried by a turn before,
+                or wakes nobody; or the turn has ended.
+            UnknownTurn: it was not begun.
+            UnknownSession: there is none, or it is not active.
+        """
+
+    @abstractmethod
+    async def leave_turn(self, request: LeaveTurn) -> InboundRow | None:
+        """Let a message that joined a turn wait again, as if it had never joined (Q3).
+
+        Returns:
+            The message as it is now; None when it is not of the turn (any more), or that has ended.
+
+        Raises `StaleFence`, `UnknownTurn`, `UnknownSession`.
         """
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -10,9 +10,9 @@ import msgspec
 import trio
 
 from runtime.app import Runtime, open_runtime
-from runtime.ports.agent import Agent, AgentContext, AgentHandle, PromptTurn
+from runtime.ports.agent import Agent, AgentCapabilities, AgentContext, AgentHandle, PromptTurn
 from runtime.ports.channel import Channel
-from runtime.sessions.content import TextBlock, plain_text
+from runtime.sessions.content import PromptContent, TextBlock, plain_text
 from runtime.sessions.updates import AgentEvent, AgentMessageChunk, Result
 from runtime.settings import QueueSettings, RoutingSettings, SessionSettings, Settings
 from runtime.storage.sqlite import open_memory
@@ -79,15 +79,21 @@ class HandAgent(Agent):
 
     Args:
         play: how a prompt is answered once it may go; yields events.
+        steer: whether a message is taken in by the turn that runs; None: it cannot be.
     """
 
     def __init__(
-        self, play: Callable[[Call], AsyncIterator[AgentEvent]] | None = None, *, hold: bool = True
+        self,
+        play: Callable[[Call], AsyncIterator[AgentEvent]] | None = None,
+        *,
+        hold: bool = True,
+        steer: Callable[[PromptContent], Awaitable[bool]] | None = None,
     ) -> None:
         self.calls: list[Call] = []
         self.opened = 0
         self.closed = 0
         self.hold = hold
+        self.take_in = steer
         self._play = play if play is not None else echo
         self._changed = trio.Event()
 
@@ -117,6 +123,7 @@ class _HandHandle(AgentHandle):
         self._agent = agent
         self._context = context
         self._call: Call | None = None
+        self.capabilities = AgentCapabilities(steer=agent.take_in is not None)
 
     async def prompt(self, turn: PromptTurn) -> AsyncIterator[AgentEvent]:
         call = Call(plain_text(turn.content), turn, self._context, trio.Event(), trio.Event())
@@ -132,6 +139,9 @@ class _HandHandle(AgentHandle):
             async for event in events:
                 yield event
         call.finished = True
+
+    async def steer(self, content: PromptContent) -> bool:
+        return self._agent.take_in is not None and await self._agent.take_in(content)
 
     async def cancel(self) -> None:
         if self._call is not None:

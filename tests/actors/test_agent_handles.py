@@ -13,6 +13,7 @@ from trio.testing import MockClock
 from runtime.embedding import TurnFailed
 from runtime.ports.agent import Agent, AgentCapabilities, AgentContext, AgentHandle, PromptTurn
 from runtime.ports.front import SessionBlocked
+from runtime.sessions.content import PromptContent, plain_text
 from runtime.sessions.rows import InboundState
 from runtime.sessions.updates import AgentEvent, AvailableCommands, Result
 from runtime.storage.sqlite import open_memory
@@ -28,7 +29,7 @@ class Rude(AgentHandle):
     def declared_silence(self) -> float:
         raise ValueError("a bug")
 
-    async def steer(self, text: str) -> bool:
+    async def steer(self, content: PromptContent) -> bool:
         raise ValueError("a bug")
 
     async def cancel(self) -> None:
@@ -203,8 +204,8 @@ class Steerable(AgentHandle):
         yield chunk(", cut short")
         yield Result()
 
-    async def steer(self, text: str) -> bool:
-        self.words = text
+    async def steer(self, content: PromptContent) -> bool:
+        self.words = plain_text(content)
         self.told.set()
         return True
 

@@ -8,6 +8,7 @@ from runtime.cli.screen import PipeScreen, printable
 from runtime.protocol.extensions import (
     JournalEvent,
     MessageAcceptedEvent,
+    MessageSteeredEvent,
     NoticeEvent,
     PromptMark,
     SessionMark,
@@ -107,6 +108,31 @@ def test_merged_messages_have_one_answer(scene: Scene) -> None:
     for _ in range(2):
         scene.answers.answered(PromptMark("m", 1, turn_id="t1", text="both"), "end_turn")
     assert scene.paper.shown == ["both."]
+
+
+# Q3, G5
+def test_what_others_say_to_the_running_turn_is_shown(scene: Scene) -> None:
+    scene.accept("my1", "one")
+    scene.start("t1", "my1")
+    scene.hear("t1", "so ")
+    scene.accept("o2", "two")
+    scene.answers.take(MessageSteeredEvent("t1", "o2", (TextBlock("two"),)))
+    scene.accept("my3", "three")
+    scene.answers.take(MessageSteeredEvent("t1", "my3", (TextBlock("three"),)))
+    scene.hear("t1", "far")
+    scene.end("t1", "so far")
+    scene.answers.answered(PromptMark("m", 1, turn_id="t1", text="so far"), "end_turn")
+    assert scene.paper.shown == ["so…", "(Somebody else: two)", " far."]
+
+
+# Q3
+def test_a_turn_of_others_that_takes_ones_words_in_is_ones_own(scene: Scene) -> None:
+    scene.accept("o1", "one")
+    scene.start("t1", "o1")
+    assert not scene.answers.is_own("t1")
+    scene.accept("my2", "two")
+    scene.answers.take(MessageSteeredEvent("t1", "my2", (TextBlock("two"),)))
+    assert scene.answers.is_own("t1")
 
 
 # G5, G12

@@ -40,7 +40,8 @@ def test_commands(served: Served, cli: CommandLine) -> None:
 
     assert chat("/new")[2] == "A new conversation begins.\n"
     assert chat("/queue FOLLOW-UP")[2] == "queue mode followup, nothing runs, 0 messages waiting\n"
-    assert chat("/queue steer")[2].startswith("error: 'steer' is no mode\nhint: choose collect")
+    assert chat("/queue queued")[2].startswith("queue mode steer, ")
+    assert chat("/queue fifo")[2].startswith("error: 'fifo' is no mode\nhint: choose collect")
     assert chat("/clear")[2] == "0 messages withdrawn\n"
     assert "/cancel" in chat("/help")[2]
     assert chat("/zork")[2].startswith("error: there is no command /zork\n")

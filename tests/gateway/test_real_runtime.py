@@ -14,16 +14,25 @@ from trio_websocket import ConnectionClosed
 
 from actors.agents.echo import EchoAgent, Options
 from runtime.app import open_runtime
-from runtime.settings import GatewaySettings, SessionSettings, Settings, StorageSettings
+from runtime.settings import (
+    GatewaySettings,
+    QueueSettings,
+    SessionSettings,
+    Settings,
+    StorageSettings,
+)
 from tests.gateway.client import AcpClient, connected, said
 
 WORDS = "one two three four five six seven eight nine ten"
 
 
 @asynccontextmanager
-async def running(folder: Path, **options: Any) -> AsyncIterator[str]:
+async def running(
+    folder: Path, queue: QueueSettings | None = None, **options: Any
+) -> AsyncIterator[str]:
     """Where a runtime with an echo agent of these options listens."""
     settings = Settings(
+        queue=queue if queue is not None else QueueSettings(),
         gateway=GatewaySettings(port=0, handshakes_per_second=1_000.0),
         storage=StorageSettings(data_dir=folder),
     )
@@ -98,6 +107,32 @@ async def test_merged_prompts_share_their_turn(tmp_path: Path) -> None:
     turns = [each["_meta"]["runtime"]["turnId"] for each in answers]
     assert len(set(turns[1:])) == 1
     assert turns[0] != turns[1]
+
+
+# G3, G5, G11, Q3: a prompt that the running turn takes in is answered with that turn
+async def test_a_steered_prompt_shares_the_running_turn(tmp_path: Path) -> None:
+    async with (
+        running(tmp_path, QueueSettings(mode="steer"), pace=0.02) as url,
+        connected(url) as client,
+        connected(url) as other,
+    ):
+        session_id = await client.new_session()
+        await other.call("session/resume", attach(session_id))
+        await other.call("_runtime/session/events", attach(session_id))
+        first = await client.request("session/prompt", said(session_id, WORDS))
+        await first_words(client)
+        second = await client.request("session/prompt", said(session_id, "apples"))
+        answers = [(await client.answer(each))["result"] for each in (first, second)]
+        while other.events()[-1]["type"] != "turn_ended":
+            await other.receive()
+    marks = [each["_meta"]["runtime"] for each in answers]
+    assert marks[0]["turnId"] == marks[1]["turnId"]
+    assert client.text() == other.text() == f"{WORDS}\napples"
+    assert client.updates("user_message_chunk") == []
+    assert other.text("user_message_chunk") == f"{WORDS}apples"
+    (steered,) = [each for each in other.events() if each["type"] == "message_steered"]
+    assert (steered["messageId"], steered["turnId"]) == (marks[1]["messageId"], marks[0]["turnId"])
+    assert other.events()[-1]["messageIds"] == [mark["messageId"] for mark in marks]
 
 
 # G5, G12: whoever comes in mid-turn has the same words as who was there from the start

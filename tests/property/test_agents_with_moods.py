@@ -26,8 +26,17 @@ from actors.services import Services
 from actors.sessions import FindLive
 from runtime.app import Runtime
 from runtime.embedding import Session
-from runtime.ports.agent import Agent, AgentContext, AgentGone, AgentHandle, PromptTurn
+from runtime.ports.agent import (
+    Agent,
+    AgentCapabilities,
+    AgentContext,
+    AgentGone,
+    AgentHandle,
+    PromptTurn,
+)
 from runtime.ports.front import FrontError
+from runtime.sessions.content import PromptContent
+from runtime.sessions.modes import QueueMode
 from runtime.sessions.rows import InboundRow, InboundState
 from runtime.sessions.updates import (
     AgentEvent,
@@ -50,7 +59,7 @@ OPTIONS = (
 )
 CALM = ["send"] * 8 + [
     *["answer", "command", "cancel", "withdraw", "clear", "reset", "close", "reconnect"],
-    *["choose", "mode", "reload", "wait", "wait", "wait long", "power cut", "stop"],
+    *["choose", "mode", "mode", "reload", "wait", "wait", "wait long", "power cut", "stop"],
 ]
 
 
@@ -99,6 +108,7 @@ class _Handle(AgentHandle):
         self._choose = agent.choose
         self._told: trio.Event | None = None
         self._cancelled = trio.Event()
+        self.capabilities = AgentCapabilities(steer=agent.choose.random() < 0.7)
 
     async def prompt(self, turn: PromptTurn) -> AsyncIterator[AgentEvent]:
         self._cancelled = trio.Event()
@@ -127,6 +137,10 @@ class _Handle(AgentHandle):
         if self._told is not None:
             self._told.set()
         return True
+
+    async def steer(self, content: PromptContent) -> bool:
+        await trio.sleep(self._choose.choice([0, 0.1, 3, 20]))
+        return self._choose.random() < 0.6
 
     async def choose(self, option_id: str, value: str | bool) -> None:
         await trio.sleep(self._choose.choice([0, 1, 20]))
@@ -166,9 +180,7 @@ class World:
             case "choose":
                 await session.choose("model", "large")
             case "mode":
-                await session.set_queue(
-                    mode=self.choose.choice(["collect", "followup", "interrupt"])
-                )
+                await session.set_queue(mode=self.choose.choice(list(QueueMode)))
             case "reload":
                 rt.reconfigure(SETTINGS)
             case "wait":

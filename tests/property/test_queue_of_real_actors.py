@@ -26,7 +26,8 @@ from runtime.app import Runtime
 from runtime.embedding import Session
 from runtime.ports.agent import AgentGone
 from runtime.ports.front import FrontError
-from runtime.sessions.content import TextBlock
+from runtime.sessions.content import PromptContent, TextBlock
+from runtime.sessions.modes import QueueMode
 from runtime.sessions.rows import InboundRow, InboundState, TurnState
 from runtime.sessions.updates import AgentEvent, AgentMessageChunk, Result
 from runtime.storage.sqlite import open_memory
@@ -68,6 +69,14 @@ class World:
         yield AgentMessageChunk(TextBlock(call.turn.turn_id))
         yield Result()
 
+    async def take_in(self, _content: PromptContent) -> bool:
+        """It listens while it works, as the mood may be."""
+        await trio.sleep(self.choose.choice([0, 0, 0.5, 3, 20]))
+        mood = self.choose.random()
+        if mood < 0.1:
+            raise AgentGone("it stumbled")
+        return mood < 0.7
+
     async def step(self, name: str, rt: Runtime, session: Session) -> None:
         """One thing happens. What is refused in words was not promised."""
         with suppress(FrontError):
@@ -93,7 +102,7 @@ class World:
             case "reset":
                 await session.reset()
             case "mode":
-                mode = self.choose.choice(["collect", "followup", "interrupt"])
+                mode = self.choose.choice(list(QueueMode))
                 await session.set_queue(mode=mode)
             case "wait":
                 await trio.sleep(self.choose.choice([0, 0.1, 1, 4]))
@@ -118,8 +127,9 @@ class World:
 async def history(seed: int, steps: list[str]) -> None:
     async with open_memory(clock) as store:
         world = World(random.Random(seed), store)
-        agent = HandAgent(world.play, hold=False)
-        quick = runtime_settings(queue={"cap": 5}, sessions={"max_tries": 3})
+        agent = HandAgent(world.play, hold=False, steer=world.take_in)
+        mode = world.choose.choice(list(QueueMode)).value
+        quick = runtime_settings(queue={"cap": 5, "mode": mode}, sessions={"max_tries": 3})
         remaining = list(steps)
         session_id = ""
         while remaining:

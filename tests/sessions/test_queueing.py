@@ -2,16 +2,19 @@ from typing import Any
 
 import pytest
 
+from runtime.sessions.modes import QueueMode
 from runtime.sessions.queueing import (
     CONTEXT_ROWS,
     Decision,
     Idle,
     Interrupt,
-    QueueMode,
     QueuePolicy,
     Run,
+    Running,
+    Steer,
     WaitingQueue,
     WaitUntil,
+    conversation_of,
 )
 from runtime.sessions.rows import InboundRow
 from tests.sessions.rows import address, inbound
@@ -25,9 +28,15 @@ class Waiting(WaitingQueue):
     """A queue whose wall clock goes with its monotonic one, which begins at 0."""
 
     def look(
-        self, now: float, mode: QueueMode = QueueMode.COLLECT, *, busy: bool = False
+        self,
+        now: float,
+        mode: QueueMode = QueueMode.COLLECT,
+        *,
+        busy: bool = False,
+        running: Running | None = None,
     ) -> Decision:
-        return self.decide(now, NOW_MS + round(now * 1000), busy, POLICIES[mode])
+        running = Running() if busy else running
+        return self.decide(now, NOW_MS + round(now * 1000), running, POLICIES[mode])
 
 
 def queue(*rows: InboundRow, debounced: bool = False) -> Waiting:
@@ -67,13 +76,13 @@ def test_the_debounce_window(arrivals: list[float], ready_at: float) -> None:
 
 def test_a_policy_without_a_window_waits_for_nobody() -> None:  # Q1
     waiting = queue(inbound(1), debounced=True)
-    assert waiting.decide(0.0, NOW_MS, False, QueuePolicy(debounce=0.0)) == Run((inbound(1),))
+    assert waiting.decide(0.0, NOW_MS, None, QueuePolicy(debounce=0.0)) == Run((inbound(1),))
 
 
 def test_the_window_follows_the_policy_as_it_is_now() -> None:  # Q1, Q3
     waiting = queue(inbound(1), debounced=True)
-    assert waiting.decide(2.0, NOW_MS, False, QueuePolicy(debounce=3.0)) == WaitUntil(3.0)
-    assert ids(waiting.decide(2.0, NOW_MS, False, QueuePolicy(debounce=2.0))) == ["m1"]
+    assert waiting.decide(2.0, NOW_MS, None, QueuePolicy(debounce=3.0)) == WaitUntil(3.0)
+    assert ids(waiting.decide(2.0, NOW_MS, None, QueuePolicy(debounce=2.0))) == ["m1"]
 
 
 def test_a_client_that_submits_whole_prompts_does_not_wait() -> None:  # Q1
@@ -112,7 +121,7 @@ def test_another_conversation_keeps_no_window_open() -> None:  # Q1, Q2
         ([None, None, "a"], [["m0", "m1"], ["m2"]]),
     ],
 )
-@pytest.mark.parametrize("mode", [QueueMode.COLLECT, QueueMode.INTERRUPT])
+@pytest.mark.parametrize("mode", [mode for mode in QueueMode if mode is not QueueMode.FOLLOWUP])
 def test_conversations_are_not_merged(
     mode: QueueMode, chats: list[str | None], batches: list[list[str]]
 ) -> None:
@@ -139,7 +148,7 @@ def test_followup_runs_one_at_a_time_and_waits_for_no_company() -> None:  # Q3
     assert drained(waiting, QueueMode.FOLLOWUP) == [["m1"], ["m2"], ["m3"]]
 
 
-@pytest.mark.parametrize("mode", [QueueMode.COLLECT, QueueMode.FOLLOWUP])
+@pytest.mark.parametrize("mode", [mode for mode in QueueMode if mode is not QueueMode.INTERRUPT])
 @pytest.mark.parametrize("debounced", [True, False])
 def test_nothing_happens_while_a_turn_runs(mode: QueueMode, debounced: bool) -> None:  # Q2, Q3, T1
     waiting = queue(inbound(1), inbound(2, not_before=NOW_MS + 5_000), debounced=debounced)
@@ -173,6 +182,80 @@ def test_what_was_left_over_when_a_turn_began_does_not_interrupt_it() -> None:  
     waiting.add(inbound(3, reply_to=address("c3")), 60.0, debounced=False)
     assert waiting.look(60.0, QueueMode.INTERRUPT, busy=True) == Interrupt()
     assert ids(waiting.look(60.0, QueueMode.INTERRUPT)) == ["m2"]
+
+
+# Q3: steer.
+STEERING = (QueueMode.STEER, QueueMode.STEER_BACKLOG)
+BEGUN = Running(steerable=True)
+
+
+@pytest.mark.parametrize("mode", STEERING)
+@pytest.mark.parametrize("debounced", [True, False])
+def test_what_arrives_is_handed_to_the_turn_in_order_and_at_once(
+    mode: QueueMode, debounced: bool
+) -> None:
+    waiting = queue(inbound(2), inbound(1), debounced=debounced)
+    assert waiting.look(0.0, mode, running=BEGUN) == Steer(inbound(1))
+    assert waiting.look(0.0, mode, running=Running(steerable=False)) == Idle()
+    assert len(waiting) == 2
+    waiting.remove(["m1"])
+    assert waiting.look(0.0, mode, running=BEGUN) == Steer(inbound(2))
+    waiting.remove(["m2"])
+    assert waiting.look(0.0, mode, running=BEGUN) == Idle()
+
+
+@pytest.mark.parametrize("mode", STEERING)
+def test_only_the_turns_own_conversation_is_handed_to_it(mode: QueueMode) -> None:  # Q2
+    elsewhere, here = inbound(1, reply_to=address("c1")), inbound(2, reply_to=address("c2"))
+    waiting = queue(elsewhere, inbound(3), here)
+    in_c2 = Running(conversation_of(here), steerable=True)
+    assert waiting.look(0.0, mode, running=in_c2) == Steer(here)
+    assert waiting.look(0.0, mode, running=BEGUN) == Steer(inbound(3))
+    waiting.remove(["m2", "m3"])
+    assert waiting.look(0.0, mode, running=in_c2) == Idle()
+    assert waiting.look(0.0, mode, running=BEGUN) == Idle()
+
+
+@pytest.mark.parametrize("mode", STEERING)
+def test_what_was_refused_is_not_overtaken_in_its_conversation(mode: QueueMode) -> None:  # Q7
+    there = inbound(3, reply_to=address())
+    waiting = queue(inbound(1), inbound(2), there)
+    refused = Running(steerable=True, refused=frozenset({"m1"}))
+    assert waiting.look(0.0, mode, running=refused) == Idle()
+    assert ids(waiting.look(0.0, mode)) == ["m1", "m2"]
+    other = Running(conversation_of(there), steerable=True, refused=frozenset({"m1"}))
+    assert waiting.look(0.0, mode, running=other) == Steer(there)
+
+
+@pytest.mark.parametrize("mode", STEERING)
+def test_what_was_told_is_not_told_again_and_waits(mode: QueueMode) -> None:
+    waiting = queue(inbound(1), inbound(2))
+    told = Running(steerable=True, told=frozenset({"m1"}))
+    assert waiting.look(0.0, mode, running=told) == Steer(inbound(2))
+    both = Running(steerable=True, told=frozenset({"m1", "m2"}))
+    assert waiting.look(0.0, mode, running=both) == Idle()
+    assert ids(waiting.look(0.0, mode)) == ["m1", "m2"]
+
+
+@pytest.mark.parametrize("mode", STEERING)
+@pytest.mark.parametrize(
+    "tried", [{"tries": 1}, {"turn_id": "t1"}, {"reason": "store_unavailable"}]
+)
+def test_what_was_tried_before_is_handed_to_no_other_turn(
+    mode: QueueMode, tried: dict[str, Any]
+) -> None:  # T5
+    waiting = queue(inbound(1, **tried), inbound(2))
+    assert waiting.look(0.0, mode, running=BEGUN) == Idle()
+
+
+@pytest.mark.parametrize("mode", STEERING)
+def test_a_scheduled_row_is_handed_over_when_its_time_has_come(mode: QueueMode) -> None:  # Q7
+    scheduled = inbound(1, not_before=NOW_MS + 5_000)
+    waiting = queue(scheduled, inbound(2), inbound(3, trigger=False))
+    assert waiting.look(0.0, mode, running=BEGUN) == Steer(inbound(2))
+    waiting.remove(["m2"])
+    assert waiting.look(0.0, mode, running=BEGUN) == WaitUntil(5.0)
+    assert waiting.look(5.0, mode, running=BEGUN) == Steer(scheduled)
 
 
 # Q7: order is the order of admission, however rows arrive.

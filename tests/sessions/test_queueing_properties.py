@@ -4,14 +4,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
 
+from runtime.sessions.modes import QueueMode
 from runtime.sessions.queueing import (
     Decision,
+    Heard,
     Interrupt,
-    QueueMode,
     QueuePolicy,
     Run,
+    Running,
+    Steer,
     WaitingQueue,
     WaitUntil,
+    conversation_of,
 )
 from runtime.sessions.rows import InboundRow
 from tests.sessions.rows import address, inbound
@@ -34,6 +38,9 @@ class Queue(RuleBasedStateMachine):
         self.debounced: set[str] = set()
         self.running: tuple[InboundRow, ...] = ()
         self.newest_at_start = -1
+        self.steerable = False
+        self.told: set[str] = set()
+        self.refused: set[str] = set()
 
     @property
     def now_ms(self) -> int:
@@ -41,7 +48,13 @@ class Queue(RuleBasedStateMachine):
 
     def look(self) -> Decision:
         policy = QueuePolicy(self.mode, DEBOUNCE, DEBOUNCE_MAX)
-        return self.waiting.decide(self.now, self.now_ms, bool(self.running), policy)
+        running = None
+        if self.running:
+            told, refused = frozenset(self.told), frozenset(self.refused)
+            running = Running(
+                conversation_of(self.running[0]), self.steerable, told=told, refused=refused
+            )
+        return self.waiting.decide(self.now, self.now_ms, running, policy)
 
     def wait(self, row: InboundRow, *, debounced: bool) -> None:
         self.waiting.add(row, self.now, debounced=debounced)
@@ -89,9 +102,33 @@ class Queue(RuleBasedStateMachine):
                 self.forget(row_id)
 
     @precondition(lambda self: self.running)
+    @rule()
+    def agent_begins(self) -> None:
+        self.steerable = True
+
+    @rule(heard=st.sampled_from(Heard))
+    def is_handed_to_the_turn(self, heard: Heard) -> None:
+        decision = self.look()
+        if not isinstance(decision, Steer):
+            return
+        row = decision.row
+        if heard is Heard.TAKEN:
+            self.running += (row,)
+        elif heard is Heard.TOLD:
+            self.told.add(row.id)
+        elif heard is Heard.REFUSED:
+            self.refused.add(row.id)
+        if heard in (Heard.TAKEN, Heard.GONE):
+            self.waiting.remove([row.id])
+            self.forget(row.id)
+
+    @precondition(lambda self: self.running)
     @rule(again=st.booleans(), delay=st.sampled_from([None, 500, 2_000]))
     def turn_ends(self, again: bool, delay: int | None) -> None:
         rows, self.running = self.running, ()
+        self.steerable = False
+        self.told.clear()
+        self.refused.clear()
         for row in rows if again else ():
             not_before = None if delay is None else self.now_ms + delay
             row = replace(row, tries=row.tries + 1, turn_id=f"t{row.seq}", not_before=not_before)
@@ -111,6 +148,8 @@ class Queue(RuleBasedStateMachine):
         decision = self.look()
         if isinstance(decision, Run):
             self.check_run(decision)
+        elif isinstance(decision, Steer):
+            self.check_steer(decision.row)
         elif isinstance(decision, Interrupt):
             assert self.running
             assert self.mode is QueueMode.INTERRUPT
@@ -132,6 +171,20 @@ class Queue(RuleBasedStateMachine):
         conversations = {row.reply_to and row.reply_to.conversation for row in run.rows}
         assert len(conversations) == 1
         assert self.mode is not QueueMode.FOLLOWUP or len(run.rows) == 1
+
+    def check_steer(self, row: InboundRow) -> None:
+        """Everything before it in its conversation was told, or its time has not come."""
+        assert self.steerable
+        assert self.mode.steers
+        assert conversation_of(row) == conversation_of(self.running[0])
+        assert row.id in self.rows
+        assert row.id not in self.told | self.refused
+        assert not row.tries
+        assert row.not_before is None or row.not_before <= self.now_ms
+        for other in self.rows.values():
+            if other.seq < row.seq and conversation_of(other) == conversation_of(row):
+                scheduled = not other.tries and (other.not_before or 0) > self.now_ms
+                assert scheduled or other.id in self.told
 
     @invariant()
     def nobody_starves(self) -> None:

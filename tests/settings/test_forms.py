@@ -1,9 +1,12 @@
 """How durations, sizes and modes are written and read."""
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.sessions.modes import ModeName, QueueMode
 from runtime.settings import (
     format_duration,
     format_size,
@@ -114,13 +117,18 @@ def test_no_text_breaks_the_readers(text: str) -> None:
         ("Follow-Ups", "followup"),
         ("interrupts", "interrupt"),
         ("abort", "interrupt"),
+        ("steer", "steer"),
+        ("Queue", "steer"),
+        ("queued", "steer"),
+        ("steering", "steer"),
+        ("steer-backlog", "steer-backlog"),
+        ("STEER+backlog", "steer-backlog"),
+        ("steer_backlog", "steer-backlog"),
     ],
 )
 def test_queue_modes_have_aliases(text: str, mode: str) -> None:
     assert parse_queue_mode(text) == mode
 
 
-@pytest.mark.parametrize("text", ["steer", "Queue", "queued", "steering", "STEER+backlog"])
-def test_steering_is_refused_by_name(text: str) -> None:
-    with pytest.raises(ValueError, match="does not offer steering"):
-        parse_queue_mode(text)
+def test_the_names_for_code_are_the_modes() -> None:  # Q3
+    assert get_args(ModeName) == tuple(mode.value for mode in QueueMode)

@@ -201,8 +201,10 @@ def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
         ("[gateway]\ntls_key = 'k'", r"gateway.tls_key .*expected gateway.tls_certificate beside"),
         ("[storage]\ndata_dir = ''", r'storage.data_dir .*"" was given, expected a path'),
         ("[storage]\ndata_dir = '~no_such_person/x'", r"whose ~ names a known user"),
-        ("[queue]\nmode = 'steer'", r"this version does not offer steering a running turn"),
-        ("[queue]\nmode = 'fifo'", r'"fifo" was given, expected collect, followup or interrupt'),
+        (
+            "[queue]\nmode = 'fifo'",
+            r'"fifo" was given, expected collect, followup, steer, steer-backlog',
+        ),
         ("[queue]\ndebounce = 1", r'1 was given, expected a unit as well, as in "1s" or "1ms"'),
         ("[queue]\ndebounce_max = '1ms'", r"queue.debounce_max .*expected at least queue.debounce"),
         ("[queue]\ncap = 0", r"0 was given, expected a whole number from 1 to 10000"),

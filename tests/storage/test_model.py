@@ -15,6 +15,7 @@ from runtime.sessions.rows import DropReason, InboundState, SessionSpec, TurnSta
 from runtime.storage import (
     sql_admission,
     sql_inbound,
+    sql_joining,
     sql_journal,
     sql_sessions,
     sql_settle,
@@ -22,6 +23,7 @@ from runtime.storage import (
 )
 from runtime.storage.engine import Engine, Limits, Operation, decided
 from runtime.storage.errors import NotPending, QueueFull, StaleFence, TurnRunning
+from runtime.storage.joining import JoinTurn, LeaveTurn
 from runtime.storage.migrations import bundled
 from runtime.storage.opening import open_memory_database
 from runtime.storage.requests import (
@@ -53,6 +55,7 @@ class Message:
         self.waits = waits
         self.state = PENDING
         self.tries = 0
+        self.carried = False
 
 
 class Turn:
@@ -61,6 +64,7 @@ class Turn:
     def __init__(self, request: BeginTurn, messages: list[Message]) -> None:
         self.request = request
         self.messages = messages
+        self.joined: list[Message] = []
         self.said = False
 
 
@@ -189,6 +193,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.do(operation)
         for message in chosen:
             message.state = CLAIMED
+            message.carried = True
         session.turn = Turn(request, chosen)
 
     @rule(which=st.integers(0, 1), choice=st.integers(0, 5))
@@ -201,6 +206,46 @@ class StoreMachine(RuleBasedStateMachine):
             request = BeginTurn(new_id(), session.id, session.epoch, session.fence, owner, ids)
             with pytest.raises(NotPending):
                 self.do(partial(sql_turns.begin, request=request))
+
+    @precondition(lambda self: any(session.turn for session in self.sessions))
+    @rule(which=st.integers(0, 1), choice=st.integers(0, 5))
+    def join(self, which: int, choice: int) -> None:
+        session = self.sessions[which]
+        turn = session.turn
+        if turn is None or choice >= len(session.messages):
+            return
+        message = session.messages[choice]
+        epoch = turn.request.epoch
+        request = JoinTurn(turn.request.turn_id, session.id, epoch, session.fence, message.id)
+        operation = partial(sql_joining.join, request=request)
+        if message in turn.messages or (
+            message.state is PENDING and not message.carried and epoch == session.epoch
+        ):
+            carried = self.do(operation).message_ids
+            if message not in turn.messages:
+                turn.messages.append(message)
+                turn.joined.append(message)
+            message.state = CLAIMED
+            assert carried == tuple(each.id for each in turn.messages)
+            return
+        with pytest.raises((NotPending, StaleFence)):
+            self.do(operation)
+
+    @precondition(lambda self: any(session.turn for session in self.sessions))
+    @rule(which=st.integers(0, 1), drop=st.sampled_from([None, DropReason.CLEARED]))
+    def leave(self, which: int, drop: DropReason | None) -> None:
+        session = self.sessions[which]
+        turn = session.turn
+        if turn is None or not turn.joined:
+            return
+        message = turn.joined.pop()
+        turn.messages.remove(message)
+        request = LeaveTurn(turn.request.turn_id, session.id, session.fence, message.id, drop)
+        left = self.do(partial(sql_joining.leave, request=request))
+        stale = turn.request.epoch != session.epoch
+        message.state = DROPPED if drop is not None or stale else PENDING
+        assert left is not None
+        assert left.state is message.state
 
     @precondition(lambda self: any(session.turn for session in self.sessions))
     @rule(which=st.integers(0, 1))
@@ -232,6 +277,7 @@ class StoreMachine(RuleBasedStateMachine):
         if twice:
             assert self.do(partial(sql_turns.end, request=request)) == first
         for message in turn.messages:
+            message.carried = True
             stale = to is PENDING and turn.request.epoch != session.epoch
             message.state = DROPPED if stale else to
             message.tries += 1
@@ -269,6 +315,7 @@ class StoreMachine(RuleBasedStateMachine):
             return
         failed = []
         for message in turn.messages:
+            message.carried = True
             if turn.request.epoch != session.epoch:
                 message.state = DROPPED
                 continue
