@@ -28,7 +28,7 @@ from runtime.ports.agent import (
     AgentRefused,
     PromptTurn,
 )
-from runtime.sessions.content import TextBlock, plain_text
+from runtime.sessions.content import PromptContent, TextBlock, plain_text
 from runtime.sessions.updates import (
     AgentEvent,
     AgentMessageChunk,
