@@ -1,4 +1,4 @@
-"""Fetches the files that came with messages of a chat network, while they wait (Q7, M3, N3).
+"""Fetches the files that came with messages of a chat network, while they wait (Q7, M3, N3, H5).
 
 A message is accepted with a reference to each of its files; fetching them holds its place in the
 queue, and nobody else's. What becomes of each is written into the message's row, which the queue is
@@ -19,6 +19,7 @@ from actors.outbox import Due
 from actors.persistence import until_written
 from actors.queue import Fetched, QueueMessage
 from actors.services import Services
+from actors.transcribing import transcribed
 from runtime.kernel import ActorRef, ActorStopped
 from runtime.log import get_logger
 from runtime.ports.channel import Attachment, Channel, PermanentFailure, TransientFailure
@@ -92,13 +93,13 @@ class Fetching:
     async def _fetch_one(self, row: InboundRow, index: int, item: MediaItem) -> None:
         staged: Staged | None = None
         try:
-            staged = await self._fetched(row, item)
-            settled = staged.item
-        except NotFetched as error:
-            log.warning("media_not_fetched", message_id=row.id, reason=str(error))
-            problem = storable(str(error))[:LONGEST_PROBLEM]
-            settled = msgspec.structs.replace(item, problem=problem, reference=None)
-        try:
+            try:
+                staged = await self._fetched(row, item)
+                settled = await transcribed(self._services, self._id, staged.item)
+            except NotFetched as error:
+                log.warning("media_not_fetched", message_id=row.id, reason=str(error))
+                problem = storable(str(error))[:LONGEST_PROBLEM]
+                settled = msgspec.structs.replace(item, problem=problem, reference=None)
             blob = staged.blob if staged is not None else None
             request = Attach(row.id, index, settled, blob)
             attached = await until_written(lambda: self._services.store.attach(request))

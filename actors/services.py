@@ -12,10 +12,12 @@ import trio
 
 from actors.configuration import Configuration
 from actors.library import Library
+from actors.transcribers import configured_transcriber
 from actors.watch import Watchers
 from runtime.metrics import Metrics
 from runtime.ports.agent import Agent, AgentContext
 from runtime.ports.channel import Channel, ChannelCapabilities
+from runtime.ports.transcriber import Transcriber
 from runtime.processes import Processes, Slots
 from runtime.sessions.ids import IdSource
 from runtime.sessions.modes import QueueMode
@@ -51,6 +53,8 @@ class Services:
         slots: how many agents may run as processes (P6).
         library: the files that come with messages.
         fetching: how many of them are fetched at the same time, by channel account.
+        transcribing: how many voice notes become text at the same time.
+        given_transcriber: the one that was passed in, which goes before that of the settings.
     """
 
     configuration: Configuration
@@ -68,6 +72,8 @@ class Services:
     slots: Slots
     library: Library
     fetching: Mapping[tuple[str, str], trio.CapacityLimiter]
+    transcribing: trio.CapacityLimiter
+    given_transcriber: Transcriber | None = None
 
     @property
     def settings(self) -> Settings:
@@ -83,6 +89,13 @@ class Services:
     def default_agent(self) -> str:
         """Who answers in a new session that names no agent."""
         return self.configuration.default_agent
+
+    @property
+    def transcriber(self) -> Transcriber | None:
+        """What makes text of voice notes now; None when nothing does."""
+        if self.given_transcriber is not None:
+            return self.given_transcriber
+        return configured_transcriber(self.settings.media.transcriber, self.processes)
 
     @property
     def interrupted_policy(self) -> InterruptedPolicy:

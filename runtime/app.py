@@ -51,6 +51,7 @@ from runtime.metrics import Metrics
 from runtime.ports.agent import Agent
 from runtime.ports.channel import Channel
 from runtime.ports.front import Front
+from runtime.ports.transcriber import Transcriber
 from runtime.processes import Slots, open_processes
 from runtime.sessions.ids import IdSource, wall_clock_ms
 from runtime.sessions.names import file_name
@@ -79,6 +80,9 @@ FAREWELL_LIMIT = 10.0
 
 FETCHED_AT_ONCE = 8
 """How many files of one channel account are fetched at the same time (Q7)."""
+
+TRANSCRIBED_AT_ONCE = 2
+"""How many voice notes become text at the same time: it is heavy work."""
 
 log = get_logger(__name__)
 
@@ -149,6 +153,7 @@ async def open_runtime(
     store: Store | None = None,
     clock: Callable[[], int] = wall_clock_ms,
     disk: Disk | None = None,
+    transcriber: Transcriber | None = None,
 ) -> AsyncIterator[Runtime]:
     """Start a runtime; it runs for as long as the block.
 
@@ -168,6 +173,7 @@ async def open_runtime(
         clock: the wall clock in milliseconds since 1970.
         disk: where work on files of messages is done; in threads without one. `actors.disk.inline`
             for tests that jump in time.
+        transcriber: makes text of voice notes, instead of that of the settings.
 
     Raises:
         SettingsError: the settings cannot be used.
@@ -220,6 +226,8 @@ async def open_runtime(
                 (channel.name, channel.account): trio.CapacityLimiter(FETCHED_AT_ONCE)
                 for channel in channels
             },
+            transcribing=trio.CapacityLimiter(TRANSCRIBED_AT_ONCE),
+            given_transcriber=transcriber,
         )
         _show_agents(services)
         recovery = await _recover(services)

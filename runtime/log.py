@@ -44,6 +44,9 @@ class Logs:
         # These report every frame and every task at the level of a person's own debugging.
         for chatty in ("trio-websocket",):
             logging.getLogger(chatty).setLevel(logging.INFO)
+        # And these, already at that of every day, every address with all that is in it.
+        for chatty in ("httpx2", "httpcore2"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         self._secrets: dict[str, None] = {}
         self._hidden: re.Pattern[str] | None = None
 

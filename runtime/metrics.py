@@ -91,6 +91,9 @@ class Metrics:
         self.media_problems = counter(
             "media_problems", "Files and folders that could not be read or removed"
         )
+        self.transcriptions = counter(
+            "transcriptions", "Voice notes that were to become text", ("outcome",)
+        )
         # -- clients
         self.connections = gauge("connections", "Clients that are connected")
         self.handshakes_refused = counter(
@@ -143,6 +146,8 @@ class Metrics:
             self.media_removed_bytes.labels(reason=why)
         for outcome in ("kept", "refused", "failed"):
             self.media_received.labels(outcome=outcome)
+        for outcome in ("done", "failed"):
+            self.transcriptions.labels(outcome=outcome)
         for outcome in ("started", "failed"):
             self.agent_starts.labels(outcome=outcome)
 

@@ -94,7 +94,7 @@ def merged_content(rows: Iterable[InboundRow]) -> Content:
 
 def summary_line(row: InboundRow) -> str:
     """One line of at most `LINE_LIMIT` characters that says what a message was about."""
-    line = " ".join(f"- {_spoken(row)}".split())
+    line = " ".join(f"- {_spoken(_heard(row))}".split())
     return line if len(line) <= LINE_LIMIT else line[: LINE_LIMIT - 1].rstrip() + "…"
 
 
@@ -127,6 +127,20 @@ def _dropped_header(count: int, shown: int) -> str:
 def _spoken(row: InboundRow) -> str:
     text = plain_text(row.content)
     return text if row.sender is None else f"{row.sender.name or row.sender.id}: {text}"
+
+
+def _heard(row: InboundRow) -> InboundRow:
+    """A message with its voice notes as the text that they were made (H5)."""
+    words = {
+        index: TextBlock(item.transcript)
+        for index, item in enumerate(row.media)
+        if item.transcript is not None
+    }
+    content = tuple(
+        words.get(block.index, block) if isinstance(block, FileBlock) else block
+        for block in row.content
+    )
+    return msgspec.structs.replace(row, content=content)
 
 
 class _Blocks:

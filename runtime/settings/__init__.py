@@ -36,6 +36,7 @@ from runtime.settings.structs import (
     SessionSettings,
     Settings,
     StorageSettings,
+    TranscriberSettings,
 )
 from runtime.settings.write import settings_schema, settings_table, settings_toml
 
@@ -60,6 +61,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "StorageSettings",
+    "TranscriberSettings",
     "VariableNames",
     "check",
     "check_files",

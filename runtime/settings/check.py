@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -17,6 +18,7 @@ from runtime.settings.structs import (
     QueueSettings,
     RoutingSettings,
     Settings,
+    TranscriberSettings,
 )
 
 PRINCIPAL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", re.ASCII)
@@ -26,6 +28,7 @@ AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
 """What an agent may be called: it is part of session keys and of folder names."""
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]+", re.ASCII | re.IGNORECASE)
+_VISIBLE = re.compile(r"[!-~]+")
 
 
 def check(settings: Settings, agents: Iterable[str] = ()) -> None:
@@ -59,6 +62,7 @@ def problems_between(
     for problem in (
         *_of_gateway(settings.gateway),
         *_of_queue(settings.queue),
+        *_of_transcriber(settings.media.transcriber),
         *_of_agents(settings.agents),
         *_of_routing(settings.routing, list(dict.fromkeys((*settings.agents, *agents)))),
     ):
@@ -132,6 +136,39 @@ def _of_queue(queue: QueueSettings) -> Iterator[Problem]:
             given=f"{queue.debounce_max:g} s",
             expected=f"at least queue.debounce, which is {queue.debounce:g} s",
         )
+
+
+def _of_transcriber(transcriber: TranscriberSettings) -> Iterator[Problem]:
+    path = "media.transcriber"
+    if transcriber.command and transcriber.url is not None:
+        yield Problem(
+            path=f"{path}.url", expected=f"either it or {path}.command, and not the other beside it"
+        )
+    for key in ("model", "token"):
+        if transcriber.url is None and getattr(transcriber, key) is not None:
+            yield Problem(path=f"{path}.{key}", expected=f"{path}.url beside it, or neither")
+    if transcriber.url is not None and not _is_service(transcriber.url):
+        # Not shown: there may be a password in it.
+        yield Problem(
+            path=f"{path}.url",
+            expected='an address such as "http://127.0.0.1:8000/v1/audio/transcriptions", without '
+            f"a name and a password; a secret belongs in {path}.token",
+        )
+
+
+def _is_service(url: str) -> bool:
+    """Whether something can be sent to an address over HTTP, and nothing in it is a secret."""
+    try:
+        parts = urlsplit(url)
+        return (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.port != 0
+            and "@" not in parts.netloc
+            and _VISIBLE.fullmatch(url) is not None
+        )
+    except ValueError:
+        return False
 
 
 def _of_agents(agents: Mapping[str, AgentEntry]) -> Iterator[Problem]:

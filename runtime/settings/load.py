@@ -12,6 +12,7 @@ import msgspec
 from runtime.settings.check import problems_between
 from runtime.settings.problems import Problem, SettingsError, closest, listed, shown
 from runtime.settings.sources import (
+    INNER_TABLES,
     NAMED_TABLES,
     Place,
     find_file,
@@ -157,7 +158,7 @@ def _sort(
                 agents[name][option] = value
             case (section, key) if section in SECTIONS:
                 tables[section][key] = value
-            case (section, key, name) if (section, key) in NAMED_TABLES:
+            case (section, key, name) if (section, key) in NAMED_TABLES | INNER_TABLES:
                 _named(tables[section], key)[name] = value
             case (section, key, name, option) if (section, key) in NAMED_TABLES:
                 _named(_named(tables[section], key), name)[option] = value

@@ -20,6 +20,9 @@ Place: TypeAlias = tuple[str, ...]
 NAMED_TABLES = frozenset({("gateway", "principals")})
 """Keys whose value is a table of tables, each with a name of the person's choice."""
 
+INNER_TABLES = frozenset({("media", "transcriber")})
+"""Keys whose value is a table of fixed keys."""
+
 _LARGEST_FILE = 1024 * 1024
 
 
@@ -132,7 +135,7 @@ def _flatten(tree: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:
             if (section, key) in NAMED_TABLES and isinstance(value, dict) and value:
                 for name, entry in value.items():
                     yield from _entries((section, key, name), entry)
-            elif section == "agents":
+            elif section == "agents" or (section, key) in INNER_TABLES:
                 yield from _entries((section, key), value)
             else:
                 yield (section, key), value

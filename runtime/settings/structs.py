@@ -165,6 +165,27 @@ class SessionSettings(Section, frozen=True, kw_only=True):
     max_agent_processes: Annotated[int, Meta(ge=1, le=100_000)] = 32
 
 
+class TranscriberSettings(Section, frozen=True, kw_only=True):
+    """What makes text of voice notes: a command, or a service that is asked over HTTP (H5).
+
+    Without either, voice notes are handed over as they are.
+
+    Args:
+        command: the program and its arguments, ``{file}`` standing for the file; it prints the
+            text.
+        url: the service, with the form of OpenAI's ``/v1/audio/transcriptions``.
+        model: which of the service's models.
+        token: what the service asks for, sent as ``Authorization: Bearer``.
+        timeout: seconds for one voice note.
+    """
+
+    command: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
+    url: Annotated[str, Meta(min_length=1)] | None = None
+    model: Annotated[str, Meta(min_length=1)] | None = None
+    token: Secret = None
+    timeout: PositiveSeconds = 60.0
+
+
 class MediaSettings(Section, frozen=True, kw_only=True):
     """Files that come and go with messages (M3, M5, M7).
 
@@ -177,6 +198,7 @@ class MediaSettings(Section, frozen=True, kw_only=True):
         idle: seconds without a person's message after which the files of a session go; None keeps
             them until the room is needed (S43).
         fetch_timeout: seconds for a chat network to deliver one file.
+        transcriber: what makes text of voice notes.
     """
 
     root: OptionalPath = None
@@ -185,6 +207,7 @@ class MediaSettings(Section, frozen=True, kw_only=True):
     free_space_floor: Annotated[int | None, Meta(extra={"form": size_form(0, auto=True)})] = None
     idle: SecondsOrOff = 86_400.0
     fetch_timeout: PositiveSeconds = 120.0
+    transcriber: TranscriberSettings = msgspec.field(default_factory=TranscriberSettings)
 
 
 class AgentEntry(msgspec.Struct, frozen=True):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from typing import Any, TypeGuard, get_args
 
 import msgspec
 
 from runtime.settings.forms import form_of, is_secret
 from runtime.settings.load import SECTIONS
-from runtime.settings.structs import Settings
+from runtime.settings.structs import Section, Settings
 from runtime.settings.structure import describe, is_table_of_structs
 
 
@@ -76,7 +76,9 @@ def _values(struct: msgspec.Struct) -> dict[str, object]:
     values: dict[str, object] = {}
     for field in msgspec.structs.fields(struct):
         value = getattr(struct, field.name)
-        if is_table_of_structs(field.type):
+        if isinstance(value, Section):
+            values[field.encode_name] = _values(value)
+        elif is_table_of_structs(field.type):
             values[field.encode_name] = {name: _values(entry) for name, entry in value.items()}
         else:
             secret = is_secret(field.type) and value is not None
@@ -85,12 +87,25 @@ def _values(struct: msgspec.Struct) -> dict[str, object]:
 
 
 def _table(name: str, section: msgspec.Struct, origins: Mapping[str, str]) -> str:
-    return "\n".join([f"[{name}]", *_lines(section, name, origins)])
+    """A table, and those within it after its own keys."""
+    inner = {
+        field.encode_name: value
+        for field in msgspec.structs.fields(section)
+        if isinstance(value := getattr(section, field.name), Section)
+    }
+    return "\n\n".join(
+        [
+            "\n".join([f"[{name}]", *_lines(section, name, origins)]),
+            *(_table(f"{name}.{key}", value, origins) for key, value in inner.items()),
+        ]
+    )
 
 
 def _lines(struct: msgspec.Struct, path: str, origins: Mapping[str, str]) -> Iterator[str]:
     for field in msgspec.structs.fields(struct):
         name, given = field.encode_name, getattr(struct, field.name)
+        if isinstance(given, Section):
+            continue
         if is_table_of_structs(field.type):
             yield from _table_comments(name, given)
             continue
@@ -111,6 +126,11 @@ def _table_comments(name: str, entries: Mapping[str, msgspec.Struct]) -> Iterato
         yield f"# {name} is not set"
     for key, entry in entries.items():
         yield f"# {name}.{_key(key)} is {_value(_values(entry))}"
+
+
+def is_section(kind: object) -> TypeGuard[type[Section]]:
+    """Whether values of a type are tables of fixed keys."""
+    return isinstance(kind, type) and issubclass(kind, Section)
 
 
 def _key(name: str) -> str:
@@ -151,6 +171,8 @@ def _field_schema(field: msgspec.structs.FieldInfo, definitions: dict[str, Any])
     form = form_of(field.type)
     if form is not None:
         schema = dict(form.schema)
+    elif is_section(field.type):
+        schema = _struct_schema(field.type, definitions)
     elif is_table_of_structs(field.type):
         entry = _struct_schema(get_args(field.type)[1], definitions)
         schema = {"type": "object", "additionalProperties": entry}

@@ -16,7 +16,10 @@ from runtime.storage.errors import NewerDatabase
 
 from .conftest import PATIENCE, CommandLine, environment
 
-HEAVY = ("trio", "msgspec", "rich", "prompt_toolkit", "apsw", "structlog", "trio_websocket")
+HEAVY = (
+    *("trio", "msgspec", "rich", "prompt_toolkit", "apsw", "structlog", "trio_websocket"),
+    *("httpx2", "anyio"),
+)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["version"], ["sessions", "--help"]])

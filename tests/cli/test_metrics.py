@@ -40,6 +40,7 @@ LABELS = {
     "greenroom_media_received": {"kept", "refused", "failed"},
     "greenroom_media_removed": {"discarded", "evicted", "idle", "orphan"},
     "greenroom_media_removed_bytes": {"discarded", "evicted", "idle", "orphan"},
+    "greenroom_transcriptions": {"done", "failed"},
     "greenroom_mailbox_messages": {
         *("monitor", "store", "janitor", "outbox", "sessions", "sessions/*", "router", "scheduler"),
         *("gateway", "channels", "channels/*"),

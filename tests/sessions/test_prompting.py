@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 from runtime.sessions.content import (
     Content,
     ContentBlock,
+    FileBlock,
     ResourceLink,
     StoredContent,
     TextBlock,
     plain_text,
     text_content,
 )
+from runtime.sessions.media import MediaItem, MediaKind
 from runtime.sessions.prompting import (
     INTERRUPTED,
     LINE_LIMIT,
@@ -112,6 +114,17 @@ def test_a_line_is_one_line(text: str) -> None:  # Q4
     line = summary_line(inbound(1, content=text_content(text)))
     assert len(line) <= LINE_LIMIT
     assert len(line.splitlines()) == 1
+
+
+def test_a_line_has_the_words_of_a_voice_note() -> None:  # Q4 H5
+    media = (
+        MediaItem(MediaKind.IMAGE, "cat.png", file="a.png"),
+        MediaItem(MediaKind.VOICE, file="b.ogg", transcript="buy\nmilk"),
+        MediaItem(MediaKind.VOICE, "c.ogg", file="c.ogg"),
+    )
+    places = (FileBlock(0, "image", "cat.png"), FileBlock(1, "voice"), FileBlock(2, "voice", "c"))
+    row = inbound(1, content=(TextBlock("see"), *places), media=media)
+    assert summary_line(row) == "- see [image: cat.png] buy milk [voice: c]"
 
 
 # S31: context.

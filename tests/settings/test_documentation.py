@@ -11,7 +11,8 @@ import pytest
 from actors.agents import agent_kinds
 from runtime.settings import AgentEntry, Settings, load_settings
 from runtime.settings.load import SECTIONS
-from runtime.settings.write import written
+from runtime.settings.sources import INNER_TABLES
+from runtime.settings.write import is_section, written
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 EXAMPLE = DOCS / "runtime.example.toml"
@@ -19,10 +20,16 @@ GUIDE = DOCS / "operating.md"
 AGENTS = DOCS / "agents.md"
 
 TABLE = re.compile(
-    r"^### `\[(?P<name>\w+)\]`.*\n\n\| key \| default \| \|\n\|---\|---\|---\|\n", re.M
+    r"^### `\[(?P<name>[\w.]+)\]`.*\n\n\| key \| default \| \|\n\|---\|---\|---\|\n", re.M
 )
 ROW = re.compile(r"\| `(?P<key>\w+)` \| (?P<default>.+?) \| \S.*? \|\n")
 NO_FIXED_DEFAULT = {"storage.data_dir"}
+INNER = {
+    f"{name}.{key.name}": key.type
+    for name, section in SECTIONS.items()
+    for key in msgspec.structs.fields(section)
+    if is_section(key.type)
+}
 
 
 def uncommented() -> str:
@@ -59,11 +66,23 @@ def test_the_example_changes_nothing_as_it_is() -> None:
     assert tomllib.loads(EXAMPLE.read_text(encoding="utf-8")) == {}
 
 
+def test_the_inner_tables_are_known_where_settings_come_from() -> None:
+    assert {".".join(place) for place in INNER_TABLES} == set(INNER)
+
+
+def test_the_example_shows_the_inner_tables() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    for name, section in INNER.items():
+        table = text.partition(f"\n#[{name}]\n")[2].partition("\n\n")[0]
+        shown = [line.strip("# ").partition(" = ")[0] for line in table.splitlines() if "=" in line]
+        assert shown == [key.name for key in msgspec.structs.fields(section)], name
+
+
 def test_the_guide_lists_every_key_with_its_default() -> None:
     text = GUIDE.read_text(encoding="utf-8")
     tables = {match["name"]: text[match.end() :] for match in TABLE.finditer(text)}
-    assert set(tables) == set(SECTIONS)
-    for name, section in SECTIONS.items():
+    assert set(tables) == {*SECTIONS, *INNER}
+    for name, section in {**SECTIONS, **INNER}.items():
         rows = ROW.findall(tables[name].partition("\n\n")[0] + "\n")
         keys = msgspec.structs.fields(section)
         assert [key for key, _ in rows] == [key.name for key in keys]
@@ -71,7 +90,7 @@ def test_the_guide_lists_every_key_with_its_default() -> None:
             if f"{name}.{key.name}" in NO_FIXED_DEFAULT:
                 continue
             value = key.default_factory() if key.default is msgspec.NODEFAULT else key.default
-            default = written(key.type, value)
+            default = None if is_section(key.type) else written(key.type, value)
             expected = "none" if default is None else f"`{json.dumps(default)}`"
             assert shown == expected, f"{name}.{key.name}"
 
