@@ -27,6 +27,7 @@ from runtime.cli.errors import DOCTOR, CommandError, explain, settings_hint
 from runtime.cli.exposure import exposure, port_findings
 from runtime.cli.findings import Finding
 from runtime.cli.options import load
+from runtime.cli.transcribing import transcriber_findings
 from runtime.cli.waiting import open_readers, will_wait
 from runtime.cli.words import moment, number_of
 from runtime.endpoint import Endpoint
@@ -66,7 +67,9 @@ async def examine(config: Path | None, data_dir: Path | None) -> list[Finding]:
     settings = loaded.settings
     findings += _data_directory(settings.storage.data_dir)
     findings.append(_free_space(settings.storage.data_dir))
-    findings += await trio.to_thread.run_sync(lambda: [*exposure(settings), *_agents(settings)])
+    findings += await trio.to_thread.run_sync(
+        lambda: [*exposure(settings), *_agents(settings), *transcriber_findings(settings)]
+    )
     running = endpoints.find(settings)
     locked = running is not None or is_held(settings.storage.data_dir / LOCK)
     if running is not None:

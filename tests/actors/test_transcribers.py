@@ -121,6 +121,7 @@ async def test_a_command_that_is_waited_for_no_more_ends_with_all_it_started(
 ) -> None:
     fifo = tmp_path / "pids"
     os.mkfifo(fifo)
+    reader = trio.lowlevel.FdStream(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK))
     command = program(
         """
         child = os.fork()
@@ -133,14 +134,14 @@ async def test_a_command_that_is_waited_for_no_more_ends_with_all_it_started(
         """,
         str(fifo),
     )
-    async with trio.open_nursery() as nursery:
+    async with reader, trio.open_nursery() as nursery:
 
         async def transcribe() -> None:
             await CommandTranscriber(command, processes).transcribe(voice, None)
 
         nursery.start_soon(transcribe)
         with trio.fail_after(DEADLINE):
-            pids = [int(pid) for pid in (await trio.Path(fifo).read_text()).split()]
+            pids = [int(pid) for pid in (await reader.receive_some()).split()]
         assert all(see(pid) for pid in pids)
         nursery.cancel_scope.cancel()
     for pid in pids:
