@@ -135,7 +135,7 @@ class Fetched(Message, frozen=True):
 
 
 class Steered(Message, frozen=True):
-    """What became of a row that a running turn was to be told of."""
+    """What became of a row that a running turn was to be told of; the row as it is now."""
 
     turn_id: str
     row: InboundRow
@@ -322,6 +322,8 @@ class QueueActor(Actor[QueueMessage]):
         offer.heard(message.row, message.heard)
         if message.heard in (Heard.TAKEN, Heard.GONE):
             self._waiting.remove((message.row.id,))
+        elif message.heard is Heard.TOLD:
+            self._waiting.replace(message.row)
 
     def _withdraw(self, message: Withdraw) -> tuple[str, ...]:
         offered = self._offered.batch.rows if self._offered is not None else ()

@@ -21,7 +21,7 @@ from runtime.sessions.media import Media
 from runtime.sessions.queueing import Heard
 from runtime.sessions.rows import DropReason, InboundRow, InboundState, SessionRow
 from runtime.storage.errors import NotPending, StoreError
-from runtime.storage.joining import JoinTurn, LeaveTurn
+from runtime.storage.joining import JoinTurn, KeepCopy, LeaveTurn
 from runtime.storage.media_requests import HandOver
 
 STEER_LIMIT = 5.0
@@ -94,6 +94,8 @@ class Steering:
                 continue
             row, keep = self._offer
             heard = await self._hand_over(row, handle, keep=keep)
+            if heard in (Heard.TAKEN, Heard.TOLD) and row.media:
+                row = await decided(self._files_of(row, heard))
             self._offer = None
             await decided(self._heard(row, heard))
 
@@ -132,20 +134,26 @@ class Steering:
             return Heard.TOLD
         self._joined = None
         self._taken(row)
-        if row.media:
-            await decided(self._hand_over_files(row))
         return Heard.TAKEN
 
-    async def _hand_over_files(self, row: InboundRow) -> None:
-        """The files of a message that was taken in are the session's (H8). When the disk refuses,
-        the end of the turn writes it down.
+    async def _files_of(self, row: InboundRow, heard: Heard) -> InboundRow:
+        """The files of a message that the agent has taken are the session's (H8).
+
+        When the disk refuses, the end of the turn writes it down; a copy that waits keeps its files
+        then.
+
+        Returns:
+            The message as it is now: a copy that waits has no files.
         """
-        session, now = self._session, self._services.now()
-        request = HandOver(self._turn_id, session.id, session.fence, now, (row.id,))
+        session, store, now = self._session, self._services.store, self._services.now()
+        place = self._turn_id, session.id, session.fence
         try:
-            await self._services.store.hand_over(request)
+            if heard is Heard.TOLD:
+                return await store.keep_copy(KeepCopy(*place, row.id, now)) or row
+            await store.hand_over(HandOver(*place, now, (row.id,)))
         except StoreError as error:
             log.warning("handover_not_written", turn=self._turn_id, reason=str(error))
+        return row
 
     async def _join(self, row: InboundRow) -> Heard | None:
         """Claim a message for the turn; what became of it when that cannot be."""

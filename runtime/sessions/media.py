@@ -11,6 +11,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from runtime.sessions.content import FileBlock, StoredContent, TextBlock, plain_text
+
 
 class MediaKind(StrEnum):
     """What sort of file it is, for people and for the ending of its name."""
@@ -100,6 +102,16 @@ class BlobRow(msgspec.Struct, frozen=True):
     name: str | None = None
     handed_at: int | None = None
     evicted_at: int | None = None
+
+
+def without_files(content: StoredContent, media: Media) -> StoredContent:
+    """A message's content with words in the places of its files: what was said, or a name."""
+
+    def in_words(block: FileBlock) -> TextBlock:
+        named, said = plain_text((block,)), media[block.index].transcript
+        return TextBlock(named if said is None else f"{named}\n{said}")
+
+    return tuple(in_words(block) if isinstance(block, FileBlock) else block for block in content)
 
 
 # -- what the store says when a message or a blob has changed -------------------------------------

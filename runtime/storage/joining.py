@@ -33,3 +33,17 @@ class LeaveTurn(msgspec.Struct, frozen=True):
     fence: int
     message_id: str
     drop: DropReason | None = None
+
+
+class KeepCopy(msgspec.Struct, frozen=True):
+    """The agent of a running turn was told of a message that waits all the same
+    (``steer-backlog``): its files are handed over, and the copy that waits has none.
+
+    ``at``: when, in ms since 1970.
+    """
+
+    turn_id: str
+    session_id: str
+    fence: int
+    message_id: str
+    at: int

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from msgspec import structs
 
+from runtime.sessions.media import without_files
 from runtime.sessions.rows import InboundRow, InboundState, TurnRow, TurnState
 from runtime.storage import sql_inbound, sql_media, sql_sessions, sql_turns
 from runtime.storage.codec import to_json
 from runtime.storage.engine import Transaction
 from runtime.storage.errors import NotPending, StaleFence
-from runtime.storage.joining import JoinTurn, LeaveTurn
+from runtime.storage.joining import JoinTurn, KeepCopy, LeaveTurn
 
 
 def join(transaction: Transaction, request: JoinTurn) -> TurnRow:
@@ -54,6 +55,27 @@ def leave(transaction: Transaction, request: LeaveTurn) -> InboundRow | None:
     if reason is not None:
         return sql_inbound.drop_row(transaction, row, reason)
     sql_media.lease(transaction, row)
+    return row
+
+
+def keep_copy(transaction: Transaction, request: KeepCopy) -> InboundRow | None:
+    """Hand over the files of a waiting message and leave words in their places; None when it does
+    not wait any more.
+    """
+    session = sql_sessions.existing(transaction, request.session_id)
+    sql_turns.check_fence(transaction, session, request.fence)
+    turn = sql_turns.existing(transaction, request.turn_id, session.id)
+    row = sql_inbound.by_id(transaction, request.message_id)
+    if row is None or row.session_id != session.id or row.state is not InboundState.PENDING:
+        return None
+    if not row.media:
+        return row
+    sql_media.hand_over_of(transaction, row, turn.epoch, request.at)
+    sql_inbound.ended(transaction, row)  # as far as its files are concerned
+    row = structs.replace(row, content=without_files(row.content, row.media), media=())
+    transaction.run(
+        "UPDATE inbound SET media = NULL, content = ? WHERE id = ?", to_json(row.content), row.id
+    )
     return row
 
 

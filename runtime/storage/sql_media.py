@@ -129,6 +129,11 @@ def hand_over(transaction: Transaction, request: HandOver) -> None:
         _hand_over(transaction, session.id, message_id, media, turn[0], request.at)
 
 
+def hand_over_of(transaction: Transaction, row: InboundRow, epoch: int, at: int) -> None:
+    """The files of one message are the session's (H8)."""
+    _hand_over(transaction, row.session_id, row.id, row.media, epoch, at)
+
+
 def _hand_over(
     transaction: Transaction, session_id: str, message_id: str, media: Media, epoch: int, at: int
 ) -> None:

@@ -37,7 +37,7 @@ from runtime.storage import (
 )
 from runtime.storage.engine import Engine, Limits, Observe, Transaction
 from runtime.storage.errors import StoreUnavailable
-from runtime.storage.joining import JoinTurn, LeaveTurn
+from runtime.storage.joining import JoinTurn, KeepCopy, LeaveTurn
 from runtime.storage.migrations import Migration, bundled
 from runtime.storage.opening import open_directory, open_memory_database
 from runtime.storage.reader import Readers
@@ -218,6 +218,9 @@ class SqliteStore(SqliteMedia, SqliteDelivery, Store):
 
     async def leave_turn(self, request: LeaveTurn) -> InboundRow | None:
         return await self._writes.write(partial(sql_joining.leave, request=request))
+
+    async def keep_copy(self, request: KeepCopy) -> InboundRow | None:
+        return await self._writes.write(partial(sql_joining.keep_copy, request=request))
 
     async def save_progress(self, progress: TurnProgress) -> None:
         await self._writes.write(partial(sql_turns.save_progress, progress=progress))

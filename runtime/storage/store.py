@@ -26,7 +26,7 @@ from runtime.sessions.rows import (
     SessionStatus,
     TurnRow,
 )
-from runtime.storage.joining import JoinTurn, LeaveTurn
+from runtime.storage.joining import JoinTurn, KeepCopy, LeaveTurn
 from runtime.storage.media_store import MediaStore
 from runtime.storage.requests import (
     Admitted,
@@ -231,6 +231,17 @@ class Store(MediaStore):
 
         Returns:
             The message as it is now; None when it is not of the turn (any more), or that has ended.
+
+        Raises `StaleFence`, `UnknownTurn`, `UnknownSession`.
+        """
+
+    @abstractmethod
+    async def keep_copy(self, request: KeepCopy) -> InboundRow | None:
+        """Hand over the files of a waiting message, of which the agent of a running turn was told,
+        and let the message wait without them (Q3, H8); repeated, it changes nothing.
+
+        Returns:
+            The message as it waits now; None when it does not.
 
         Raises `StaleFence`, `UnknownTurn`, `UnknownSession`.
         """

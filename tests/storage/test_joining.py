@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from runtime.sessions.content import FileBlock, TextBlock
+from runtime.sessions.media import MediaItem, MediaKind, NewBlob
 from runtime.sessions.rows import DropReason, InboundState, SessionSpec, TurnState
 from runtime.storage.errors import NotPending, StaleFence, UnknownSession, UnknownTurn
-from runtime.storage.joining import JoinTurn, LeaveTurn
-from runtime.storage.requests import InterruptedPolicy, Owner
+from runtime.storage.joining import JoinTurn, KeepCopy, LeaveTurn
+from runtime.storage.requests import DropPending, InterruptedPolicy, Owner
 from runtime.storage.sqlite import SqliteStore
-from tests.storage.stage import Actor, admit, message, state_of
+from tests.storage.stage import START, Actor, admit, message, state_of
 
 PENDING, CLAIMED = (InboundState.PENDING, None), (InboundState.CLAIMED, None)
 
@@ -141,3 +144,31 @@ async def test_a_turn_that_nobody_runs_settles_what_has_joined_it(
         await store.join_turn(joining(actor, turn_id, second))
     with pytest.raises(StaleFence):
         await store.leave_turn(leaving(actor, turn_id, second))
+
+
+async def test_a_copy_that_waits_leaves_its_files_to_the_session(store: SqliteStore) -> None:
+    # Q3 H8
+    actor, turn_id, _, second = await running(store)
+    item = MediaItem(MediaKind.IMAGE, file="f.png", name="cat.png")
+    voice = MediaItem(MediaKind.VOICE, file="v.ogg", transcript="look there")
+    content = (TextBlock("look"), FileBlock(0, "image", "cat.png"), FileBlock(1, "voice"))
+    new = msgspec.structs.replace(message(), content=content, media=(item, voice))
+    blob = NewBlob("f.png", "hash", 5)
+    shown = (await admit(store, msgspec.structs.replace(new, blobs=(blob,)))).message
+    session = actor.session
+    request = KeepCopy(turn_id, session.id, session.fence, shown.id, START + 5)
+    other = msgspec.structs.replace(request, message_id=second)
+    for each in (request, request, other):
+        kept = await store.keep_copy(each)
+        assert kept is not None
+        assert kept.media == ()
+        assert (await state_of(store, each.message_id)) == PENDING
+    status = await store.message_status(shown.id)
+    assert status is not None
+    texts = "look", "[image: cat.png]", "[voice: no name]\nlook there"
+    assert status.message.content == tuple(map(TextBlock, texts))
+    (found,) = (await store.blobs()).blobs
+    assert found.handed_at == START + 5
+    assert await store.media_in_flight() == ()
+    await store.drop_pending(DropPending(session.id, DropReason.CLEARED))
+    assert await store.keep_copy(request) is None
