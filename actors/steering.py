@@ -164,7 +164,7 @@ class Steering:
             await self._services.store.join_turn(request)
         except StoreError as error:
             self._joined = None
-            log.info("message_not_joined", message=row.id, reason=str(error))
+            log.info("message_not_joined", message_id=row.id, reason=str(error))
             return Heard.GONE if isinstance(error, NotPending) else Heard.REFUSED
         return None
 
