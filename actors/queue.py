@@ -54,12 +54,14 @@ class Batch(msgspec.Struct, frozen=True):
         rows: the messages, in order; they share one reply address (Q2).
         overflow: rows that were dropped for the cap, whose lines come first (Q4).
         context: rows that wake nobody, to be read as context (S31).
+        collected: whether they were collected while an earlier turn ran (Q2).
     """
 
     turn_id: str
     rows: tuple[InboundRow, ...]
     overflow: tuple[InboundRow, ...] = ()
     context: tuple[InboundRow, ...] = ()
+    collected: bool = False
 
     @property
     def message_ids(self) -> tuple[str, ...]:
@@ -276,7 +278,12 @@ class QueueActor(Actor[QueueMessage]):
         offered = self._offered.batch.message_ids if self._offered is not None else ()
         for row in message.rows:
             if row.id not in offered:
-                self._waiting.add(row, now, debounced=row.reply_to is not None)
+                self._waiting.add(
+                    row,
+                    now,
+                    debounced=row.reply_to is not None,
+                    behind=self._offered is not None,
+                )
         self._waiting.remove(row.id for row in message.dropped)
         self._overflow = [*self._overflow, *message.overflow][-self._cap :]
 
@@ -356,7 +363,7 @@ class QueueActor(Actor[QueueMessage]):
         decision = self._waiting.decide(now, self._services.now(), running, self._policy)
         match decision:
             case Run():
-                self._offer(decision.rows)
+                self._offer(decision)
             case Interrupt():
                 if self._offered is not None:
                     self._ask(InterruptTurn(self._offered.batch.turn_id))
@@ -370,10 +377,11 @@ class QueueActor(Actor[QueueMessage]):
             case Idle():
                 pass
 
-    def _offer(self, rows: tuple[InboundRow, ...]) -> None:
+    def _offer(self, decision: Run) -> None:
         batch = Batch(
             turn_id=self._services.ids.new(),
-            rows=rows,
+            rows=decision.rows,
+            collected=decision.collected,
             overflow=tuple(self._overflow),
             context=tuple(row for row in self._waiting.context if not row.fetching),
         )

@@ -1,7 +1,8 @@
 """What the agent is given: the messages of a turn after the runtime's own lines (Q2, Q4, S31, T5
 d).
 
-One message is passed as it is. Several get a header and a number each, separated by ``---``.
+One message is passed as it is. Several that were collected get a header and a number each,
+separated by ``---``; several that came in one go are joined by blank lines.
 Before them come, where there is something to say, in this order: that an earlier run was cut off,
 which files are gone (M9), a line for each message dropped for the cap, and what was said without
 waking the agent. Text next to text becomes one block; other blocks keep their place.
@@ -51,6 +52,7 @@ def build_prompt(
     overflow: Sequence[InboundRow] = (),
     context: Sequence[InboundRow] = (),
     interrupted: bool = False,
+    collected: bool = True,
     cap: int = 20,
     evicted: Sequence[str] = (),
 ) -> StoredContent:
@@ -61,6 +63,8 @@ def build_prompt(
         overflow: messages that were dropped for the cap and whose line is owed, in order.
         context: messages that woke nobody, in order.
         interrupted: an earlier run of these messages was cut off by the runtime.
+        collected: several messages were collected while the agent was busy, which is said; else
+            they came in one go and read as one (Q1).
         cap: the most lines there may be for dropped messages; the newest are shown.
         evicted: names of files that the agent may still refer to and that are gone (M9).
     """
@@ -71,8 +75,9 @@ def build_prompt(
     prompt.text("\n\n".join(preamble))
     for row in context:
         prompt.files(row)
-    if len(rows) == 1:
-        prompt.message(rows[0], before="\n\n")
+    if len(rows) == 1 or not collected:
+        for row in rows:
+            prompt.message(row, before="\n\n")
         return prompt.finish()
     if rows:
         prompt.text(QUEUED.format(count=len(rows)), before="\n\n")

@@ -109,9 +109,13 @@ class Heard(StrEnum):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """Begin a turn with these rows, in this order."""
+    """Begin a turn with these rows, in this order.
+
+    ``collected``: one of them came while an earlier turn ran (Q2); else they came in one go (Q1).
+    """
 
     rows: tuple[InboundRow, ...]
+    collected: bool = False
 
 
 class Interrupt(msgspec.Struct, frozen=True):
@@ -141,6 +145,7 @@ class _Entry(msgspec.Struct, frozen=True):
     row: InboundRow
     arrived: float
     debounced: bool
+    behind: bool
 
 
 class WaitingQueue:
@@ -168,13 +173,16 @@ class WaitingQueue:
     def __contains__(self, row_id: object) -> bool:
         return row_id in self._ids
 
-    def add(self, row: InboundRow, now: float, *, debounced: bool) -> InboundRow | None:
+    def add(
+        self, row: InboundRow, now: float, *, debounced: bool, behind: bool = False
+    ) -> InboundRow | None:
         """Let a row wait. One that is there already is ignored.
 
         Args:
             row: a pending row; to try one again, as it is after its last turn.
             now: the monotonic clock, in seconds.
             debounced: whether more may belong to it (Q1).
+            behind: whether a turn ran when it came (Q2).
 
         Returns:
             The oldest context row, when this one pushed it out; nobody will read it any more.
@@ -183,7 +191,8 @@ class WaitingQueue:
             return None
         self._ids.add(row.id)
         if row.trigger:
-            insort(self._entries, _Entry(row, now, debounced), key=lambda entry: entry.row.seq)
+            entry = _Entry(row, now, debounced, behind)
+            insort(self._entries, entry, key=lambda entry: entry.row.seq)
             return None
         insort(self._context, row, key=lambda other: other.seq)
         if len(self._context) <= CONTEXT_ROWS:
@@ -269,7 +278,9 @@ class WaitingQueue:
 
     def _run(self, batch: Sequence[_Entry]) -> Run:
         self._last_passed_over = max(entry.row.seq for entry in self._entries)
-        return Run(tuple(entry.row for entry in batch))
+        return Run(
+            tuple(entry.row for entry in batch), collected=any(entry.behind for entry in batch)
+        )
 
 
 def _is_ahead(row: InboundRow, now_ms: int) -> bool:

@@ -181,3 +181,9 @@ def test_nothing_that_was_said_is_missing(contents: list[Content], interrupted: 
         isinstance(one, TextBlock) and isinstance(other, TextBlock)
         for one, other in pairwise(prompt)
     )
+
+
+def test_what_came_in_one_go_reads_as_one() -> None:  # Q1
+    rows = [inbound(1, "one\nmore"), mixed(2, LINK), inbound(3, "three")]
+    assert build_prompt(rows, collected=False) == (TextBlock("one\nmore"), LINK, TextBlock("three"))
+    assert text_of(build_prompt(rows[::2], collected=False)) == "one\nmore\n\nthree"
