@@ -21,6 +21,8 @@ class Conversation:
     def __init__(self, row: SessionRow) -> None:
         self.row = row
         self.turn: Turn | None = None
+        self.settled: str | None = None
+        """The turn whose end was committed last."""
 
     @property
     def id(self) -> str:

@@ -155,11 +155,11 @@ class Withdraw(Request[tuple[str, ...]], frozen=True):
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """What waits, and whether a batch is offered."""
+    """What waits, and the batch that is offered, if there is one."""
 
     mode: str
     rows: tuple[InboundRow, ...]
-    offered: bool
+    offered: Batch | None
 
 
 class Status(Request[Waiting], frozen=True):
@@ -351,7 +351,7 @@ class QueueActor(Actor[QueueMessage]):
         return Waiting(
             mode=self._policy.mode.value,
             rows=tuple(self._waiting.waiting),
-            offered=self._offered is not None,
+            offered=self._offered.batch if self._offered is not None else None,
         )
 
     def _look(self) -> None:

@@ -318,9 +318,13 @@ class SessionActor(Actor[SessionMessage]):
     async def _status(self) -> QueueStatus:
         waiting = await self._queue.ask(Status(), timeout=ASK_LIMIT)
         turn, running, rows = self._conversation.turn, None, waiting.rows
-        if turn is not None:
-            running = turn.batch.turn_id if turn.started is not None else None
-            rows = rows if running is not None else (*turn.batch.rows, *rows)
+        if turn is not None and turn.started is not None:
+            running = turn.batch.turn_id
+        # A batch that is offered waits until its turn has claimed it, and has ended before the
+        # queue hears of it.
+        batch = waiting.offered
+        if batch is not None and batch.turn_id not in (running, self._conversation.settled):
+            rows = (*batch.rows, *rows)
         oldest = min((row.admitted_at for row in rows), default=None)
         blocked = self._services.watchers.blocked(self._id)
         return QueueStatus(waiting.mode, running, len(rows), oldest, blocked)
@@ -370,7 +374,7 @@ class SessionActor(Actor[SessionMessage]):
         idle = trio.current_time() - self._active_at
         if self._conversation.turn is None and idle >= limit:
             waiting = await self._queue.ask(Status(), timeout=ASK_LIMIT)
-            nothing = not waiting.rows and not waiting.offered
+            nothing = not waiting.rows and waiting.offered is None
             if nothing and await self._parent.ask(MayStop(self._id), timeout=ASK_LIMIT):
                 self.stop()
                 return

@@ -116,7 +116,7 @@ class Turns:
         """
         conversation, watchers = self._conversation, self._services.watchers
         conversation.learn(ended.session)
-        conversation.turn = None
+        conversation.turn, conversation.settled = None, event.turn_id
         watchers.publish(conversation.id, event)
         if event.message_state is not InboundState.PENDING:
             watchers.ended(event.message_ids, outcome_of(event))
