@@ -165,7 +165,7 @@ def failed(
         return
     for notice in notices:
         insert(transaction, row.session_id, None, notice)
-    if row.part != 0 or row.turn_id is None or row.file is not None:
+    if row.part != 0 or row.turn_id is None:
         return
     address = row.reply_to
     transaction.run(

@@ -224,7 +224,7 @@ async def test_a_network_that_can_tell_gets_it_once(tmp_path: Path, able: Any) -
 
 
 async def test_that_it_cannot_be_removed_is_no_failed_delivery(  # A4
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     chat = network()
     removing: list[str] = []
@@ -241,6 +241,7 @@ async def test_that_it_cannot_be_removed_is_no_failed_delivery(  # A4
             await chat.say("hello")
             await seen(chat, "done", "[a.txt]", "done")
             assert removing == ["a.txt"] * 2
+            assert "crashed" not in caplog.text
     chat.lose_connection()
     async with running(tmp_path, agent(), chat):  # what was left is only removed
         await chat.say("hello")
@@ -262,6 +263,22 @@ async def test_what_was_owed_at_a_crash_is_sent_after_it(tmp_path: Path) -> None
         marked = "[a.txt] (This message may have reached you before.)"
         await seen(chat, "done", marked, "[b.txt]")
         await until(lambda: names(outbox_of(tmp_path)) == [])
+
+
+async def test_a_chat_may_take_less_after_a_restart(tmp_path: Path) -> None:  # R7 N1
+    chat = network()
+    chat.script(Behaviour(fail="before", retry_after=5.0))
+    with trio.CancelScope() as power:
+        async with running(tmp_path, agent(a_txt=b"123456"), chat):
+            await chat.say("go")
+            await chat.attempted(1, timeout=PATIENCE)
+            power.cancel()
+            await trio.sleep_forever()
+    less = network(max_upload_bytes=5)
+    async with running(tmp_path, agent(), less):
+        told = "The file a.txt could not be delivered; it is kept in the agent's outbox."
+        await until(lambda: less.visible()[-1:] == [told])
+        assert less.calls("upload") == []
 
 
 async def test_an_outbox_that_is_a_link_is_not_followed(tmp_path: Path) -> None:  # R7 A3
