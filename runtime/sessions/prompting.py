@@ -99,7 +99,7 @@ def merged_content(rows: Iterable[InboundRow]) -> Content:
 
 def summary_line(row: InboundRow) -> str:
     """One line of at most `LINE_LIMIT` characters that says what a message was about."""
-    line = " ".join(f"- {_spoken(_heard(row))}".split())
+    line = " ".join(f"- {_spoken(heard(row))}".split())
     return line if len(line) <= LINE_LIMIT else line[: LINE_LIMIT - 1].rstrip() + "…"
 
 
@@ -134,7 +134,7 @@ def _spoken(row: InboundRow) -> str:
     return text if row.sender is None else f"{row.sender.name or row.sender.id}: {text}"
 
 
-def _heard(row: InboundRow) -> InboundRow:
+def heard(row: InboundRow) -> InboundRow:
     """A message with its voice notes as the text that they were made (H5)."""
     words = {
         index: TextBlock(item.transcript)

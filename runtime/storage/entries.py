@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from runtime.sessions.content import plain_text
+from runtime.sessions.prompting import heard
 from runtime.sessions.rows import InboundRow, TurnError
 from runtime.storage.requests import NewEntry
 
@@ -22,7 +23,7 @@ def user_entry(message: InboundRow) -> NewEntry:
     return NewEntry(
         id=message.id,
         role="user",
-        content=plain_text(message.content),
+        content=plain_text(heard(message).content),
         ts=message.admitted_at,
         data=None if sender is None else {"sender": msgspec.to_builtins(sender)},
     )

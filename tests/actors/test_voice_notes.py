@@ -150,6 +150,9 @@ async def test_the_agent_is_given_the_words(
         await trio.sleep(1)
         assert on_disk(tmp_path / "media") == []
         assert here.rt.front.media_usage().files == 0
+        (session,) = (await here.store.sessions()).sessions
+        spoken, _ = await here.store.journal(session.id)
+        assert spoken.content == WORDS  # the sound is gone, what was said is not (J1)
 
 
 async def _fails_late(call: Call) -> AsyncIterator[AgentEvent]:
