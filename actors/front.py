@@ -55,7 +55,7 @@ from runtime.sessions.commands import command_in
 from runtime.sessions.content import storable
 from runtime.sessions.events import QueueStatus, Snapshot
 from runtime.sessions.keys import client_key
-from runtime.sessions.modes import MODES_IN_WORDS, mode_named
+from runtime.sessions.overrides import BadOverride, checked_overrides
 from runtime.sessions.rows import (
     InboundRow,
     InboundState,
@@ -178,20 +178,10 @@ class ActorFront(Front):
         await self._ask(session_id, Close())
 
     async def set_queue(self, session_id: str, overrides: QueueOverrides) -> SessionRow:
-        if overrides.mode is not None:
-            try:
-                mode = mode_named(overrides.mode)
-            except ValueError:
-                raise BadRequest(
-                    f"{overrides.mode!r} is no queue mode; choose {MODES_IN_WORDS}", "$.mode"
-                ) from None
-            overrides = msgspec.structs.replace(overrides, mode=mode.value)
-        if overrides.cap is not None and overrides.cap < 1:
-            raise BadRequest("the cap is at least 1", "$.cap")
-        if overrides.drop is not None and overrides.drop not in ("old", "new", "summarize"):
-            raise BadRequest("drop is old, new or summarize", "$.drop")
-        if overrides.debounce is not None and overrides.debounce < 0:
-            raise BadRequest("the debounce is not negative", "$.debounce")
+        try:
+            overrides = checked_overrides(overrides)
+        except BadOverride as error:
+            raise BadRequest(str(error), f"$.{error.field}") from None
         return await self._ask(session_id, SetQueue(overrides))
 
     # -- messages -----------------------------------------------------------------------------

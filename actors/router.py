@@ -35,6 +35,7 @@ from runtime.sessions.events import MessageAccepted
 from runtime.sessions.keys import Place, session_key
 from runtime.sessions.media import Media, MediaItem
 from runtime.sessions.rows import (
+    CLIENTS,
     DropReason,
     InboundState,
     MessageKey,
@@ -51,9 +52,6 @@ from runtime.storage.requests import (
     NewOutbound,
     QueueLimit,
 )
-
-CLIENTS = "client"
-"""The channel name of clients' own message ids, in duplicate keys."""
 
 IN_FLIGHT = 10_000
 """How many admissions may be under way; more are refused, since the disk does not keep up."""
@@ -127,7 +125,7 @@ class Router(Actor[Submit | Deliver]):
         return True
 
     async def _submit(self, message: Submit, reply: Reply[Admitted]) -> None:
-        settings = self._services.settings.queue
+        settings = self._services.settings.queue_of(CLIENTS)
         is_command = command_in(message.content) is not None  # one can always be given (S36)
         row = NewInbound(
             id=self._services.ids.new(),
@@ -207,6 +205,7 @@ class Router(Actor[Submit | Deliver]):
         S34).
         """
         settings = self._services.settings
+        queue = settings.queue_of(message.channel)
         inbound = _writable(inbound)
         agent_id = self._services.default_agent
         place = Place(
@@ -250,11 +249,7 @@ class Router(Actor[Submit | Deliver]):
             ),
             limit=None
             if command_in(content) is not None
-            else QueueLimit(
-                settings.queue.cap,
-                settings.queue.drop,
-                NEW_NOTICE if settings.queue.drop == "new" else CAP_NOTICE,
-            ),
+            else QueueLimit(queue.cap, queue.drop, CAP_NOTICE, NEW_NOTICE),
             sent_at=inbound.sent_at,
             state=InboundState.EXPIRED if expired else InboundState.PENDING,
             reason=DropReason.EXPIRED.value if expired else None,

@@ -106,12 +106,16 @@ class Services:
         )
 
     def queue_policy(self, row: SessionRow) -> tuple[QueuePolicy, int]:
-        """When messages become a turn, and the cap: the session's own settings first (Q3)."""
-        settings, own = self.settings.queue, row.queue
+        """When messages become a turn, and the cap: the session's own settings first, then those
+        of its channel (Q3).
+        """
+        settings, own = self.settings.queue_of(row.channel), row.queue
+        debounce = settings.debounce if own.debounce is None else own.debounce
+        longest = settings.debounce_max if own.debounce_max is None else own.debounce_max
         policy = QueuePolicy(
             mode=QueueMode(own.mode or settings.mode),
-            debounce=settings.debounce if own.debounce is None else own.debounce,
-            debounce_max=settings.debounce_max,
+            debounce=debounce,
+            debounce_max=max(debounce, longest),
         )
         return policy, own.cap or settings.cap
 

@@ -11,7 +11,7 @@ from runtime.kernel import Actor, Message
 from runtime.log import get_logger
 from runtime.metrics import OPEN_DELIVERIES
 from runtime.storage.errors import StoreError
-from runtime.storage.requests import Backlog, Health
+from runtime.storage.figures import Backlog, Health
 
 EVERY = 5.0
 """Seconds between two steps; also how long a disk that works again stays unnoticed at most."""

@@ -218,9 +218,13 @@ class Session:
         debounce: float | None = None,
         cap: int | None = None,
         drop: str | None = None,
+        debounce_max: float | None = None,
     ) -> None:
-        """Set this session's own queue settings; None falls back to the configured one (Q3)."""
-        await self._front.set_queue(self.id, QueueOverrides(mode, debounce, cap, drop))
+        """Set this session's own queue settings; None falls back to the configured one (Q3).
+        Durations in seconds.
+        """
+        overrides = QueueOverrides(mode, debounce, cap, drop, debounce_max)
+        await self._front.set_queue(self.id, overrides)
 
     async def offers(self) -> Offers:
         """What the agent lets one choose from: models, modes, commands."""

@@ -35,11 +35,12 @@ from runtime.sessions.ids import wall_clock_ms
 from runtime.settings import Settings, SettingsError, check_files, format_size
 from runtime.storage import sql_figures, sql_settle
 from runtime.storage.errors import StoreError
+from runtime.storage.figures import Backlog
 from runtime.storage.integrity import look_for_damage
 from runtime.storage.lock import LOCK, is_held
 from runtime.storage.migrations import bundled
 from runtime.storage.opening import DATABASE
-from runtime.storage.requests import Backlog, Recovery
+from runtime.storage.requests import Recovery
 from runtime.storage.sqlite import open_sqlite
 
 OLDEST_SQLITE = (3, 51, 3)

@@ -34,7 +34,7 @@ from runtime.protocol.extensions import (
     WireEvent,
 )
 from runtime.sessions.ids import wall_clock_ms
-from runtime.sessions.rows import SessionRow
+from runtime.sessions.rows import CLIENTS, SessionRow
 from runtime.settings import Settings
 from runtime.storage.opening import DATABASE
 from runtime.storage.reader import Readers
@@ -168,7 +168,8 @@ class StoredSource(Source):
         waiting = await self._readers.read(
             partial(will_wait, sessions=self._settings.sessions, session_id=entry.id)
         )
-        mode = mode or self._settings.queue.mode
+        channel = CLIENTS if row is None else row.channel
+        mode = mode or self._settings.queue_of(channel).mode
         return QueueStatusResult(mode, None, waiting.count, waiting.oldest)
 
     async def events(self, entry: Entry, lines: int) -> AsyncIterator[WireEvent]:

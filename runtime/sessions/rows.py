@@ -6,12 +6,18 @@ Times are milliseconds since 1970, UTC. Ids are made by `runtime.sessions.ids`.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from runtime.sessions.content import StoredContent
 from runtime.sessions.media import Media
+
+DropName: TypeAlias = Literal["summarize", "old", "new"]
+"""Which message goes when too many wait (Q4)."""
+
+CLIENTS = "client"
+"""The channel of whoever talks through the gateway, the command line or the embedding API."""
 
 
 class SessionStatus(StrEnum):
@@ -176,6 +182,7 @@ class QueueOverrides(msgspec.Struct, frozen=True, omit_defaults=True):
     debounce: float | None = None
     cap: int | None = None
     drop: str | None = None
+    debounce_max: float | None = None
 
 
 class Workplace(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -236,6 +243,11 @@ class SessionRow(msgspec.Struct, frozen=True):
     generation: int = 0
     journal_seq: int = 0
     fence: int = 0
+
+    @property
+    def channel(self) -> str:
+        """The channel that it belongs to (Q3)."""
+        return CLIENTS if self.origin is None else self.origin.channel
 
 
 class InboundRow(msgspec.Struct, frozen=True):

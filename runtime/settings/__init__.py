@@ -6,6 +6,7 @@
 In code: ``Settings(storage=StorageSettings(data_dir=folder))``.
 """
 
+from runtime.sessions.durations import format_duration, parse_duration
 from runtime.settings.check import check, is_loopback
 from runtime.settings.forms import (
     Form,
@@ -15,9 +16,7 @@ from runtime.settings.forms import (
     SecondsOrOff,
     Secret,
     VariableNames,
-    format_duration,
     format_size,
-    parse_duration,
     parse_queue_mode,
     parse_size,
 )
@@ -26,6 +25,7 @@ from runtime.settings.problems import Problem, SettingsError
 from runtime.settings.secrets import secrets_of
 from runtime.settings.structs import (
     AgentEntry,
+    ChannelSettings,
     DropPolicy,
     GatewaySettings,
     LogSettings,
@@ -42,6 +42,7 @@ from runtime.settings.write import settings_schema, settings_table, settings_tom
 
 __all__ = [
     "AgentEntry",
+    "ChannelSettings",
     "DropPolicy",
     "Form",
     "GatewaySettings",

@@ -13,6 +13,7 @@ from runtime.sessions.principals import LOCAL, TOKEN_HOLDER
 from runtime.settings.problems import Problem, SettingsError, closest, listed, shown
 from runtime.settings.structs import (
     AgentEntry,
+    ChannelSettings,
     GatewaySettings,
     PrincipalSettings,
     QueueSettings,
@@ -26,6 +27,8 @@ PRINCIPAL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", re.ASCII)
 
 AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
 """What an agent may be called: it is part of session keys and of folder names."""
+
+CHANNEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]+", re.ASCII | re.IGNORECASE)
 _VISIBLE = re.compile(r"[!-~]+")
@@ -61,7 +64,8 @@ def problems_between(
     """
     for problem in (
         *_of_gateway(settings.gateway),
-        *_of_queue(settings.queue),
+        *_of_queue(settings.queue, "queue"),
+        *_of_channels(settings.channels),
         *_of_transcriber(settings.media.transcriber),
         *_of_agents(settings.agents),
         *_of_routing(settings.routing, list(dict.fromkeys((*settings.agents, *agents)))),
@@ -129,13 +133,25 @@ def _of_principals(
             )
 
 
-def _of_queue(queue: QueueSettings) -> Iterator[Problem]:
-    if queue.debounce_max < queue.debounce:
+def _of_queue(queue: QueueSettings | ChannelSettings, path: str) -> Iterator[Problem]:
+    longest, debounce = queue.debounce_max, queue.debounce
+    if longest is not None and debounce is not None and longest < debounce:
         yield Problem(
-            path="queue.debounce_max",
-            given=f"{queue.debounce_max:g} s",
-            expected=f"at least queue.debounce, which is {queue.debounce:g} s",
+            path=f"{path}.debounce_max",
+            given=f"{longest:g} s",
+            expected=f"at least {path}.debounce, which is {debounce:g} s",
         )
+
+
+def _of_channels(channels: Mapping[str, ChannelSettings]) -> Iterator[Problem]:
+    for name, channel in channels.items():
+        if not CHANNEL_NAME.fullmatch(name):
+            yield Problem(
+                path=f"channels.{name}",
+                expected="the name of a channel: up to 64 lower-case letters, digits, dashes and "
+                "underscores",
+            )
+        yield from _of_queue(channel, f"channels.{name}")
 
 
 def _of_transcriber(transcriber: TranscriberSettings) -> Iterator[Problem]:

@@ -16,25 +16,20 @@ from typing import Annotated, Any, TypeAlias, cast
 import msgspec
 from msgspec import Meta
 
+from runtime.sessions.durations import format_duration, parse_duration
 from runtime.sessions.modes import MODE_NAMES, MODES_IN_WORDS, ModeName, mode_named
 
 QueueMode: TypeAlias = ModeName
 
-LONGEST_DURATION = 36_500 * 86_400.0
-"""Seconds. A hundred years: as milliseconds it fits every clock and column that it meets."""
-
 LARGEST_SIZE = 2**63 - 1
 """Bytes. What SQLite and every file system can count."""
 
-_DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _SIZE_UNITS = {
     "b": 1,
     **{f"{prefix}b": 1_000**power for power, prefix in enumerate("kmgt", start=1)},
     **{f"{prefix}ib": 1_024**power for power, prefix in enumerate("kmgt", start=1)},
 }
 _AMOUNT = r"[0-9]+(?:\.[0-9]+)?"
-_DURATION = re.compile(rf"(?:{_AMOUNT}(?:ms|[smhd]))+", re.ASCII)
-_DURATION_PART = re.compile(rf"({_AMOUNT})(ms|[smhd])", re.ASCII)
 _DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
 _SECRET = re.compile(r"[!-~]+")
 _SIZE = re.compile(rf"({_AMOUNT}) ?([kmgt]?i?b)", re.ASCII | re.IGNORECASE)
@@ -58,45 +53,6 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # -- durations -------------------------------------------------------------------------------------
-
-
-def parse_duration(text: str) -> float:
-    """The seconds of a duration such as ``500ms``, ``1.5s``, ``10m``, ``24h``, ``7d`` or ``1h30m``.
-
-    Raises:
-        ValueError: it is written otherwise, or over a hundred years.
-    """
-    if _DURATION.fullmatch(text) is None:
-        raise ValueError
-    seconds = float(
-        sum(
-            Decimal(amount) * Decimal(str(_DURATION_UNITS[unit]))
-            for amount, unit in _DURATION_PART.findall(text)
-        )
-    )
-    if seconds > LONGEST_DURATION:
-        raise ValueError("a duration of at most 36500d")
-    return seconds
-
-
-def format_duration(seconds: float) -> str:
-    """The shortest duration text that `parse_duration` reads as exactly these seconds.
-
-    Raises:
-        ValueError: not a number of seconds from 0 to a hundred years.
-    """
-    if not 0 <= seconds <= LONGEST_DURATION:
-        raise ValueError(f"not a duration: {seconds}")
-    if not seconds:
-        return "0s"
-    exact = Decimal(repr(seconds))
-    for unit in ("d", "h", "m"):
-        amount = exact / Decimal(_DURATION_UNITS[unit])
-        if amount == amount.to_integral_value():
-            return f"{int(amount)}{unit}"
-    if exact < 1 and exact * 1_000 == (exact * 1_000).to_integral_value():
-        return f"{int(exact * 1_000)}ms"
-    return f"{int(exact)}s" if exact == exact.to_integral_value() else f"{exact:f}s"
 
 
 def duration_form(*, positive: bool = False, off: bool = False) -> Form:
@@ -128,6 +84,13 @@ def duration_form(*, positive: bool = False, off: bool = False) -> Form:
     pattern = f"^({'off|' if off else ''}({_AMOUNT}(ms|[smhd]))+)$"
     return Form(
         expected=expected, read=read, write=write, schema={"type": "string", "pattern": pattern}
+    )
+
+
+def optional(form: Form) -> Form:
+    """The form of a value that may be left out, which is None then."""
+    return msgspec.structs.replace(
+        form, write=lambda value: None if value is None else form.write(value)
     )
 
 
@@ -270,6 +233,14 @@ SECRET = Form(
 
 Seconds: TypeAlias = Annotated[float, Meta(extra={"form": DURATION})]
 """A duration that may be zero."""
+
+OptionalSeconds: TypeAlias = Annotated[float | None, Meta(extra={"form": optional(DURATION)})]
+"""A duration that may be zero, or None when it is left out."""
+
+OptionalQueueMode: TypeAlias = Annotated[
+    QueueMode | None, Meta(extra={"form": optional(QUEUE_MODE)})
+]
+"""A queue mode, or None when it is left out."""
 
 PositiveSeconds: TypeAlias = Annotated[float, Meta(extra={"form": POSITIVE_DURATION})]
 """A duration longer than zero."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -22,7 +22,13 @@ from runtime.settings.sources import (
     unknown_section,
     usual_places,
 )
-from runtime.settings.structs import AgentEntry, Section, Settings, default_agents
+from runtime.settings.structs import (
+    AgentEntry,
+    ChannelSettings,
+    Section,
+    Settings,
+    default_agents,
+)
 from runtime.settings.structure import Given, structure
 
 _NO_OPTIONS = msgspec.defstruct("NoOptions", [], frozen=True)
@@ -32,7 +38,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     for field in msgspec.structs.fields(Settings)
     if isinstance(field.type, type) and issubclass(field.type, Section)
 }
-"""The tables with fixed keys, by name; ``agents`` is the one besides them."""
+"""The tables with fixed keys, by name; ``agents`` and ``channels`` are those besides them."""
 
 _TABLES = tuple(field.name for field in msgspec.structs.fields(Settings))
 
@@ -88,10 +94,11 @@ def load_settings(
     given |= read_environment(environ, _TABLES, problems)
     given |= read_overrides(overrides)
 
-    tables, agents = _sort(given, problems)
+    tables, agents, channels = _sort(given, problems)
     values: dict[str, Any] = {
         name: structure(struct, tables[name], name, problems) for name, struct in SECTIONS.items()
     }
+    values["channels"] = _channels(channels, problems)
     values["agents"] = _agents(agents, agent_kinds, problems)
     sources = {
         ".".join(place): value.source
@@ -143,11 +150,18 @@ def _unreadable_files(loaded: Loaded) -> Iterator[Problem]:
             )
 
 
-def _sort(
-    given: Mapping[Place, Given], problems: list[Problem]
-) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Given]]]:
+class _Sorted(NamedTuple):
+    """What was given, by the tables that it is for."""
+
+    tables: dict[str, dict[str, Any]]
+    agents: dict[str, dict[str, Given]]
+    channels: dict[str, dict[str, Given]]
+
+
+def _sort(given: Mapping[Place, Given], problems: list[Problem]) -> _Sorted:
     tables: dict[str, dict[str, Any]] = defaultdict(dict)
     agents: dict[str, dict[str, Given]] = defaultdict(dict)
+    channels: dict[str, dict[str, Given]] = defaultdict(dict)
     for place, value in given.items():
         match place:
             case (section,) if section in _TABLES and value.value == {}:
@@ -156,6 +170,10 @@ def _sort(
                 agents[name] = {}
             case ("agents", name, option):
                 agents[name][option] = value
+            case ("channels", name) if value.value == {}:
+                channels[name] = {}
+            case ("channels", name, key):
+                channels[name][key] = value
             case (section, key) if section in SECTIONS:
                 tables[section][key] = value
             case (section, key, name) if (section, key) in NAMED_TABLES | INNER_TABLES:
@@ -166,7 +184,7 @@ def _sort(
                 problems.append(unknown_section(section, value, _TABLES))
             case _:
                 problems.append(_misplaced(place, value))
-    return tables, agents
+    return _Sorted(tables, agents, channels)
 
 
 def _named(table: dict[str, Any], name: str) -> dict[str, Any]:
@@ -180,6 +198,8 @@ def _named(table: dict[str, Any], name: str) -> dict[str, Any]:
 def _misplaced(place: Place, given: Given) -> Problem:
     if len(place) == 1:
         expected = f"a table: [{place[0]}]"
+    elif place[0] == "channels" and len(place) == 2:
+        expected = f"a table: [channels.{place[1]}]"
     elif place[0] == "agents" and len(place) == 2:
         expected = f'a table: [agents.{place[1]}] with kind = "..."'
     else:
@@ -204,6 +224,17 @@ def _agents(
         name: AgentEntry(entry.kind, kinds.get(entry.kind, _NO_OPTIONS)())
         for name, entry in default_agents().items()
     }
+
+
+def _channels(
+    given: Mapping[str, Mapping[str, Given]], problems: list[Problem]
+) -> dict[str, ChannelSettings] | None:
+    made = {
+        name: structure(ChannelSettings, keys, f"channels.{name}", problems)
+        for name, keys in given.items()
+    }
+    usable = {name: channel for name, channel in made.items() if channel is not None}
+    return usable if len(usable) == len(made) else None
 
 
 def _agent(

@@ -135,7 +135,7 @@ def _flatten(tree: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:
             if (section, key) in NAMED_TABLES and isinstance(value, dict) and value:
                 for name, entry in value.items():
                     yield from _entries((section, key, name), entry)
-            elif section == "agents" or (section, key) in INNER_TABLES:
+            elif section in ("agents", "channels") or (section, key) in INNER_TABLES:
                 yield from _entries((section, key), value)
             else:
                 yield (section, key), value

@@ -14,9 +14,12 @@ import msgspec
 from msgspec import Meta
 
 from runtime.sessions.principals import Role
+from runtime.sessions.rows import DropName
 from runtime.settings.forms import (
     QUEUE_MODE,
     OptionalPath,
+    OptionalQueueMode,
+    OptionalSeconds,
     PathField,
     PathList,
     PositiveSeconds,
@@ -29,7 +32,8 @@ from runtime.settings.forms import (
     size_form,
 )
 
-DropPolicy: TypeAlias = Literal["summarize", "old", "new"]
+Cap: TypeAlias = Annotated[int, Meta(ge=1, le=10_000)]
+DropPolicy: TypeAlias = DropName
 InterruptedPolicy: TypeAlias = Literal["retry", "notify"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
 LogFormat: TypeAlias = Literal["auto", "text", "json"]
@@ -131,8 +135,22 @@ class QueueSettings(Section, frozen=True, kw_only=True):
     mode: Annotated[QueueMode, Meta(extra={"form": QUEUE_MODE})] = "collect"
     debounce: Seconds = 1.0
     debounce_max: Seconds = 10.0
-    cap: Annotated[int, Meta(ge=1, le=10_000)] = 20
+    cap: Cap = 20
     drop: DropPolicy = "summarize"
+
+
+class ChannelSettings(Section, frozen=True, kw_only=True):
+    """What holds for one channel instead of the general settings; None: those (Q3).
+
+    Args:
+        mode, debounce, debounce_max, cap, drop: as in `QueueSettings`.
+    """
+
+    mode: OptionalQueueMode = None
+    debounce: OptionalSeconds = None
+    debounce_max: OptionalSeconds = None
+    cap: Cap | None = None
+    drop: DropPolicy | None = None
 
 
 class SessionSettings(Section, frozen=True, kw_only=True):
@@ -266,8 +284,21 @@ class Settings(Section, frozen=True, kw_only=True):
     gateway: GatewaySettings = GatewaySettings()
     storage: StorageSettings = msgspec.field(default_factory=StorageSettings)
     queue: QueueSettings = QueueSettings()
+    channels: dict[str, ChannelSettings] = {}
     sessions: SessionSettings = SessionSettings()
     media: MediaSettings = MediaSettings()
     agents: dict[str, AgentEntry] = msgspec.field(default_factory=default_agents)
     routing: RoutingSettings = RoutingSettings()
     log: LogSettings = LogSettings()
+
+    def queue_of(self, channel: str) -> QueueSettings:
+        """What holds for the queues of a channel: its own settings before the general ones (Q3)."""
+        own = self.channels.get(channel)
+        if own is None:
+            return self.queue
+        given = {
+            name: value
+            for name in QueueSettings.__struct_fields__
+            if (value := getattr(own, name)) is not None
+        }
+        return msgspec.structs.replace(self.queue, **given)

@@ -9,7 +9,7 @@ import msgspec
 
 from runtime.settings.forms import form_of, is_secret
 from runtime.settings.load import SECTIONS
-from runtime.settings.structs import Section, Settings
+from runtime.settings.structs import ChannelSettings, Section, Settings
 from runtime.settings.structure import describe, is_table_of_structs
 
 
@@ -21,6 +21,9 @@ def settings_toml(settings: Settings, origins: Mapping[str, str] | None = None) 
         origins: what gave a setting, by path; it is written behind the value.
     """
     blocks = [_table(name, getattr(settings, name), origins or {}) for name in SECTIONS]
+    for name, channel in settings.channels.items():
+        lines = _lines(channel, f"channels.{name}", origins or {})
+        blocks.append("\n".join([f"[channels.{_key(name)}]", *lines]))
     for name, agent in settings.agents.items():
         head = [f"[agents.{_key(name)}]", f"kind = {_value(agent.kind)}"]
         if agent.options is not None:
@@ -32,6 +35,7 @@ def settings_toml(settings: Settings, origins: Mapping[str, str] | None = None) 
 def settings_table(settings: Settings) -> dict[str, Any]:
     """The settings as JSON values, written as in a settings file; a secret is ``***``."""
     table: dict[str, Any] = {name: _values(getattr(settings, name)) for name in SECTIONS}
+    table["channels"] = {name: _values(channel) for name, channel in settings.channels.items()}
     table["agents"] = {
         name: {"kind": agent.kind, **({} if agent.options is None else _values(agent.options))}
         for name, agent in settings.agents.items()
@@ -43,6 +47,11 @@ def settings_schema(agent_kinds: Mapping[str, type[msgspec.Struct]]) -> dict[str
     """The JSON Schema of the settings file, for these kinds of agents."""
     definitions: dict[str, Any] = {}
     properties = {name: _struct_schema(struct, definitions) for name, struct in SECTIONS.items()}
+    properties["channels"] = {
+        "type": "object",
+        "description": "What holds for single channels, each by its name.",
+        "additionalProperties": _struct_schema(ChannelSettings, definitions),
+    }
     variants = []
     for kind, options in agent_kinds.items():
         variant = _struct_schema(options, definitions)

@@ -48,11 +48,13 @@ class QueueLimit(msgspec.Struct, frozen=True):
         cap: how many pending messages there may be after this one.
         drop: ``old``, ``new`` or ``summarize``: which message goes when there are more.
         notice: what the sender of a dropped message is told, once per burst; None tells nobody.
+        refusal: what is told instead when the newest message itself goes.
     """
 
     cap: int
     drop: str
     notice: str | None = None
+    refusal: str | None = None
 
 
 class NewInbound(msgspec.Struct, frozen=True):
@@ -376,44 +378,3 @@ class Recovery(msgspec.Struct, frozen=True):
     settled: tuple[SettledTurn, ...] = ()
     ambiguous_deliveries: int = 0
     pending_messages: int = 0
-
-
-class Health(msgspec.Struct, frozen=True):
-    """Whether writes succeed now, and figures for gauges. Sizes in bytes."""
-
-    ready: bool
-    problem: str | None
-    queued_requests: int
-    batches: int
-    database_bytes: int
-    wal_bytes: int
-    free_bytes: int
-
-
-class Backlog(msgspec.Struct, frozen=True):
-    """What waits, for gauges; of each kind at most `runtime.storage.sql_figures.COUNTED` count.
-
-    Args:
-        waiting: messages that wait to become a turn.
-        oldest_due: since when the oldest of them could have, in ms since 1970; None when none can.
-        pending: deliveries that are owed.
-        attempting: deliveries under way.
-        failed: deliveries that were given up because they failed.
-        abandoned: deliveries that were given up by somebody.
-    """
-
-    waiting: int
-    oldest_due: int | None
-    pending: int
-    attempting: int
-    failed: int
-    abandoned: int
-
-
-class StoreInfo(msgspec.Struct, frozen=True):
-    """What the store is: for ``doctor`` and ``version``."""
-
-    engine: str
-    engine_version: str
-    schema_version: int
-    location: str

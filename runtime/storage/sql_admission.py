@@ -32,7 +32,6 @@ from runtime.storage.requests import (
     ChannelOffset,
     NewInbound,
     NewOutbound,
-    QueueLimit,
 )
 
 CONTEXT_ROWS = 50
@@ -176,16 +175,16 @@ def _make_room(transaction: Transaction, session: SessionRow, new: NewInbound) -
         found = transaction.rows(_VICTIMS, session.id, excess)
         victims = [inbound_row(each) for each in found]
     if new.reply_to is not None and len(victims) < excess:
-        return _Room(refused=True, notice=_notice(limit, new.reply_to))
+        return _Room(refused=True, notice=_notice(limit.refusal or limit.notice, new.reply_to))
     dropped = tuple(sql_inbound.drop_row(transaction, victim, DropReason.CAP) for victim in victims)
     overflow = dropped if limit.drop == "summarize" else ()
     _owe_lines(transaction, session.id, overflow, limit.cap)
     told = dropped[0].reply_to if dropped else None
-    return _Room(dropped=dropped, notice=_notice(limit, told), overflow=overflow)
+    return _Room(dropped=dropped, notice=_notice(limit.notice, told), overflow=overflow)
 
 
-def _notice(limit: QueueLimit, address: ReplyAddress | None) -> tuple[ReplyAddress, str] | None:
-    return None if limit.notice is None or address is None else (address, limit.notice)
+def _notice(text: str | None, address: ReplyAddress | None) -> tuple[ReplyAddress, str] | None:
+    return None if text is None or address is None else (address, text)
 
 
 def _owe_lines(

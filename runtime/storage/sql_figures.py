@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from runtime.storage.engine import Transaction
-from runtime.storage.requests import Backlog
+from runtime.storage.figures import Backlog
 
 COUNTED = 10_000
 """Rows of each kind that are counted; where there are more, this is what is said."""

@@ -37,6 +37,7 @@ from runtime.storage import (
 )
 from runtime.storage.engine import Engine, Limits, Observe, Transaction
 from runtime.storage.errors import StoreUnavailable
+from runtime.storage.figures import Backlog, Health, StoreInfo
 from runtime.storage.joining import JoinTurn, KeepCopy, LeaveTurn
 from runtime.storage.migrations import Migration, bundled
 from runtime.storage.opening import open_directory, open_memory_database
@@ -44,7 +45,6 @@ from runtime.storage.reader import Readers
 from runtime.storage.requests import (
     Admitted,
     Awake,
-    Backlog,
     BeginTurn,
     ChannelOffset,
     Drop,
@@ -53,7 +53,6 @@ from runtime.storage.requests import (
     EndTurn,
     FinishedPending,
     FinishPending,
-    Health,
     InterruptedPolicy,
     JournalExtent,
     MessageStatus,
@@ -63,7 +62,6 @@ from runtime.storage.requests import (
     SaveDraft,
     SessionPage,
     SessionPatch,
-    StoreInfo,
     TurnProgress,
 )
 from runtime.storage.sizes import Sizes, measure

@@ -26,12 +26,12 @@ from runtime.sessions.rows import (
     SessionStatus,
     TurnRow,
 )
+from runtime.storage.figures import Backlog, Health, StoreInfo
 from runtime.storage.joining import JoinTurn, KeepCopy, LeaveTurn
 from runtime.storage.media_store import MediaStore
 from runtime.storage.requests import (
     Admitted,
     Awake,
-    Backlog,
     BeginTurn,
     ChannelOffset,
     Drop,
@@ -40,7 +40,6 @@ from runtime.storage.requests import (
     EndTurn,
     FinishedPending,
     FinishPending,
-    Health,
     InterruptedPolicy,
     JournalExtent,
     MessageStatus,
@@ -51,7 +50,6 @@ from runtime.storage.requests import (
     SaveDraft,
     SessionPage,
     SessionPatch,
-    StoreInfo,
     TurnProgress,
 )
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from actors.agents import agent_kinds
-from runtime.settings import AgentEntry, Settings, load_settings
+from runtime.settings import AgentEntry, ChannelSettings, Settings, load_settings
 from runtime.settings.load import SECTIONS
 from runtime.settings.sources import INNER_TABLES
 from runtime.settings.write import is_section, written
@@ -52,6 +52,9 @@ def test_the_example_shows_every_key_with_its_default(tmp_path: Path) -> None:
         for key in keys:
             if key.default not in (None, msgspec.NODEFAULT):
                 assert getattr(getattr(settings, name), key.name) == key.default, key.name
+    assert [*given["channels"]] == ["telegram"]
+    assert list(given["channels"]["telegram"]) == list(ChannelSettings.__struct_fields__)
+    assert None not in msgspec.structs.astuple(settings.channels["telegram"])
     assert list(given["agents"]) == list(settings.agents) == ["echo", "coder"]
     for name, agent in settings.agents.items():
         options = msgspec.structs.fields(kinds[agent.kind])
@@ -93,6 +96,16 @@ def test_the_guide_lists_every_key_with_its_default() -> None:
             default = None if is_section(key.type) else written(key.type, value)
             expected = "none" if default is None else f"`{json.dumps(default)}`"
             assert shown == expected, f"{name}.{key.name}"
+
+
+def test_the_guide_lists_every_key_of_a_channel() -> None:
+    _, _, table = GUIDE.read_text(encoding="utf-8").partition(
+        "\n| key of a channel | default | |\n|---|---|---|\n"
+    )
+    rows = ROW.findall(table.partition("\n\n")[0] + "\n")
+    assert rows == [
+        (key.name, shown_default(key)) for key in msgspec.structs.fields(ChannelSettings)
+    ]
 
 
 @pytest.mark.parametrize("kind, page", [("echo", GUIDE), ("acp", AGENTS)])

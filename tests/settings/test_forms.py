@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.sessions.durations import LONGEST_DURATION
 from runtime.sessions.modes import ModeName, QueueMode
 from runtime.settings import (
     format_duration,
@@ -14,7 +15,7 @@ from runtime.settings import (
     parse_queue_mode,
     parse_size,
 )
-from runtime.settings.forms import LARGEST_SIZE, LONGEST_DURATION
+from runtime.settings.forms import LARGEST_SIZE
 
 
 @pytest.mark.parametrize(

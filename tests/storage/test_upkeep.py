@@ -9,9 +9,9 @@ import pytest
 import trio
 
 from runtime.storage import sql_figures
+from runtime.storage.figures import Backlog
 from runtime.storage.migrations import bundled
 from runtime.storage.opening import CHECKPOINT_PAGES
-from runtime.storage.requests import Backlog
 from runtime.storage.sqlite import SqliteStore, open_sqlite
 from tests.storage.stage import SPEC, Actor, Clock, admit, message
 
