@@ -22,6 +22,7 @@ from runtime.sessions.content import storable
 from runtime.sessions.drafting import FAILURES, Drafting, pause_asked_for
 from runtime.sessions.relay import Reply
 from runtime.sessions.rows import Draft, ReplyAddress, SessionRow
+from runtime.settings import ChannelSettings
 from runtime.storage.errors import StoreError
 from runtime.storage.requests import SaveDraft
 
@@ -196,12 +197,21 @@ class Drafts:
 
 
 class _Chat:
-    """Where a turn's answer goes, and what can be shown there."""
+    """Where a turn's answer goes, and what is shown there: what the network can, and the settings
+    of the channel allow. A turn keeps those it began with.
+    """
 
     def __init__(self, services: Services, channel: Channel, address: ReplyAddress) -> None:
         self.channel = channel
         self.address = address
+        able = channel.capabilities
+        chosen = services.settings.channels.get(address.channel, ChannelSettings())
+        interval = chosen.draft_interval
+        self._draft_interval = able.draft_interval if interval is None else interval
         self._text_limit = services.text_limit(address.channel, address.account)
+        self.types = able.typing and chosen.typing
+        self.typing_interval = max(SHORTEST_TYPING, able.typing_interval)
+        self.drafts = able.drafts and chosen.drafts
 
     @classmethod
     def of(cls, services: Services, address: ReplyAddress | None) -> _Chat | None:
@@ -211,21 +221,8 @@ class _Chat:
         channel = services.channels.get((address.channel, address.account))
         return None if channel is None else cls(services, channel, address)
 
-    @property
-    def types(self) -> bool:
-        return self.channel.capabilities.typing
-
-    @property
-    def typing_interval(self) -> float:
-        return max(SHORTEST_TYPING, self.channel.capabilities.typing_interval)
-
-    @property
-    def drafts(self) -> bool:
-        return self.channel.capabilities.drafts
-
     def drafting(self, *, exists: bool) -> Drafting:
-        interval = self.channel.capabilities.draft_interval
-        return Drafting(*self._text_limit, interval, exists=exists)
+        return Drafting(*self._text_limit, self._draft_interval, exists=exists)
 
 
 def _words(error: Exception) -> str:

@@ -140,10 +140,13 @@ class QueueSettings(Section, frozen=True, kw_only=True):
 
 
 class ChannelSettings(Section, frozen=True, kw_only=True):
-    """What holds for one channel instead of the general settings; None: those (Q3).
+    """What holds for one channel instead of the general settings; None: those (Q3, R3, R4).
 
     Args:
         mode, debounce, debounce_max, cap, drop: as in `QueueSettings`.
+        drafts: an answer is shown while it is written, where the network can.
+        draft_interval: seconds between two changes of what is shown; None: what the network takes.
+        typing: the chat shows that somebody is typing, where the network can.
     """
 
     mode: OptionalQueueMode = None
@@ -151,6 +154,9 @@ class ChannelSettings(Section, frozen=True, kw_only=True):
     debounce_max: OptionalSeconds = None
     cap: Cap | None = None
     drop: DropPolicy | None = None
+    drafts: bool = True
+    draft_interval: OptionalSeconds = None
+    typing: bool = True
 
 
 class SessionSettings(Section, frozen=True, kw_only=True):

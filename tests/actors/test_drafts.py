@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
@@ -13,6 +14,7 @@ from actors.channels.scripted import Behaviour, ScriptedChannel
 from runtime.ports.channel import ChannelCapabilities
 from runtime.sessions.rows import TurnError
 from runtime.sessions.updates import Result
+from runtime.settings import ChannelSettings
 from tests.actors.slow_writing import (
     FOR_EVER,
     QUICK,
@@ -212,6 +214,32 @@ async def test_what_a_network_cannot_is_not_tried(
         await quiet()
         assert chat.done == []
         assert chat.visible() == ["one two"]
+
+
+@pytest.mark.parametrize(
+    "chosen,drafts,typed",
+    [
+        ({}, 5, 1),
+        ({"typing": False}, 5, 0),
+        ({"drafts": False}, 0, 2),
+        ({"drafts": False, "typing": False}, 0, 0),
+        ({"draft_interval": 3.0}, 2, 1),
+        ({"draft_interval": 0.0}, 6, 1),
+    ],
+)
+async def test_the_settings_of_the_channel_count(
+    autojump_clock: MockClock, chosen: dict[str, Any], drafts: int, typed: int
+) -> None:
+    # R3 R4
+    chat = network()
+    own = msgspec.structs.replace(QUICK, channels={"scripted": ChannelSettings(**chosen)})
+    words = over_and_over("x ", 0.8, 6)
+    async with stage(agent=agent(*words), channels=[chat], settings=own):
+        await chat.say("hello")
+        await quiet()
+        assert len(chat.calls("draft")) == drafts
+        assert len(chat.calls("typing")) == typed
+        assert chat.visible() == ["x x x x x x "]
 
 
 async def test_a_failure_takes_the_place_of_the_draft(autojump_clock: MockClock) -> None:

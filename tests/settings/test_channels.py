@@ -74,12 +74,15 @@ def test_mistakes_are_explained(tmp_path: Path, text: str, expected: str) -> Non
         loaded(tmp_path, text)
 
 
+SHOWN = {"drafts": True, "typing": True}
+
+
 def test_they_are_written_as_they_are_read(tmp_path: Path) -> None:
     found = loaded(tmp_path, TWO)
     written = settings_toml(found)
     assert tomllib.loads(written)["channels"] == {
-        "telegram": {"mode": "steer", "debounce": "3s"},
-        "client": {"cap": 5},
+        "telegram": {"mode": "steer", "debounce": "3s"} | SHOWN,
+        "client": {"cap": 5} | SHOWN,
     }
     assert loaded(tmp_path, written).channels == found.channels
     assert settings_table(found)["channels"]["client"]["cap"] == 5
