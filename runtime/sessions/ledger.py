@@ -78,17 +78,44 @@ class _Shelf:
         self.size = 0
 
 
+class _Pile:
+    """Files in an order, and their bytes."""
+
+    __slots__ = ("blobs", "size")
+
+    def __init__(self) -> None:
+        self.blobs: OrderedDict[tuple[str, str], Blob] = OrderedDict()
+        self.size = 0
+
+    def __contains__(self, blob: Blob) -> bool:
+        return (blob.session_id, blob.file) in self.blobs
+
+    def add(self, blob: Blob) -> None:
+        """Put a file that is not in it at the end."""
+        self.blobs[blob.session_id, blob.file] = blob
+        self.size += blob.size
+
+    def remove(self, blob: Blob) -> bool:
+        """Whether the file was in it."""
+        if self.blobs.pop((blob.session_id, blob.file), None) is None:
+            return False
+        self.size -= blob.size
+        return True
+
+    def first(self) -> Blob:
+        """The file that is in it for the longest time."""
+        return next(iter(self.blobs.values()))
+
+
 class Ledger:
     """Who refers to which file, and what that means."""
 
     def __init__(self) -> None:
         self._shelves: dict[str, _Shelf] = {}
-        self._evictable: OrderedDict[tuple[str, str], Blob] = OrderedDict()
-        self._evictable_bytes = 0
-        self._discarded: dict[tuple[str, str], Blob] = {}
-        self._leaving: dict[tuple[str, str], Blob] = {}
+        self._evictable = _Pile()
+        self._discarded = _Pile()
+        self._leaving = _Pile()
         self._on_disk = 0
-        self._leaving_bytes = 0
         self._files = 0
         self._reserved = 0
 
@@ -112,8 +139,8 @@ class Ledger:
     @property
     def usage(self) -> Usage:
         """What all files take."""
-        evictable = self._evictable_bytes
-        flying = self._on_disk - evictable - self._leaving_bytes
+        evictable = self._evictable.size
+        flying = self._on_disk - evictable - self._discarded.size - self._leaving.size
         return Usage(self._files, self._on_disk, flying, evictable)
 
     def usage_of(self, session_id: str) -> Usage:
@@ -121,14 +148,12 @@ class Ledger:
         shelf = self._shelves.get(session_id)
         if shelf is None:
             return Usage()
-        blobs = shelf.files.values()
+        blobs = [blob for blob in shelf.files.values() if blob not in self._leaving]
         return Usage(
-            files=len(blobs),
+            files=len(shelf.files),
             size=shelf.size,
             in_flight=sum(blob.size for blob in blobs if blob.owner is Owner.IN_FLIGHT),
-            evictable=sum(
-                blob.size for blob in blobs if (blob.session_id, blob.file) in self._evictable
-            ),
+            evictable=sum(blob.size for blob in blobs if blob in self._evictable),
         )
 
     def largest(self, count: int) -> list[tuple[str, int, int]]:
@@ -171,12 +196,12 @@ class Ledger:
         """How many bytes have to go before so many more fit under the cap, beside those that are
         on their way out.
         """
-        return max(0, self.total - self._leaving_bytes + size - cap)
+        return max(0, self.total - self._leaving.size + size - cap)
 
     @property
     def evictable(self) -> int:
         """Bytes that may be evicted."""
-        return self._evictable_bytes
+        return self._evictable.size
 
     # -- files on their way in ----------------------------------------------------------------
 
@@ -302,15 +327,13 @@ class Ledger:
     @property
     def has_discarded(self) -> bool:
         """Whether there are files that nobody wants."""
-        return bool(self._discarded)
+        return bool(self._discarded.blobs)
 
     def take_discarded(self, limit: int = 1_000) -> list[Blob]:
         """Files that nobody wants and that are to be removed; each is given once, see `gone`."""
         taken: list[Blob] = []
-        while self._discarded and len(taken) < limit:
-            _, blob = self._discarded.popitem()
-            self._leave(blob)
-            taken.append(blob)
+        while self._discarded.blobs and len(taken) < limit:
+            taken.append(self._leave(self._discarded.first()))
         return taken
 
     def take_evictable(self, size: int, limit: int = 1_000) -> list[Blob]:
@@ -318,55 +341,40 @@ class Ledger:
         many; to be removed, see `gone`.
         """
         taken: list[Blob] = []
-        freed = 0
-        while self._evictable and freed < size and len(taken) < limit:
-            _, blob = self._evictable.popitem(last=False)
-            self._evictable_bytes -= blob.size
-            self._leave(blob)
-            taken.append(blob)
-            freed += blob.size
+        enough = self._evictable.size - size
+        while self._evictable.blobs and self._evictable.size > enough and len(taken) < limit:
+            taken.append(self._leave(self._evictable.first()))
         return taken
 
     def take(self, session_id: str, file: str) -> Blob | None:
         """One file of a session that may be evicted; None when it may not. See `gone`."""
-        blob = self._evictable.pop((session_id, file), None)
-        if blob is not None:
-            self._evictable_bytes -= blob.size
-            self._leave(blob)
-        return blob
+        blob = self._evictable.blobs.get((session_id, file))
+        return None if blob is None else self._leave(blob)
 
     @property
     def leaving(self) -> list[Blob]:
         """The files that were taken and are not gone yet."""
-        return list(self._leaving.values())
+        return list(self._leaving.blobs.values())
 
     def stay(self, blob: Blob) -> None:
         """A file that was taken is not removed after all."""
-        if self._leaving.pop((blob.session_id, blob.file), None) is not None:
-            self._leaving_bytes -= blob.size
+        if self._leaving.remove(blob):
             self._shelves[blob.session_id].by_hash.setdefault(blob.hash, blob)
             self._place(blob)
 
     def gone(self, blob: Blob) -> None:
         """A file that was taken is not on disk any more."""
-        key = (blob.session_id, blob.file)
-        if self._leaving.pop(key, None) is None:
-            return
-        self._leaving_bytes -= blob.size
-        self._drop(blob)
+        if self._leaving.remove(blob):
+            self._drop(blob)
 
-    def missing(self, blob: Blob) -> None:
-        """A file is not on disk, although nobody took it."""
-        self._unplace(blob)
-        self._leave(blob)
-        self.gone(blob)
-
-    def _leave(self, blob: Blob) -> None:
+    def _leave(self, blob: Blob) -> Blob:
+        """A file is to go: it is not used for the same bytes any more."""
         shelf = self._shelves[blob.session_id]
         if shelf.by_hash.get(blob.hash) is blob:
             del shelf.by_hash[blob.hash]
-        self._leaving[blob.session_id, blob.file] = blob
-        self._leaving_bytes += blob.size
+        self._unplace(blob)
+        self._leaving.add(blob)
+        return blob
 
     # -- where a file stands ------------------------------------------------------------------
 
@@ -393,22 +401,18 @@ class Ledger:
             self._shelves.pop(session_id, None)
 
     def _unplace(self, blob: Blob) -> None:
-        key = (blob.session_id, blob.file)
-        if self._evictable.pop(key, None) is not None:
-            self._evictable_bytes -= blob.size
-        self._discarded.pop(key, None)
+        self._evictable.remove(blob)
+        self._discarded.remove(blob)
 
     def _place(self, blob: Blob) -> None:
         """Put a file where its owner says; one that is on its way out goes on."""
-        key = (blob.session_id, blob.file)
-        if key in self._leaving:
+        if blob in self._leaving:
             return
         self._unplace(blob)
         match blob.owner:
             case Owner.SESSION:
-                self._evictable[key] = blob
-                self._evictable_bytes += blob.size
+                self._evictable.add(blob)
             case Owner.NOBODY:
-                self._discarded[key] = blob
+                self._discarded.add(blob)
             case Owner.IN_FLIGHT:
                 pass
