@@ -21,12 +21,12 @@ REMAKE := $(shell test -x $(RUN) || echo remake)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check format crash hostile villains bench lock clean remake
+.PHONY: help run test check format crash hostile villains mutants bench lock clean remake
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  ARGS="..." goes to the program behind run, test, crash, hostile, villains and bench.'
+	@echo '  ARGS="..." goes to the program behind run, test, crash, hostile, villains, mutants and bench.'
 
 run: $(VENV)/runtime.stamp ## Start the runtime with the echo agent; set up .venv first if needed
 	@exec $(RUN) -m runtime serve $(ARGS)
@@ -54,6 +54,11 @@ hostile: $(VENV)/development.stamp ## Attack the real process while others talk 
 villains: $(VENV)/development.stamp ## Let hostile agents loose while others talk to honest ones: COUNT=100 rounds
 	$(RUN) -m tests.hostile_agents --count $(COUNT) $(ARGS)
 
+mutants: $(VENV)/development.stamp ## Change the rules of queue and files one by one: which changes no test notices
+	rm -rf mutants
+	$(VENV)/bin/mutmut run $(ARGS)
+	$(VENV)/bin/mutmut results
+
 bench: $(VENV)/development.stamp ## Run the benches: ARGS="--quick", ARGS="kernel --rounds 7"
 	$(RUN) -m bench $(ARGS)
 
@@ -64,7 +69,7 @@ lock: $(VENV)/development.stamp ## Bring both locks in step with pyproject.toml;
 
 clean: ## Remove .venv and all caches
 	rm -rf $(VENV) .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	rm -rf build dist *.egg-info tests/npm/node_modules tests/npm/.lock
+	rm -rf build dist mutants *.egg-info tests/npm/node_modules tests/npm/.lock
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/runtime.stamp: requirements.lock $(VENV)/created.stamp

@@ -398,14 +398,14 @@ class Ledger:
     def _tidy(self, session_id: str, shelf: _Shelf) -> None:
         """Nothing is kept of a session without files."""
         if not shelf.files and not shelf.messages:
-            self._shelves.pop(session_id, None)
+            del self._shelves[session_id]
 
     def _unplace(self, blob: Blob) -> None:
         self._evictable.remove(blob)
         self._discarded.remove(blob)
 
     def _place(self, blob: Blob) -> None:
-        """Put a file where its owner says; one that is on its way out goes on."""
+        """Put a file where its owner says: nowhere what flies; one on its way out goes on."""
         if blob in self._leaving:
             return
         self._unplace(blob)
@@ -414,5 +414,3 @@ class Ledger:
                 self._evictable.add(blob)
             case Owner.NOBODY:
                 self._discarded.add(blob)
-            case Owner.IN_FLIGHT:
-                pass

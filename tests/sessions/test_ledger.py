@@ -60,7 +60,7 @@ def names(blobs: list[Blob]) -> list[str]:
 def test_a_staged_file_stays_until_it_is_let_go_of() -> None:  # M3, H2
     ledger = Ledger()
     ledger.stage("t", "s", "f", "h", 10, 5)
-    assert blob(ledger, "f").owner is Owner.IN_FLIGHT
+    assert (blob(ledger, "f").owner, blob(ledger, "f").handed_over) == (Owner.IN_FLIGHT, False)
     assert ledger.take_discarded() == []
     ledger.unstage("another", "s", "f")
     ledger.unstage("t", "s", "another")
@@ -88,6 +88,7 @@ def test_the_first_event_makes_it_the_sessions_own() -> None:  # H1
     accept(ledger, "m", "f")
     ledger.apply([Claimed("s", "m"), HandedOver("s", "m", ("f",), 7)])
     assert blob(ledger, "f").owner is Owner.SESSION
+    assert blob(ledger, "f").leases == {"m": Lease.OWNED}
     assert blob(ledger, "f").used_at == 7
     ledger.apply([Ended("s", "m")])
     assert blob(ledger, "f").owner is Owner.SESSION
@@ -124,7 +125,7 @@ def test_a_use_is_never_earlier_than_what_is_known() -> None:
 def test_a_handover_of_a_message_that_nobody_knows_holds() -> None:  # H1
     ledger = Ledger()
     accept(ledger, "m", "f")
-    ledger.apply([HandedOver("s", "other", ("f", "no such file"), 7), Ended("s", "m")])
+    ledger.apply([HandedOver("s", "other", ("no such file", "f"), 7), Ended("s", "m")])
     assert blob(ledger, "f").owner is Owner.SESSION
     assert blob(ledger, "f").leases == {}
 
@@ -174,6 +175,7 @@ def test_messages_without_a_file_here_change_nothing() -> None:
     assert not ledger.has_session("s")
     accept(ledger, "n", "f")
     ledger.apply([Leased("s", "m", ("gone", "f")), Claimed("s", "m"), Ended("s", "m")])
+    ledger.apply([Claimed("s", "unknown"), Ended("s", "unknown")])
     assert blob(ledger, "f").leases == {"n": Lease.QUEUED}
 
 
@@ -263,6 +265,7 @@ def test_a_taken_file_counts_until_it_is_gone() -> None:  # M5
     ledger.gone(taken)
     assert ledger.usage == Usage(files=1, size=10, in_flight=0, evictable=10)
     assert not ledger.knows("s", "a")
+    assert ledger.usage_of("s") == ledger.usage
     ledger.gone(taken)
     assert ledger.total == 10
 
@@ -316,6 +319,7 @@ def test_a_closed_sessions_files_are_nobodys() -> None:  # S43
     accept(ledger, "m", "b")
     ledger.stage("t", "s", "c", "hash of c", 10, 1)
     ledger.apply([SessionEnded("s")])
+    assert blob(ledger, "a").handed_over is False
     assert sorted(names(ledger.take_discarded())) == ["a", "b"]
     ledger.unstage("t", "s", "c")
     assert names(ledger.take_discarded()) == ["c"]
@@ -360,8 +364,8 @@ def test_what_is_neither_in_flight_nor_evictable_is_on_its_way_out() -> None:
 
 def test_the_largest_sessions_come_first() -> None:
     ledger = opened(
-        *(row(f"f{n}", session_id=f"s{n}", size=n) for n in (1, 3, 2)),
+        *(row(f"f{n}", session_id=f"s{n}", size=10 - n) for n in (3, 1, 2)),
         row("g3", session_id="s3", size=5),
     )
-    assert ledger.largest(2) == [("s3", 2, 8), ("s2", 1, 2)]
+    assert ledger.largest(2) == [("s3", 2, 12), ("s1", 1, 9)]
     assert len(ledger.largest(9)) == 3
