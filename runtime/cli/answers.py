@@ -27,7 +27,7 @@ from runtime.protocol.extensions import (
     TurnUpdateEvent,
     WireEvent,
 )
-from runtime.sessions.content import Content, plain_text
+from runtime.sessions.content import Content, is_attachment, plain_text
 from runtime.sessions.events import retry_notice
 from runtime.sessions.relay import Reply
 from runtime.sessions.updates import AgentMessageChunk, AgentThoughtChunk, Plan, SessionUpdate
@@ -122,7 +122,8 @@ class Answers:
                 self._screen.aside(event.text)
 
     def _accepted(self, event: MessageAcceptedEvent) -> None:
-        said = plain_text(event.content)
+        # Of this person's files only their places are known: they are sent, and come back as links.
+        said = plain_text(each for each in event.content if not is_attachment(each))
         for client_id, text in self._sending.items():
             if text == said:
                 self.sent(client_id, event.message_id)

@@ -31,6 +31,9 @@ CALL_TIMEOUT = 30.0
 HEARTBEAT = 20.0
 """Seconds between two pings, and for the answer to one."""
 
+LARGEST_MESSAGE = 32 * 1024 * 1024
+"""Bytes that a runtime reads at once when it does not say."""
+
 FOREVER = math.inf
 """For calls on which an agent works: the heartbeat ends the wait when the connection is dead."""
 
@@ -157,6 +160,7 @@ class Client:
         listener: Listener | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self.largest_message = LARGEST_MESSAGE
         self._socket = socket
         self._unanswered: dict[int, Answer[Any]] = {}
         self._last_id = 0

@@ -7,11 +7,16 @@ Where the agent has a command of the same name, the agent's is meant, and ours i
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import NamedTuple
 
+import trio
+
+from runtime.cli.attaching import completed_paths, read_attachment
 from runtime.cli.choices import Choices, Setting, listed, values_of
 from runtime.cli.conversation import Conversation
 from runtime.cli.errors import CommandError
+from runtime.cli.saying import Attachment
 from runtime.cli.screen import Screen
 from runtime.cli.words import number_of
 from runtime.protocol.acp import Empty
@@ -35,12 +40,16 @@ class Commands:
     def __init__(self, conversation: Conversation, screen: Screen) -> None:
         self._conversation = conversation
         self._screen = screen
+        self.attached: list[Attachment] = []
+        """The files that go with the next message."""
         cancel = "cancel the running turn, withdraw what you said and waits (Ctrl-C)"
         self._table = {
             "new": _Command(self._new, "begin a new conversation; the old one stays readable"),
             "status": _Command(self._status, "how the session is: what runs, waits and is chosen"),
             "queue": _Command(self._queue, "what waits; collect|followup|interrupt sets the mode"),
             "clear": _Command(self._clear, "withdraw what waits"),
+            "attach": _Command(self._attach, "a file that goes with your next message: PATH"),
+            "detach": _Command(self._detach, "take all of these files back"),
             "cancel": _Command(self._cancel, cancel),
             "stop": _Command(self._cancel, "the same"),
             "reconnect": _Command(self._reconnect, "start the agent again, run what was kept"),
@@ -63,6 +72,11 @@ class Commands:
         if not text.startswith("/") or self.choices.offers(_name_of(text)):
             return text
         return None
+
+    def take_attached(self) -> list[Attachment]:
+        """The files for a message that is sent now; they go with no other one."""
+        taken, self.attached = self.attached, []
+        return taken
 
     async def run(self, line: str) -> bool:
         """Run a line such as ``/queue collect``.
@@ -95,12 +109,17 @@ class Commands:
             theirs = [each.name for each in self.choices.commands]
             found = [f"/{name}" for name in (*self._table, "quit", *theirs)]
         else:
-            found = self._arguments(words)
+            found = self._arguments(words, last)
         return sorted({each for each in found if each.casefold().startswith(last.casefold())})
 
-    def _arguments(self, words: list[str]) -> list[str]:
+    def _arguments(self, words: list[str], last: str) -> list[str]:
         settings = {each.id: each for each in self.choices.settings}
         match [word.removeprefix("/") for word in words]:
+            case ["attach", *_]:
+                # Of a path with blanks, what is before the last one is typed already.
+                typed = " ".join([*words[1:], last])
+                cut = len(typed) - len(last)
+                return [path[cut:] for path in completed_paths(typed)]
             case ["set"]:
                 return list(settings)
             case ["set", identity] if identity in settings:
@@ -157,6 +176,21 @@ class Commands:
     async def _clear(self, _argument: str) -> None:
         result = await self._conversation.call("_runtime/queue/clear", QueueClearResult)
         self._screen.aside(f"{number_of(result.cleared, 'message')} withdrawn")
+
+    async def _attach(self, argument: str) -> None:
+        if argument:
+            room = self._conversation.largest_message()
+            room -= sum(file.weight for file in self.attached)
+            read = partial(read_attachment, argument, room)
+            self.attached.append(await trio.to_thread.run_sync(read, abandon_on_cancel=True))
+        if not self.attached:
+            raise CommandError("nothing is attached", "/attach PATH attaches a file")
+        files = ", ".join(map(str, self.attached))
+        self._screen.aside(f"With your next message: {files}")
+
+    async def _detach(self, _argument: str) -> None:
+        count = number_of(len(self.take_attached()), "file")
+        self._screen.aside(f"{count} taken back")
 
     async def _cancel(self, _argument: str) -> None:
         await self._conversation.cancel()

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
+import msgspec
 import trio
 import trio_websocket
 
 from runtime import __version__
-from runtime.cli.client import Client, Listener, NotAllowed, NotReachable
+from runtime.cli.client import LARGEST_MESSAGE, Client, Listener, NotAllowed, NotReachable
 from runtime.cli.errors import CommandError, ungrouped
 from runtime.cli.words import command_line
 from runtime.endpoint import Endpoint
+from runtime.protocol.extensions import RuntimeMark
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for the connection and the handshake."""
@@ -28,6 +30,16 @@ _CERTIFICATE_BEGINS = "-----BEGIN CERTIFICATE-----"
 _CERTIFICATE_ENDS = "-----END CERTIFICATE-----"
 _LARGEST_MESSAGE = 256 * 1024 * 1024
 _Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+
+class _Limits(msgspec.Struct, rename="camel"):
+    max_frame_bytes: int = LARGEST_MESSAGE
+
+
+class _Hello(msgspec.Struct):
+    """What is wanted of the answer to `initialize`; versions before this one say less."""
+
+    meta: RuntimeMark[_Limits] | None = msgspec.field(default=None, name="_meta")
 
 
 @asynccontextmanager
@@ -49,7 +61,9 @@ async def connect(endpoint: Endpoint, listener: Listener | None = None) -> Async
         async with trio.open_nursery() as nursery:
             client: Client = await nursery.start(_host, endpoint, listener)
             hello = _introduction(endpoint)
-            await client.call("initialize", hello, dict[str, Any], CONNECT_TIMEOUT)
+            answer = await client.call("initialize", hello, _Hello, CONNECT_TIMEOUT)
+            if answer.meta is not None and answer.meta.runtime is not None:
+                client.largest_message = answer.meta.runtime.max_frame_bytes
             yield client
             client.leave()
 

@@ -8,7 +8,7 @@ stream of events, which goes on where it broke off (G5, G12).
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Literal, TypeVar
 
@@ -29,7 +29,7 @@ from runtime.cli.client import (
 from runtime.cli.connect import connect
 from runtime.cli.errors import CommandError
 from runtime.cli.questions import Questions
-from runtime.cli.saying import Message, Talk, elsewhere
+from runtime.cli.saying import Attachment, Message, Talk, elsewhere
 from runtime.cli.screen import Screen
 from runtime.cli.words import number_of, shortened
 from runtime.endpoint import Endpoint
@@ -266,9 +266,9 @@ class Conversation:
 
     # -- messages -----------------------------------------------------------------------------
 
-    async def say(self, text: str) -> Message:
+    async def say(self, text: str, files: Sequence[Attachment] = ()) -> Message:
         """Send a message; now, or as soon as the runtime is there again. Does not wait for it."""
-        message = Message(text)
+        message = Message(text, files)
         self._unanswered[message.id] = message
         self._show_state()
         if self._asking is not None and self._client is not None:
@@ -320,7 +320,7 @@ class Conversation:
         if mark is None:
             return
         if mark.turn_id is None and result.stop_reason == "cancelled":
-            self._screen.aside(f"Withdrawn, the agent never got it: {shortened(message.text)}")
+            self._screen.aside(f"Withdrawn, the agent never got it: {shortened(message.shown)}")
         self._answers.answered(mark, result.stop_reason)
 
     def _take_error(self, message: Message, error: CallFailed) -> None:
@@ -372,6 +372,10 @@ class Conversation:
     async def cancel(self) -> None:
         """Cancel the running turn and withdraw what this person has said and waits (G11)."""
         await self._connected().notify("session/cancel", {"sessionId": self._session_id})
+
+    def largest_message(self) -> int:
+        """Bytes that the runtime reads at once. Raises ConnectionLost."""
+        return self._connected().largest_message
 
     def _connected(self) -> Client:
         if self._client is None:

@@ -154,9 +154,9 @@ async def _take_line(line: str, conversation: Conversation, commands: Commands) 
     text = commands.message_in(line)
     if text is None:
         return await commands.run(line)
-    if text:
+    if text or commands.attached:
         busy = conversation.unanswered > 0
-        await conversation.say(text)
+        await conversation.say(text, commands.take_attached())
         if busy and conversation.connected:
             await commands.run("/queue")
     return True
@@ -189,12 +189,17 @@ async def _say_lines(conversation: Conversation, commands: Commands, screen: Scr
             except CommandError as error:
                 screen.error(error)
                 code = FAILURE
-        elif text:
-            message = await conversation.say(text)
+        elif text or commands.attached:
+            message = await conversation.say(text, commands.take_attached())
             await message.done.wait()
             code = {"failed": FAILURE, "cancelled": INTERRUPTED}.get(message.outcome, code)
             if message.outcome == "cancelled":
                 break
+    if commands.attached:
+        names = ", ".join(file.name for file in commands.attached)
+        hint = "a message has to come after /attach; an empty line sends the files alone"
+        screen.error(CommandError(f"not sent: {names}", hint))
+        code = code or FAILURE
     return code
 
 

@@ -49,6 +49,14 @@ def number_of(count: int, singular: str, plural: str | None = None) -> str:
     return f"{count} {singular if count == 1 else plural or f'{singular}s'}"
 
 
+def amount(size: int) -> str:
+    """Bytes as people read them: ``512 B``, ``3.4 MiB``."""
+    for unit, name in ((1_024**4, "TiB"), (1_024**3, "GiB"), (1_024**2, "MiB"), (1_024, "KiB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size} B"
+
+
 def shortened(text: str, length: int = 200) -> str:
     """A text as one line of at most so many characters."""
     line = " ".join(text[: 2 * length].split())

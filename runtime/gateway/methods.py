@@ -50,6 +50,7 @@ async def initialize(params: acp.InitializeParams, call: Call) -> acp.Initialize
         agents=client.front.agents,
         methods=_EXTENSIONS,
         local=client.is_local,
+        max_frame_bytes=client.config.max_frame_bytes,
     )
     return acp.InitializeResult(
         protocol_version=acp.PROTOCOL_VERSION,

@@ -89,7 +89,7 @@ class ServerMark(msgspec.Struct, frozen=True, rename="camel"):
     """In the answer to `initialize`.
 
     ``principal`` is who the client is taken for, by what it presented. ``local``: it has shown that
-    it is on this machine.
+    it is on this machine. ``max_frame_bytes`` is the largest message that is read from it.
     """
 
     run: Run
@@ -99,6 +99,7 @@ class ServerMark(msgspec.Struct, frozen=True, rename="camel"):
     agents: tuple[str, ...]
     methods: tuple[str, ...]
     local: bool = False
+    max_frame_bytes: int | None = None
 
 
 class SessionMark(msgspec.Struct, frozen=True, rename="camel"):

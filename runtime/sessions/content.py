@@ -124,6 +124,9 @@ PromptContent: TypeAlias = tuple[PromptBlock, ...]
 
 AnyBlock: TypeAlias = StoredBlock | AgentBlock
 
+ATTACHMENT = "attachment:"
+"""How the address of a file begins that is shown, and leads nowhere."""
+
 MEDIA_LIMIT = 65_536
 """Characters of base64 that are kept of one image, sound or binary resource of an agent."""
 
@@ -164,12 +167,17 @@ def plain_text(blocks: Iterable[AnyBlock]) -> str:
     return "\n".join(map(_words, blocks))
 
 
+def is_attachment(block: AnyBlock) -> bool:
+    """Whether it stands for a file that came with a message, for people to see (`shown`)."""
+    return isinstance(block, ResourceLink) and block.uri.startswith(ATTACHMENT)
+
+
 def shown(content: StoredContent, message_id: str) -> Content:
     """A message's content as people see it: a file is a link that names it and leads nowhere."""
     return tuple(
         ResourceLink(
             name=block.name or block.kind,
-            uri=f"attachment:{message_id}/{block.index}",
+            uri=f"{ATTACHMENT}{message_id}/{block.index}",
             mime_type=block.mime_type,
         )
         if isinstance(block, FileBlock)

@@ -18,7 +18,7 @@ from runtime.protocol.extensions import (
     TurnStartedEvent,
     TurnUpdateEvent,
 )
-from runtime.sessions.content import ImageBlock, TextBlock
+from runtime.sessions.content import ImageBlock, ResourceLink, TextBlock
 from runtime.sessions.rows import TurnError
 from runtime.sessions.updates import (
     AgentMessageChunk,
@@ -313,6 +313,20 @@ def test_notices_are_no_part_of_an_answer(scene: Scene) -> None:
         kept,
         "(error: It is blocked. The message is kept)",
     ]
+
+
+# G3 G5
+def test_words_with_files_are_known_as_own(scene: Scene) -> None:
+    link = ResourceLink("cat.png", "attachment:my1/0")
+    other = ResourceLink("page", "https://example.org")
+    scene.answers.sending("client-1", "look")
+    scene.answers.take(MessageAcceptedEvent("my1", 1, (TextBlock("look"), link)))
+    scene.answers.take(MessageAcceptedEvent("theirs", 2, (TextBlock("look"), other, link)))
+    scene.start("t1", "my1", "theirs")
+    scene.hear("t1", "seen")
+    scene.end("t1", "seen")
+    theirs = "(Somebody else: look\npage (https://example.org)\ncat.png (attachment:my1/0))"
+    assert scene.paper.shown == [theirs, "seen."]
 
 
 # G11
