@@ -14,22 +14,24 @@ left behind is found at the next start.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 import msgspec
 import trio
 
-from actors.library import Cleaner, folder_name
+from actors.library import Cleaner, Library, folder_name
 from actors.library_opening import reconcile
-from actors.services import Services
 from runtime.kernel import Actor, ActorRef, ActorStopped, AskTimeout, MailboxFull, Message, Request
 from runtime.log import get_logger
+from runtime.metrics import Metrics
 from runtime.sessions.ledger import Blob
 from runtime.storage.errors import StoreError
 from runtime.storage.media_errors import MediaError
 from runtime.storage.media_requests import BlobRef
 from runtime.storage.media_tree import MediaTree
+from runtime.storage.store import Store
 
 SWEEP_EVERY = 30.0
 """Seconds between two sweeps by itself."""
@@ -116,10 +118,32 @@ class JanitorsCleaner(Cleaner):
         self._janitor.tell(Over(session_id))
 
 
+class Tools(Protocol):
+    """What the janitor works with: of `actors.services.Services`, or of a command that sweeps
+    while no runtime runs.
+    """
+
+    @property
+    def library(self) -> Library:
+        """The files, and whose they are."""
+
+    @property
+    def store(self) -> Store:
+        """Has their rows."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """What is counted."""
+
+    @property
+    def now(self) -> Callable[[], int]:
+        """The wall clock in ms since 1970."""
+
+
 class Janitor(Actor[JanitorMessage]):
     """The only one that removes files of messages."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Tools) -> None:
         self._services = services
         self._library = services.library
         self._ledger = services.library.ledger
@@ -152,7 +176,7 @@ class Janitor(Actor[JanitorMessage]):
                 await self._discard(tree)
                 await self._remove_folder(tree, message.session_id)
             case Sweep():
-                return await self._sweep(tree)
+                return await self._sweep_all(tree)
             case SweepAgain():
                 await self._sweep(tree)
             case Reconcile():
@@ -172,6 +196,16 @@ class Janitor(Actor[JanitorMessage]):
             await self._services.store.forget_old_evictions(with_old)
         except StoreError as error:
             log.warning("old_evictions_not_forgotten", reason=str(error))
+        return swept
+
+    async def _sweep_all(self, tree: MediaTree) -> Swept:
+        """A sweep that looks at all files, however many there are."""
+        self._looked_at = 0
+        swept = await self._sweep(tree)
+        before = 0
+        while self._looked_at > before:
+            before = self._looked_at
+            swept = _sum(swept, await self._evict_idle(tree))
         return swept
 
     async def _make_room(self, tree: MediaTree, message: MakeRoom) -> None:

@@ -283,8 +283,7 @@ class Library:
 
     def floor(self, space: Space) -> int:
         """Bytes of the disk that are left free (M7)."""
-        floor = self.settings.free_space_floor
-        return min(USUAL_FLOOR, int(space.total * FLOOR_SHARE)) if floor is None else floor
+        return free_space_floor(self.settings, space.total)
 
     # -- what there is ------------------------------------------------------------------------
 
@@ -347,6 +346,12 @@ class Library:
         if self.tree is None:
             raise MediaRefused("This runtime keeps no files: it has no folder for them.")
         return self.tree
+
+
+def free_space_floor(settings: MediaSettings, total: int) -> int:
+    """Bytes of a disk of so many bytes that are left free (M7)."""
+    floor = settings.free_space_floor
+    return min(USUAL_FLOOR, int(total * FLOOR_SHARE)) if floor is None else floor
 
 
 def usage_report(library: Library) -> MediaUsage:

@@ -36,12 +36,22 @@ log = get_logger(__name__)
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """What opening found: files, their bytes, orphans that went, rows without a file."""
+    """What opening found: files, their bytes, orphans that went and theirs, rows without a file."""
 
     files: int = 0
     size: int = 0
     orphans: int = 0
+    orphans_size: int = 0
     missing: int = 0
+
+
+class Differences(msgspec.Struct, frozen=True):
+    """Where the rows and the disk do not say the same: rows without their file, and files without a
+    row.
+    """
+
+    missing: list[BlobRow]
+    unknown: list[Found]
 
 
 @asynccontextmanager
@@ -72,6 +82,27 @@ async def open_library(library: Library, store: Store) -> AsyncIterator[Opened]:
 
 
 async def _make_index(library: Library, tree: MediaTree, store: Store) -> Opened:
+    differences = await read_index(library, tree, store)
+    library.untold.update(await store.sessions_with_untold_evictions())
+    await _write_down_missing(library, store, differences.missing)
+    orphans, orphans_size = await _remove_orphans(library, tree, _ours(differences.unknown))
+    usage = library.ledger.usage
+    missing = len(differences.missing)
+    return Opened(usage.files, usage.size, orphans, orphans_size, missing)
+
+
+async def read_index(library: Library, tree: MediaTree, store: Store) -> Differences:
+    """Make the index from the rows and from what is on disk, neither of which is changed.
+
+    Args:
+        library: its index is empty.
+        tree: the folders.
+        store: has the rows; nobody writes to it meanwhile.
+
+    Raises:
+        MediaError: the folders must not be used.
+        StoreError: the rows cannot be read.
+    """
     scan = await library.disk(tree.scan)
     for problem in scan.problems:
         log.warning("media_problem", reason=problem)
@@ -88,11 +119,7 @@ async def _make_index(library: Library, tree: MediaTree, store: Store) -> Opened
     library.ledger.apply(await store.media_in_flight())
     library.ledger.settle()
     library.ledger.apply(map(SessionEnded, closed))
-    library.untold.update(await store.sessions_with_untold_evictions())
-    await _write_down_missing(library, store, missing)
-    orphans = await _remove_orphans(library, tree, _ours(unknown.values()))
-    usage = library.ledger.usage
-    return Opened(usage.files, usage.size, orphans, len(missing))
+    return Differences(missing, list(unknown.values()))
 
 
 def _on_disk(
@@ -138,25 +165,31 @@ def _ours(found: Iterable[Found]) -> list[Found]:
     return mine
 
 
-async def _remove_orphans(library: Library, tree: MediaTree, orphans: Sequence[Found]) -> int:
-    removed = 0
+async def _remove_orphans(
+    library: Library, tree: MediaTree, orphans: Sequence[Found]
+) -> tuple[int, int]:
+    """Remove files without a row; how many went, and their bytes."""
+    removed = size = 0
     for some in batched(orphans, PAGE):
-        removed += await library.disk(partial(_remove, tree, some))
+        gone = await library.disk(partial(_remove, tree, some))
+        removed += len(gone)
+        size += sum(gone)
     if removed:
         log.warning("media_orphans_removed", files=removed)
-        library.count_removed("orphan", removed, sum(found.size for found in orphans))
-    return removed
+        library.count_removed("orphan", removed, size)
+    return removed, size
 
 
-def _remove(tree: MediaTree, orphans: Sequence[Found]) -> int:
-    """Remove files without a row, in a thread; how many went (M6)."""
-    removed = 0
+def _remove(tree: MediaTree, orphans: Sequence[Found]) -> list[int]:
+    """Remove files without a row, in a thread; the sizes of those that went (M6)."""
+    gone = []
     for found in orphans:
         try:
-            removed += tree.remove(found.session, found.file)
+            if tree.remove(found.session, found.file):
+                gone.append(found.size)
         except MediaError as error:
             log.warning("media_problem", reason=str(error))
-    return removed
+    return gone
 
 
 async def reconcile(library: Library, tree: MediaTree, store: Store, older_than: int) -> int:
@@ -185,7 +218,8 @@ async def reconcile(library: Library, tree: MediaTree, store: Store, older_than:
         present = await library.disk(partial(tree.exists, folder_name(blob.session_id), blob.file))
         if not present:
             await _note_gone(library, store, blob)
-    return len(gone) + await _remove_orphans(library, tree, _ours(orphans))
+    removed, _ = await _remove_orphans(library, tree, _ours(orphans))
+    return len(gone) + removed
 
 
 def _is_gone(blob: Blob, seen: set[tuple[str, str]], older_than: int) -> bool:

@@ -26,6 +26,7 @@ from runtime.cli.connect import connect, trusting
 from runtime.cli.errors import DOCTOR, CommandError, explain, settings_hint
 from runtime.cli.exposure import exposure, port_findings
 from runtime.cli.findings import Finding
+from runtime.cli.media_findings import media_folder, media_usage
 from runtime.cli.options import load
 from runtime.cli.transcribing import transcriber_findings
 from runtime.cli.waiting import open_readers, will_wait
@@ -33,7 +34,7 @@ from runtime.cli.words import moment, number_of
 from runtime.endpoint import Endpoint
 from runtime.sessions.ids import wall_clock_ms
 from runtime.settings import Settings, SettingsError, check_files, format_size
-from runtime.storage import sql_figures, sql_settle
+from runtime.storage import sql_figures, sql_media, sql_settle
 from runtime.storage.errors import StoreError
 from runtime.storage.figures import Backlog
 from runtime.storage.integrity import look_for_damage
@@ -84,6 +85,8 @@ async def examine(config: Path | None, data_dir: Path | None) -> list[Finding]:
     else:
         findings += _no_instance(settings)
         findings += _leftovers(settings.storage.data_dir)
+    look = partial(media_folder, settings, running=locked)
+    findings.append(await trio.to_thread.run_sync(look))
     findings += [finding async for finding in _database(settings, locked)]
     return findings
 
@@ -207,6 +210,7 @@ async def _database(settings: Settings, running: bool) -> Any:
             recovery = await readers.read(sql_settle.last_recovery)
             waiting = await readers.read(partial(will_wait, sessions=settings.sessions))
             backlog = await readers.read(sql_figures.backlog) if version == known else None
+            kept = await readers.read(sql_media.kept) if version == known else None
         integrity = await trio.to_thread.run_sync(look_for_damage, database, INTEGRITY_LIMIT)
     except (StoreError, OSError) as error:
         hint = "nothing was changed; put a backup in its place, or choose another --data-dir"
@@ -222,6 +226,8 @@ async def _database(settings: Settings, running: bool) -> Any:
     yield _last_start(recovery)
     if backlog is not None:
         yield _deliveries(backlog)
+    if kept is not None:
+        yield media_usage(settings, *kept)
     if not running:
         count = number_of(waiting.count, "message")
         text = f"{count} will run after the next start" if waiting.count else "no message waits"

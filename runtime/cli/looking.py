@@ -47,7 +47,7 @@ async def print_list(settings: Settings, limit: int, as_json: bool) -> None:
             (entry.id, entry.key, entry.agent, states[entry.id], _local(entry.updated_at))
             for entry in entries
         ]
-        _print_table(("id", "key", "agent", "state", "last active"), rows)
+        print_table(("id", "key", "agent", "state", "last active"), rows)
     else:
         print("No sessions yet.", file=sys.stderr)
 
@@ -186,7 +186,8 @@ def _in_a_line(fact: object) -> str:
     return " ".join(printable(str(fact)).split())
 
 
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print columns, each as wide as what is in it."""
     rows = [[_in_a_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     for row in itertools.chain((head,), rows):

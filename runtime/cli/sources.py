@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import msgspec
 import trio
@@ -209,8 +210,13 @@ async def open_source(settings: Settings) -> AsyncIterator[Source]:
             ):
                 yield StoredSource(store, readers, settings)
         else:
-            hint = f"start a runtime with `{command_line('serve')}`, or name another --data-dir"
-            raise CommandError(f"no runtime has worked on {data_dir} yet", hint)
+            raise nothing_yet(data_dir)
+
+
+def nothing_yet(data_dir: Path) -> CommandError:
+    """There is nothing to look at."""
+    hint = f"start a runtime with `{command_line('serve')}`, or name another --data-dir"
+    return CommandError(f"no runtime has worked on {data_dir} yet", hint)
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from runtime.gateway.connection import Call, Handler
+from runtime.ports.front import MediaUsage
 from runtime.protocol import acp
 from runtime.protocol.extensions import (
     EventsParams,
@@ -64,11 +65,13 @@ async def queue_clear(params: acp.SessionParams, call: Call) -> QueueClearResult
 
 async def media_usage(params: acp.Empty, call: Call) -> MediaUsageResult:
     """What files take (M5)."""
-    usage = call.client.front.media_usage()
+    return usage_result(call.client.front.media_usage())
+
+
+def usage_result(usage: MediaUsage) -> MediaUsageResult:
+    """What files take, as it is told to clients."""
     largest = (SessionMediaResult(*msgspec.structs.astuple(each)) for each in usage.largest)
-    return MediaUsageResult(
-        **{**msgspec.structs.asdict(usage), "largest": tuple(largest)},
-    )
+    return MediaUsageResult(**{**msgspec.structs.asdict(usage), "largest": tuple(largest)})
 
 
 async def media_sweep(params: acp.Empty, call: Call) -> MediaSweepResult:

@@ -188,6 +188,14 @@ def in_flight(transaction: Transaction) -> tuple[Leased, ...]:
     )
 
 
+def kept(transaction: Transaction) -> tuple[int, int]:
+    """How many files are on disk, and their bytes, as far as the rows know."""
+    ((count, size),) = transaction.rows(
+        "SELECT count(*), coalesce(sum(size), 0) FROM blobs WHERE evicted_at IS NULL"
+    )
+    return count, size
+
+
 def evicted(transaction: Transaction, blobs: Iterable[BlobRef]) -> None:
     """These files go from disk, and the agent is to be told (M5, M9)."""
     for blob in blobs:

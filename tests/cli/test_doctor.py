@@ -17,6 +17,7 @@ import pytest
 from runtime.endpoint import FILE_NAME, Endpoint
 from runtime.storage.integrity import Integrity, look_for_damage
 from runtime.storage.lock import LOCK, InstanceLock
+from runtime.storage.media_tree import MediaTree
 from runtime.storage.migrations import bundled
 from runtime.storage.opening import APPLICATION_ID, DATABASE
 
@@ -218,6 +219,66 @@ def test_answers_that_were_given_up(serve: Start, cli: CommandLine, tmp_path: Pa
     connection.close()
     found = findings(cli, served.data_dir)["deliveries"]
     assert (found["state"], found["text"]) == ("warning", "1 answer could not be delivered")
+
+
+# M2, M5, M7, M8
+@pytest.mark.parametrize("running", [True, False])
+def test_the_files_of_messages(
+    serve: Start, cli: CommandLine, tmp_path: Path, running: bool
+) -> None:
+    served = serve(tmp_path / "data")
+    (tmp_path / "notes.txt").write_bytes(b"x" * 2_048)
+    cli("chat", "--data-dir", served.data_dir, typed="/attach notes.txt\nread\n")
+    if not running:
+        served.stop()
+    found = findings(cli, served.data_dir)
+    assert (found["media"]["state"], found["media folder"]["state"]) == ("ok", "ok")
+    assert found["media"]["text"] == "1 file, 2.0 KiB of at most 200.0 MiB"
+    assert found["media folder"]["text"].startswith(f"{served.data_dir / 'media'}; ")
+    tight = settings_file(
+        tmp_path,
+        "[gateway]\nport = 0\n[media]\nmax_media_bytes = '1KiB'\nfree_space_floor = '99TiB'",
+    )
+    found = findings(cli, served.data_dir, "--config", str(tight))
+    assert found["media"]["state"] == "warning"
+    assert "media sweep" in found["media"]["hint"]
+    assert found["media folder"]["state"] == "warning"
+    assert "99.0 TiB are left free" in found["media folder"]["text"]
+
+
+# M1, M2, M8
+@pytest.mark.parametrize(
+    "what, state, text",
+    [
+        ("missing", "ok", "will be made at the start"),
+        ("link", "problem", "is a symbolic link"),
+        ("file", "problem", "is not a folder"),
+        ("open", "warning", "is open to other users (mode 755)"),
+        ("locked", "problem", "another runtime works on"),
+    ],
+)
+def test_a_folder_for_files(
+    cli: CommandLine, tmp_path: Path, what: str, state: str, text: str
+) -> None:
+    root = tmp_path / "files"
+    match what:
+        case "link":
+            (tmp_path / "elsewhere").mkdir()
+            root.symlink_to(tmp_path / "elsewhere")
+        case "file":
+            root.touch()
+        case "open" | "locked":
+            root.mkdir(mode=0o755)
+    tree = MediaTree(root)
+    if what == "locked":
+        tree.prepare()
+    toml = settings_file(tmp_path, f"[gateway]\nport = 0\n[media]\nroot = '{root}'")
+    found = findings(cli, tmp_path / "data", "--config", str(toml))["media folder"]
+    tree.release()
+    assert (found["state"], text in found["text"]) == (state, True), found
+    assert root.exists() == (what != "missing"), "looking makes nothing"
+    if what == "open":
+        assert root.stat().st_mode & 0o777 == 0o755, "looking changes nothing"
 
 
 # G8

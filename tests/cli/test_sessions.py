@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.cli.looking import _print_table
+from runtime.cli.looking import print_table
 
 from .conftest import PATIENCE, CommandLine, Served, Start, environment
 from .talker import BUSY, chatting, say, wait_for_turn
@@ -145,7 +145,7 @@ def test_what_people_said_does_not_steer_the_terminal(
 
 
 def test_names_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    _print_table(("key",), [("a\x1b]0;title\x07\nb",)])
+    print_table(("key",), [("a\x1b]0;title\x07\nb",)])
     assert capsys.readouterr().out == "key\na]0;title b\n"
 
 
