@@ -87,7 +87,7 @@ def test_what_is_too_large_is_told(serve: Start, cli: CommandLine, folder: Path)
     errors = [line for line in said.err.splitlines() if line.startswith("error")]
     assert errors[0].startswith("error: large.bin is too large: it has 1.0 MiB, and one message")
     assert errors[1] == (
-        "error: The file is too large: one of up to 0.0625 MiB is taken. Send a smaller one"
+        "error: The file is too large: one of up to 64 KiB is taken. Send a smaller one"
     )
 
 
