@@ -37,11 +37,8 @@ T = TypeVar("T")
 _NO_PARAMS = msgspec.Raw(b"{}")
 _AT = re.compile(r"(?s)^(?P<what>.*) - at `(?P<path>\$[^`]*)`$")
 _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]*)`$")
-_BLOCK_TYPE = re.compile(r"^(?P<block>\$\.prompt\[\d+\])\.type$")
-_BLOCK_TEXT = re.compile(r"^(?P<block>\$\.prompt\[\d+\])\.resource\.text$")
+_BLOCK_TYPE = re.compile(r"^\$\.prompt\[\d+\]\.type$")
 _BLOCKS = ", ".join(block.__struct_config__.tag for block in get_args(AgentBlock))
-_MEDIA = ("'image'", "'audio'")
-_NO_MEDIA = "images, audio and binary resources need the media store, which this version has not"
 
 
 class RpcError(Exception):
@@ -258,10 +255,6 @@ def located(message: str) -> tuple[str, str]:
     missing = _MISSING.match(what)
     if missing:
         what, path = "required, but missing", f"{path}.{missing['field']}"
-    if binary := _BLOCK_TEXT.match(path):
-        return f"an embedded resource has a text here: {_NO_MEDIA}", binary["block"]
-    if kind := _BLOCK_TYPE.match(path):
-        if what.endswith(_MEDIA):
-            return f"{what}: {_NO_MEDIA}", kind["block"]
+    if _BLOCK_TYPE.match(path):
         return f"{what}: blocks of type {_BLOCKS} are accepted in this version", path
     return what, path
