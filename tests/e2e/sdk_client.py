@@ -2,6 +2,8 @@
 
     python sdk_client.py URL talk     a new session, a prompt, a prompt that is cancelled
     python sdk_client.py URL load ID  the session again, with its history
+    python sdk_client.py URL files    a prompt with files of all kinds, while another one watches
+    python sdk_client.py URL album N  N prompts at once, with an image each
 
 In place of the URL, a command in JSON is started and spoken to over its pipes.
 
@@ -9,6 +11,7 @@ Prints what it saw as JSON.
 """
 
 import asyncio  # noqa: TID251 - the SDK's, not ours
+import base64
 import json
 import os
 import sys
@@ -28,10 +31,19 @@ class Terminal:
 
     def __init__(self) -> None:
         self.said: list[tuple[str, str]] = []
+        self.blocks: list[dict[str, Any]] = []
         self.spoke = asyncio.Event()
 
+    @property
+    def answer(self) -> str:
+        return "".join(text for kind, text in self.said if kind == "agent_message_chunk")
+
     async def session_update(self, session_id: str, update: Any, **meta: Any) -> None:
+        if update.session_update == "user_message_chunk":
+            self.blocks.append(update.content.model_dump(by_alias=True, exclude_none=True))
         if update.session_update in ("agent_message_chunk", "user_message_chunk"):
+            if update.content.type != "text":
+                return
             self.said.append((update.session_update, update.content.text))
             self.spoke.set()
 
@@ -54,6 +66,68 @@ async def talk(connection: ClientSideConnection, terminal: Terminal) -> dict[str
         "session": session.session_id,
         "pieces": pieces,
         "stop_reasons": [first.stop_reason, stopped.stop_reason],
+    }
+
+
+def encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+async def files(connection: ClientSideConnection, terminal: Terminal, where: str) -> dict[str, Any]:
+    session = await connection.new_session(cwd="/", mcp_servers=[])
+    session_id = session.session_id
+    watcher, reader = Terminal(), Terminal()
+    async with connected(where, watcher) as other:
+        greeting = await other.initialize(protocol_version=acp.PROTOCOL_VERSION)
+        await other.resume_session(session_id=session_id, cwd="/")
+        prompt: list[Any] = [
+            acp.text_block("look"),
+            acp.image_block(encoded(b"image"), "image/png", uri="file:///home/me/cat.png"),
+            acp.audio_block(encoded(b"sound"), "audio/wav"),
+            acp.resource_block(acp.embedded_text_resource("file:///notes.md", "# Notes")),
+            acp.resource_block(
+                acp.embedded_blob_resource(
+                    "file:///home/me/a%20b.pdf", encoded(b"paper"), mime_type="application/pdf"
+                )
+            ),
+            acp.resource_link_block("page", "https://example.org/page"),
+        ]
+        answer = await connection.prompt(session_id=session_id, prompt=prompt)
+        said = terminal.answer
+        # It watches in order: once this is answered, it has seen all of it.
+        await other.prompt(session_id=session_id, prompt=[acp.text_block("seen")])
+    async with connected(where, reader) as third:
+        await third.initialize(protocol_version=acp.PROTOCOL_VERSION)
+        await third.load_session(session_id=session_id, cwd="/", mcp_servers=[])
+    can: Any = greeting.agent_capabilities and greeting.agent_capabilities.prompt_capabilities
+    return {
+        "session": session_id,
+        "can": [can.image, can.audio, can.embedded_context],
+        "stop_reason": answer.stop_reason,
+        "answer": said,
+        "watched": watcher.blocks,
+        "loaded": reader.blocks,
+    }
+
+
+async def album(connection: ClientSideConnection, terminal: Terminal, count: str) -> dict[str, Any]:
+    session = await connection.new_session(cwd="/", mcp_servers=[])
+    prompts = [
+        connection.prompt(
+            session_id=session.session_id,
+            prompt=[
+                acp.text_block(f"picture {number}"),
+                acp.image_block(encoded(b"image %d" % number), "image/png", uri=f"{number}.png"),
+            ],
+        )
+        for number in range(int(count))
+    ]
+    answers = await asyncio.gather(*prompts)
+    return {
+        "session": session.session_id,
+        "stop_reasons": [answer.stop_reason for answer in answers],
+        "turns": [(answer.field_meta or {})["runtime"]["turnId"] for answer in answers],
+        "answer": terminal.answer,
     }
 
 
@@ -81,10 +155,15 @@ async def main(where: str, what: str, *arguments: str) -> None:
     terminal = Terminal()
     async with connected(where, terminal) as connection:
         await connection.initialize(protocol_version=acp.PROTOCOL_VERSION)
-        if what == "talk":
-            work = talk(connection, terminal)
-        else:
-            work = load(connection, terminal, *arguments)
+        match what:
+            case "talk":
+                work = talk(connection, terminal)
+            case "files":
+                work = files(connection, terminal, where)
+            case "album":
+                work = album(connection, terminal, *arguments)
+            case _:
+                work = load(connection, terminal, *arguments)
         print(json.dumps(await asyncio.wait_for(work, LIMIT)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from runtime.endpoint import read
 from tests.e2e.stage import LIMIT, House
 
 CLIENT = Path(__file__).with_name("sdk_client.py")
+TAKES_ALL = "[agents.echo]\nkind = 'echo'\nimages = true\naudio = true\n"
 SETTINGS = "[agents.echo]\nkind = 'echo'\npace = '20ms'\n"
 
 
@@ -60,4 +62,52 @@ async def test_over_stdio(tmp_path: Path) -> None:
     seen = await sdk(where, "talk")
     check_talk(seen)
     check_load(await sdk(where, "load", seen["session"]))
+    assert read(tmp_path / "data") is None
+
+
+def check_files(seen: dict[str, Any]) -> None:
+    assert seen["can"] == [True, True, True]
+    assert seen["stop_reason"] == "end_turn"
+    look, cat, image, hum, sound, notes, body, paper, link = seen["answer"].splitlines()
+    assert look == "look"
+    assert cat.startswith("[file: cat.png, image/png, 5 bytes, readable: file://")
+    assert image == "[image block: image/png, 5 bytes]"
+    assert re.match(r"\[file: [\w-]+\.wav, audio/wav, 5 bytes, readable: file://", hum)
+    assert sound == "[audio block: audio/wav, 5 bytes]"
+    assert (notes, body) == ("[resource: file:///notes.md]", "# Notes")
+    assert paper.startswith("[file: a b.pdf, application/pdf, 5 bytes, readable: file://")
+    assert link == "page (https://example.org/page)"
+    texts = [block for block in seen["watched"] if block["type"] == "text"]
+    assert [block["text"] for block in texts] == ["look"]
+    links = [block for block in seen["watched"] if block["type"] == "resource_link"]
+    assert [block["name"] for block in links] == ["cat.png", "audio", "a b.pdf", "page"]
+    assert all(link["uri"].startswith("attachment:") for link in links[:3])
+    (resource,) = [block for block in seen["watched"] if block["type"] == "resource"]
+    assert resource["resource"] == {"uri": "file:///notes.md", "text": "# Notes"}
+    first, second = seen["loaded"]
+    assert first["text"].splitlines() == [
+        "look",
+        "[image: cat.png]",
+        "[audio: audio/wav]",
+        "[resource: file:///notes.md]",
+        "# Notes",
+        "[file: a b.pdf]",
+        "page (https://example.org/page)",
+    ]
+    assert second["text"] == "seen"
+
+
+# G3 H1
+async def test_files_over_a_websocket(house: House) -> None:
+    process = await house.serve(TAKES_ALL)
+    check_files(await sdk(process.url, "files"))
+    assert await process.stop() == 0
+
+
+# D3 G3 H1
+async def test_files_over_stdio(tmp_path: Path) -> None:
+    settings = tmp_path / "takes.toml"
+    settings.write_text(TAKES_ALL)
+    command = [sys.executable, "-m", "runtime", "acp", "--data-dir", str(tmp_path / "data")]
+    check_files(await sdk(json.dumps([*command, "--config", str(settings)]), "files"))
     assert read(tmp_path / "data") is None
