@@ -9,7 +9,7 @@ from pathlib import Path
 import trio
 
 from runtime.endpoint import read
-from tests.e2e.stage import House
+from tests.e2e.stage import QUICK, House
 from tests.gateway.client import AcpClient, connected, said
 
 from .editor import editor
@@ -63,6 +63,34 @@ async def test_a_runtime_that_is_killed_answers_after_its_next_start(house: Hous
         lines = await lines_of(process.url, session_id)
         assert [line for line in lines if line == ("user", "one two three")] != []
         assert whole_answers(lines, "one two three") == 1
+        assert await person.leave() == 0
+
+
+# D3, D8, G3, G4, H6, M4: what was sent is sent again, and is one file
+async def test_an_image_survives_a_runtime_that_is_killed(house: House) -> None:
+    process = await house.serve(HANGS)
+    image = {"type": "image", "data": "aW1hZ2U=", "mimeType": "image/png", "uri": "cat.png"}
+    sound = {"type": "audio", "data": "c291bmQ=", "mimeType": "audio/wav"}
+    async with editor(house.data_dir) as person:
+        (greeting,) = (each["result"] for each in person.messages if each.get("id") == 1)
+        can = greeting["agentCapabilities"]["promptCapabilities"]
+        assert (can["image"], can["audio"]) == (True, True)
+        session_id = await person.new_session()
+        words = said(session_id, "look")
+        words["prompt"] += [image, sound]
+        prompt = await person.request("session/prompt", words)
+        await person.until("session/update", sessionUpdate="agent_message_chunk")
+        await process.kill()
+        with person.process_paused():  # else it may be the next runtime itself
+            process = await house.serve(f"{QUICK}images = true\n")
+        answer = await person.answer(prompt)
+        assert answer["result"]["stopReason"] == "end_turn"
+        lines = person.text().splitlines()
+        assert "[file: cat.png, image/png, 5 bytes, readable: " in lines[-3]
+        assert lines[-2] == "[image block: image/png, 5 bytes]"
+        assert ", audio/wav, 5 bytes, readable: " in lines[-1]
+        usage = await person.call("_runtime/media/usage")
+        assert (usage["files"], usage["size"], usage["inFlight"]) == (2, 10, 0)
         assert await person.leave() == 0
 
 

@@ -1,7 +1,10 @@
 // An agent made with the published TypeScript SDK, unmodified: says back what it is told, a word at
-// a time. "may I" makes it ask for permission first; it can be cancelled, and it has two modes.
+// a time. "may I" makes it ask for permission first; it can be cancelled, and it has two modes. A
+// prompt with more than text is answered with what is in it, as JSON; files are read. What it takes
+// beside text and links is in the variable TAKES.
 
 import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { Readable, Writable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
 
@@ -10,6 +13,8 @@ import * as acp from "@agentclientprotocol/sdk";
 const { session: sessions, initialize } = acp.methods.agent;
 const { update, requestPermission } = acp.methods.client.session;
 const PACE = Number(process.env.PACE ?? 0);
+
+const TAKES = (process.env.TAKES ?? "").split(" ");
 
 const MODES = [
   { id: "plain", name: "Plain" },
@@ -50,12 +55,34 @@ async function allowed(client, sessionId) {
   return granted;
 }
 
+function seen(block) {
+  switch (block.type) {
+    case "resource_link": {
+      const { name, mimeType, size } = block;
+      return { link: readFileSync(new URL(block.uri), "latin1"), name, mimeType, size };
+    }
+    case "image":
+    case "audio":
+      return { [block.type]: Buffer.from(block.data, "base64").toString("latin1") };
+    default:
+      return { [block.type]: block.text };
+  }
+}
+
 async function answer({ params, client }) {
   const { sessionId, prompt } = params;
   const cancelled = new AbortController();
   running.set(sessionId, cancelled);
   const said = prompt.flatMap((block) => (block.type === "text" ? [block.text] : [])).join(" ");
   const asks = said.includes("may I");
+  if (prompt.some((block) => block.type !== "text")) {
+    const content = { type: "text", text: JSON.stringify(prompt.map(seen)) };
+    await client.notify(update, {
+      sessionId,
+      update: { sessionUpdate: "agent_message_chunk", content },
+    });
+    return { stopReason: "end_turn" };
+  }
   const text = asks ? ((await allowed(client, sessionId)) ? "You may." : "You may not.") : said;
   for (const word of text.match(/\S+\s*/g) ?? []) {
     if (PACE) await pause(PACE);
@@ -75,7 +102,11 @@ acp
   .onRequest(initialize, () => ({
     protocolVersion: acp.PROTOCOL_VERSION,
     agentInfo: { name: "greenroom-tests", version: "1.0.0" },
-    agentCapabilities: { loadSession: true, sessionCapabilities: { resume: {} } },
+    agentCapabilities: {
+      loadSession: true,
+      sessionCapabilities: { resume: {} },
+      promptCapabilities: { image: TAKES.includes("image"), audio: TAKES.includes("audio") },
+    },
     authMethods: [],
   }))
   .onRequest(sessions.new, () => {

@@ -3,6 +3,7 @@
 //     node client.mjs talk ws URL             over a WebSocket
 //     node client.mjs talk stdio COMMAND ...  over the pipes of a process
 //     node client.mjs load ID ws URL          a session again, with its history; or with stdio
+//     node client.mjs files ws URL            a prompt with files of all kinds; or with stdio
 //
 // Prints what it saw as JSON.
 
@@ -65,6 +66,31 @@ async function talk(agent) {
   };
 }
 
+function encoded(text) {
+  return Buffer.from(text).toString("base64");
+}
+
+async function files(agent) {
+  const { sessionId } = await agent.request(sessions.new, { cwd: process.cwd(), mcpServers: [] });
+  const pdf = { uri: "file:///home/me/a%20b.pdf", blob: encoded("paper"), mimeType: "application/pdf" };
+  const prompt = [
+    { type: "text", text: "look" },
+    { type: "image", data: encoded("image"), mimeType: "image/png", uri: "file:///home/me/cat.png" },
+    { type: "audio", data: encoded("sound"), mimeType: "audio/wav" },
+    { type: "resource", resource: { uri: "file:///notes.md", text: "# Notes" } },
+    { type: "resource", resource: pdf },
+    { type: "resource_link", name: "page", uri: "https://example.org/page" },
+  ];
+  const { stopReason } = await agent.request(sessions.prompt, { sessionId, prompt });
+  const answer = textOf("agent_message_chunk").join("");
+  const bad = [{ type: "image", data: "no base64!", mimeType: "image/png" }];
+  const refused = await agent.request(sessions.prompt, { sessionId, prompt: bad }).then(
+    () => null,
+    ({ code, data }) => ({ code, path: data?.path }),
+  );
+  return { session: sessionId, stopReason, answer, refused };
+}
+
 async function load(agent, sessionId) {
   await agent.request(sessions.load, { sessionId, cwd: process.cwd(), mcpServers: [] });
   return { asked: textOf("user_message_chunk"), answered: textOf("agent_message_chunk") };
@@ -87,15 +113,16 @@ async function connect(how, ...target) {
 }
 
 const [what, ...rest] = process.argv.slice(2);
-const subject = what === "talk" ? [] : [rest.shift()];
+const subject = what === "load" ? [rest.shift()] : [];
 const { stream, end } = await connect(...rest);
 const result = await app.connectWith(stream, async (agent) => {
   const greeting = await agent.request(initialize, {
     protocolVersion: acp.PROTOCOL_VERSION,
     clientCapabilities: {},
   });
-  const work = { talk, load }[what];
+  const work = { talk, load, files }[what];
   const saw = await work(agent, ...subject);
-  return { ...saw, name: greeting.agentInfo.name, questions };
+  const can = greeting.agentCapabilities.promptCapabilities;
+  return { ...saw, name: greeting.agentInfo.name, can, questions };
 });
 console.log(JSON.stringify({ ...result, exit: await end() }));

@@ -45,6 +45,29 @@ async def test_it_is_talked_to_asked_and_let_go(house: House, settings: str) -> 
     assert await process.stop() == 0
 
 
+# H1, N1
+@pytest.mark.parametrize("takes", ["", "image", "image audio"])
+async def test_it_is_given_files(house: House, settings: str, takes: str) -> None:
+    process = await house.serve(f"{settings}env = {{ TAKES = '{takes}' }}\n")
+    image = {"type": "image", "data": "aW1hZ2U=", "mimeType": "image/png", "uri": "cat.png"}
+    sound = {"type": "audio", "data": "c291bmQ=", "mimeType": "audio/wav"}
+    async with client_of(process) as client:
+        prompt = said(await client.new_session(), "look")
+        prompt["prompt"] += [image, sound]
+        assert (await client.call("session/prompt", prompt))["stopReason"] == "end_turn"
+        look, *found = json.loads(client.text())
+    assert look == {"text": "look"}
+    links = [each for each in found if "link" in each]
+    assert [(each["link"], each["mimeType"], each["size"]) for each in links] == [
+        ("image", "image/png", 5),
+        ("sound", "audio/wav", 5),
+    ]
+    assert links[0]["name"] == "cat.png"
+    assert found.count({"image": "image"}) == ("image" in takes)
+    assert found.count({"audio": "sound"}) == ("audio" in takes)
+    assert await process.stop() == 0
+
+
 # P3, G11
 async def test_it_is_cancelled(house: House, settings: str) -> None:
     process = await house.serve(f"{settings}env = {{ PACE = '50' }}\n")

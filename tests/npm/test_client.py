@@ -55,6 +55,41 @@ async def test_over_stdio(node: Node, tmp_path: Path) -> None:
     assert read(tmp_path / "data") is None
 
 
+def check_files(seen: dict[str, Any]) -> None:
+    assert seen["can"] == {"image": True, "audio": True, "embeddedContext": True}
+    assert seen["stopReason"] == "end_turn"
+    look, cat, image, hum, sound, notes, body, paper, link = seen["answer"].splitlines()
+    assert look == "look"
+    assert cat.startswith("[file: cat.png, image/png, 5 bytes, readable: file://")
+    assert image == "[image block: image/png, 5 bytes]"
+    assert ".wav, audio/wav, 5 bytes, readable: file://" in hum
+    assert sound == "[audio block: audio/wav, 5 bytes]"
+    assert (notes, body) == ("[resource: file:///notes.md]", "# Notes")
+    assert paper.startswith("[file: a b.pdf, application/pdf, 5 bytes, readable: file://")
+    assert link == "page (https://example.org/page)"
+    assert seen["refused"] == {"code": -32602, "path": "$.prompt[0].data"}
+
+
+TAKES_ALL = "[agents.echo]\nkind = 'echo'\nimages = true\naudio = true\n"
+
+
+# G3, H1
+async def test_files_over_a_websocket(house: House, node: Node) -> None:
+    process = await house.serve(TAKES_ALL)
+    check_files(await node("client.mjs", "files", "ws", process.url))
+    assert await process.stop() == 0
+
+
+# D3, G3, H1
+async def test_files_over_stdio(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "takes.toml").write_text(TAKES_ALL)
+    command = [sys.executable, "-m", "runtime", "acp", "--data-dir", str(tmp_path / "data")]
+    command += ["--config", str(tmp_path / "takes.toml")]
+    seen = await node("client.mjs", "files", "stdio", *command)
+    check_files(seen)
+    assert seen["exit"] == 0
+
+
 def test_the_lock_names_no_registry() -> None:
     lock = json.loads((HERE / "package-lock.json").read_text())
     wanted = json.loads((HERE / "package.json").read_text())["dependencies"]
