@@ -57,6 +57,7 @@ async def prompt_of(
         batch.rows,
         overflow=batch.overflow,
         context=batch.context,
+        collected=batch.collected,
         interrupted=any(row.interrupted for row in batch.rows),
         cap=max(1, len(batch.overflow)),
         evicted=tuple(library.words_of(row) for row in evicted),

@@ -281,7 +281,7 @@ class QueueActor(Actor[QueueMessage]):
                 self._waiting.add(
                     row,
                     now,
-                    debounced=row.reply_to is not None,
+                    debounced=row.reply_to is not None or self._policy.prompts_wait,
                     behind=self._offered is not None,
                 )
         self._waiting.remove(row.id for row in message.dropped)

@@ -22,7 +22,7 @@ from runtime.processes import Processes, Slots
 from runtime.sessions.ids import IdSource
 from runtime.sessions.modes import QueueMode
 from runtime.sessions.queueing import QueuePolicy
-from runtime.sessions.rows import SessionRow
+from runtime.sessions.rows import CLIENTS, SessionRow
 from runtime.sessions.split import Counting
 from runtime.sessions.updates import Announcement
 from runtime.settings import Settings
@@ -116,8 +116,16 @@ class Services:
             mode=QueueMode(own.mode or settings.mode),
             debounce=debounce,
             debounce_max=max(debounce, longest),
+            prompts_wait=self._asked_to_wait(row),
         )
         return policy, own.cap or settings.cap
+
+    def _asked_to_wait(self, row: SessionRow) -> bool:
+        """Whether whole prompts are debounced: only when that was set for them (Q1)."""
+        clients = self.settings.channels.get(CLIENTS)
+        return row.queue.debounce is not None or (
+            clients is not None and clients.debounce is not None
+        )
 
     def agent_context(
         self, row: SessionRow, announce: Callable[[Announcement], None]

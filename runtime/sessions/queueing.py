@@ -72,11 +72,14 @@ class QueuePolicy(msgspec.Struct, frozen=True):
         mode: see the table of this module.
         debounce: seconds without a further message that end a burst.
         debounce_max: seconds from the first message that end it in any case.
+        prompts_wait: whether whole prompts of clients are debounced as well, which somebody asked
+            for (Q1).
     """
 
     mode: QueueMode = QueueMode.COLLECT
     debounce: float = 1.0
     debounce_max: float = 10.0
+    prompts_wait: bool = False
 
 
 class Running(msgspec.Struct, frozen=True):

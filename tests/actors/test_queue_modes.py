@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
@@ -9,6 +10,7 @@ from trio.testing import MockClock
 from actors.channels.scripted import ScriptedChannel
 from runtime.ports.front import BadRequest, QueueIsFull
 from runtime.sessions.rows import InboundState
+from runtime.settings import ChannelSettings
 from tests.actors.stage import HandAgent, settings, stage
 
 
@@ -214,3 +216,23 @@ async def test_queue_settings_are_checked(autojump_clock: MockClock) -> None:
         for bad in ({"mode": "sideways"}, {"cap": 0}, {"drop": "all"}, {"debounce": -1.0}):
             with pytest.raises(BadRequest):
                 await session.set_queue(**bad)
+
+
+# Q1 M10
+@pytest.mark.parametrize("where", ["the session", "the clients"])
+async def test_whole_prompts_wait_when_somebody_asked_for_it(
+    autojump_clock: MockClock, where: str
+) -> None:
+    agent = HandAgent(hold=False)
+    chosen = settings()
+    if where == "the clients":
+        channels = {"client": ChannelSettings(debounce=1.0)}
+        chosen = msgspec.structs.replace(chosen, channels=channels)
+    async with stage(agent=agent, settings=chosen) as rt:
+        session = await rt.session("demo")
+        if where == "the session":
+            await session.set_queue(debounce=1.0)
+        turns = [await session.prompt(f"{number}") for number in range(14)]
+        outcomes = [await turn.result() for turn in turns]
+        assert len({outcome.turn_id for outcome in outcomes}) == 1
+        assert [call.text for call in agent.calls] == ["\n\n".join(map(str, range(14)))]
