@@ -22,9 +22,11 @@ import msgspec
 
 from tests.crash.evidence import Evidence, Line, Row, TurnRecord
 from tests.crash.ledger import Ledger, Sent, Told, tokens
+from tests.crash.media_accounting import media
 
 ENDED = frozenset({"done", "cancelled"})
 TRIED_AGAIN = frozenset({"interrupted", "vanished"})
+UNREADABLE = "cannot be read"
 WITHDRAWN_BY = {
     "cancelled": {"cancel", "reset"},  # a reset cancels the turn that there is
     "cleared": {"clear"},
@@ -70,6 +72,7 @@ def account(ledger: Ledger, evidence: Evidence) -> Account:
     violations += _keys(ledger, evidence)
     violations += _turns(evidence)
     violations += transcripts(evidence)
+    violations += files(evidence)
     violations += (Violation(what, "the store") for what in evidence.leftovers + evidence.damage)
     return Account(dict(fates), tuple(violations))
 
@@ -144,8 +147,12 @@ def _done(row: Row, books: _Books, ledger: Ledger) -> tuple[str, list[str]]:
         return "cancelled", wrong
     if len(answers) != 1:
         wrong.append(f"there are {len(answers)} answers to it")
-    elif not tokens(row.text).keys() <= tokens(answers[0].content).keys():
+        return "answered", wrong
+    said = answers[0].content
+    if not tokens(row.text).keys() <= tokens(said).keys():
         wrong.append("the answer to it is about something else")
+    if row.files and ("readable" not in said or UNREADABLE in said):
+        wrong.append("its file could not be read by the agent that answered it")
     return "answered", wrong
 
 
@@ -221,6 +228,11 @@ def _turns(evidence: Evidence) -> Iterator[Violation]:
     for turn in evidence.turns:
         if turn.state == "running":
             yield Violation("it runs, and nobody runs it", f"turn {turn.id}", (turn,))
+
+
+def files(evidence: Evidence) -> Iterator[Violation]:
+    """What is wrong with the files that came with messages."""
+    return (Violation(what, subject, records) for what, subject, records in media(evidence))
 
 
 # -- transcripts -----------------------------------------------------------------------------------

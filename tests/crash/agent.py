@@ -12,7 +12,9 @@ import queue
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 TAG, MODE = sys.argv[1:3]
 DELAY = 0.05
@@ -45,9 +47,20 @@ def cancelled_within(seconds: float) -> bool:
     return message.get("method") == "session/cancel"
 
 
+def words(block: dict[str, Any]) -> str:
+    """A block, or what there is of a file."""
+    if block["type"] != "resource_link":
+        return str(block["text"])
+    try:
+        size = len(Path(unquote(urlsplit(block["uri"]).path)).read_bytes())
+    except OSError:
+        size = -1
+    return "readable" if size == block["size"] else "cannot be read"
+
+
 def prompt(params: dict[str, Any]) -> dict[str, Any]:
-    """Say every word again."""
-    text = " ".join(block["text"] for block in params["prompt"])
+    """Say every word again, and of a file whether it can be read."""
+    text = " ".join(map(words, params["prompt"]))
     pause = DELAY
     for word in text.split():
         if cancelled_within(pause):

@@ -5,6 +5,7 @@ The agents that are processes are in `tests.crash.agents`.
 
 from __future__ import annotations
 
+import base64
 import random
 from contextlib import suppress
 from functools import partial
@@ -33,6 +34,9 @@ retry_delay = "100ms"
 shutdown_grace = "5s"
 hibernate_after = "700ms"
 max_agent_processes = 5
+
+[media]
+free_space_floor = "0B"
 
 [routing]
 default_agent = "quick"
@@ -91,6 +95,9 @@ ACTIONS = {
     "clear": 3,
     "reset": 2,
 }
+PICTURES = (0.2, 0.1)
+"""How many messages have a picture of their own, and how many one that others have as well."""
+
 UNDECIDED_AT_ONCE = 8
 BREATH = 0.1
 PAUSE = (0.02, 0.6)
@@ -158,7 +165,7 @@ class Person:
         self._serial += 1
         token = f"m-{self._number}-{self._serial}"
         name = None if action == "prompt without a name" else f"client:{token}"
-        sent = self._ledger.say(token, self.session_id, name)
+        sent = self._ledger.say(token, self.session_id, name, self._picture(token))
         deliver = self._send if action == "send" else self._prompt
         try:
             if name is None:
@@ -170,6 +177,13 @@ class Person:
         finally:
             self._undecided -= 1
             self._room.release()
+
+    def _picture(self, token: str) -> bytes | None:
+        own, shared = PICTURES
+        dice = self._choose.random()
+        if dice < own:
+            return token.encode() * 1_000
+        return b"the same again" * 1_000 if dice < own + shared else None
 
     async def _present(self) -> Connection:
         """The connection, with the session followed on it."""
@@ -240,9 +254,13 @@ class Person:
 
     def _message(self, sent: Sent) -> dict[str, Any]:
         meta = {} if sent.message_id is None else {"messageId": sent.message_id}
+        prompt = [{"type": "text", "text": sent.text}]
+        if sent.image is not None:
+            data = base64.b64encode(sent.image).decode()
+            prompt.append({"type": "image", "data": data, "mimeType": "image/png"})
         return {
             "sessionId": sent.session_id,
-            "prompt": [{"type": "text", "text": sent.text}],
+            "prompt": prompt,
             "_meta": {"runtime": meta},
         }
 

@@ -20,7 +20,7 @@ from tests.crash.accounting import Violation
 from tests.crash.agents import Agents, Living
 from tests.crash.connections import Disconnected, Line, Refused
 from tests.crash.crowd import Person
-from tests.crash.evidence import Evidence, collect
+from tests.crash.evidence import Evidence, collect, missing_in_flight
 from tests.crash.ledger import Ledger
 from tests.crash.processes import DidNotRun, RuntimeProcess
 
@@ -68,6 +68,8 @@ class Report(msgspec.Struct, frozen=True):
     failed_starts: int
     reconnects: int
     transcript_lines: int
+    pictures_said: int
+    pictures_kept: int
     seconds: float
     violations: tuple[Violation, ...]
 
@@ -100,6 +102,13 @@ class Place:
         """SIGKILL, and a look at who lives on."""
         await process.kill()
         self.outlived += len(self.agents.living())
+
+    async def in_flight(self) -> list[Violation]:
+        """While no runtime works here: what waits has its files."""
+        if not (self.data_dir / "runtime.db").exists():
+            return []
+        missing = await trio.to_thread.run_sync(missing_in_flight, self.data_dir)
+        return [Violation(what, "after a kill") for what in missing]
 
     async def serving(self, process: RuntimeProcess, earlier: set[Living]) -> list[Violation]:
         """Wait until it serves; then nobody of those who lived before it may live."""
@@ -173,6 +182,7 @@ async def _kill(
                     wrong += await place.serving(process, earlier)
                     await trio.sleep(choose.uniform(*SERVING))
                 await place.kill(process)
+            wrong += await place.in_flight()
             if number % 10 == 0 or number == plan.kills:
                 say(f"seed {plan.seed}: {number} of {plan.kills} kills")
         nursery.cancel_scope.cancel()
@@ -202,12 +212,12 @@ async def _settle(
 
 
 async def _in_step(data_dir: Path) -> Evidence:
-    """Wait until the transcript files have what the journal has; the account says what they
-    lack.
+    """Wait until the transcript files have what the journal has, and until what nobody wants is
+    removed; the account says what they lack.
     """
     evidence = await trio.to_thread.run_sync(collect, data_dir)
     with trio.move_on_after(IN_STEP_LIMIT):
-        while any(accounting.transcripts(evidence)):
+        while any(accounting.transcripts(evidence)) or any(accounting.files(evidence)):
             await trio.sleep(LOOK_EVERY)
             evidence = await trio.to_thread.run_sync(collect, data_dir)
     return evidence
@@ -271,6 +281,8 @@ def _report(
         failed_starts=place.log.read_text(errors="replace").count("agent_start_failed"),
         reconnects=ledger.reconnects,
         transcript_lines=sum(map(len, evidence.journal.values())),
+        pictures_said=sum(each.image is not None for each in sent),
+        pictures_kept=len(evidence.on_disk),
         seconds=round(seconds, 1),
         violations=tuple(wrong),
     )

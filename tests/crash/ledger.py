@@ -26,6 +26,7 @@ class Sent:
         token: a word that no other message has; it is in the text.
         session_id: where it was said.
         message_id: the client's own name for it; without one it is never sent twice.
+        image: the bytes of a picture that goes with it.
         accepted: the ids under which the runtime says to have it.
         refused: the runtime said that it does not take it.
         told: how its turn ended, as a waiting `session/prompt` was answered.
@@ -36,6 +37,7 @@ class Sent:
     token: str
     session_id: str
     message_id: str | None
+    image: bytes | None = None
     accepted: set[str] = field(default_factory=set)
     refused: bool = False
     told: Told | None = None
@@ -60,9 +62,11 @@ class Ledger:
         self.broken_promises: list[str] = []
         self.reconnects = 0
 
-    def say(self, token: str, session_id: str, message_id: str | None) -> Sent:
+    def say(
+        self, token: str, session_id: str, message_id: str | None, image: bytes | None = None
+    ) -> Sent:
         """Somebody is about to say something new."""
-        self.sent[token] = sent = Sent(token, session_id, message_id)
+        self.sent[token] = sent = Sent(token, session_id, message_id, image)
         return sent
 
     def accepted(self) -> Iterator[Sent]:

@@ -14,10 +14,11 @@ import pytest
 import trio
 
 from runtime import Settings, open_runtime
+from runtime.sessions.content import ImageBlock, TextBlock
 from runtime.settings import StorageSettings
 from runtime.storage.opening import DATABASE
 from tests.crash.accounting import Account, account, transcripts
-from tests.crash.evidence import collect
+from tests.crash.evidence import collect, missing_in_flight
 from tests.crash.ledger import Ledger, Told, tokens
 
 LIMIT = 30.0
@@ -25,15 +26,20 @@ LIMIT = 30.0
 Doctor = Callable[[apsw.Connection, Path, Ledger], object]
 
 
+PICTURE = "cGljdHVyZQ=="
+
+
 async def talk(data_dir: Path) -> Ledger:
-    """Three messages that are answered, by the runtime itself; the third as a waiting prompt."""
+    """Three messages that are answered, by the runtime itself; the second has a picture."""
     ledger = Ledger()
     settings = Settings(storage=StorageSettings(data_dir=data_dir))
     async with open_runtime(settings) as runtime:
         session = await runtime.session("demo")
         for number in range(1, 4):
             sent = ledger.say(f"m-0-{number}", session.id, f"client:{number}")
-            turn = await session.prompt(sent.text, message_id=sent.message_id)
+            words, picture = TextBlock(sent.text), ImageBlock(PICTURE, "image/png")
+            content = (words, picture) if number == 2 else (words,)
+            turn = await session.prompt(content, message_id=sent.message_id)
             result = await turn.result()
             sent.accepted.add(turn.message_id)
             sent.told = "end_turn"
@@ -122,7 +128,55 @@ def copied(table: str, where: str, **changed: str) -> str:
 ANSWER = f"turn_id = {TURN} AND role = 'assistant'"
 LAST = "seq = (SELECT max(seq) FROM journal)"
 
+
+def picture(change: Callable[[Path], object]) -> Doctor:
+    def doctor(connection: apsw.Connection, transcript: Path, ledger: Ledger) -> None:
+        (path,) = transcript.parents[3].glob("media/*/*")
+        change(path)
+
+    return doctor
+
+
+def both(*doctors: Doctor) -> Doctor:
+    def doctor(connection: apsw.Connection, transcript: Path, ledger: Ledger) -> None:
+        for each in doctors:
+            each(connection, transcript, ledger)
+
+    return doctor
+
+
 CASES: dict[str, tuple[Doctor, str]] = {
+    "a file is lost": (picture(Path.unlink), "it has a row, and is not on disk"),
+    "half a file": (
+        picture(lambda path: path.write_bytes(b"half")),
+        "it has 4 bytes, and should have 7",
+    ),
+    "a file too many": (
+        picture(lambda path: path.with_name("other").write_bytes(b"")),
+        "it is on disk, and has no row",
+    ),
+    "a file without its row": (
+        sql("DELETE FROM blobs"),
+        "was read refers to it, and it has no row",
+    ),
+    "a file that was evicted": (sql("UPDATE blobs SET evicted_at = 1"), "although there was room"),
+    "a file that was not handed over": (
+        sql("UPDATE blobs SET handed_at = NULL"),
+        "begun to answer a message with it, and it was not handed over",
+    ),
+    "a file of a message that nobody heard": (
+        both(state("failed"), sql(f"UPDATE turns SET first_event_at = NULL WHERE id = {TURN}")),
+        "it was handed over, and no agent has begun",
+    ),
+    "a file of a message that was withdrawn": (
+        both(state("dropped"), sql("UPDATE blobs SET handed_at = NULL")),
+        "it belongs to nobody, and is there all the same",
+    ),
+    "a file of nobody": (sql("UPDATE inbound SET media = NULL"), "no message refers to it"),
+    "a file that the agent could not read": (
+        sql(f"UPDATE journal SET content = replace(content, 'readable', 'missing') WHERE {ANSWER}"),
+        "could not be read by the agent",
+    ),
     "lost": (sql(f"DELETE FROM inbound WHERE id = {SECOND}"), "it was accepted, and is not there"),
     "pending": (state("pending"), "never came to an end"),
     "claimed": (state("claimed"), "never came to an end"),
@@ -246,6 +300,16 @@ def test_each_broken_promise_is_reported(talked: tuple[Path, Ledger], case: str)
     assert any(complaint in str(violation) for violation in judgement.violations), [
         str(violation) for violation in judgement.violations
     ]
+
+
+# H6
+def test_a_missing_file_of_a_message_that_waits_is_reported(talked: tuple[Path, Ledger]) -> None:
+    data_dir, ledger = talked
+    judged(data_dir, ledger, state("claimed"))
+    assert missing_in_flight(data_dir) == []
+    judged(data_dir, ledger, picture(Path.unlink))
+    (missing,) = missing_in_flight(data_dir)
+    assert " is claimed, and its file " in missing
 
 
 def test_a_missing_transcript_is_reported(talked: tuple[Path, Ledger]) -> None:
