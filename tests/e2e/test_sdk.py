@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 
 from runtime.endpoint import read
@@ -111,3 +113,29 @@ async def test_files_over_stdio(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "runtime", "acp", "--data-dir", str(tmp_path / "data")]
     check_files(await sdk(json.dumps([*command, "--config", str(settings)]), "files"))
     assert read(tmp_path / "data") is None
+
+
+ALBUM = 14
+DEBOUNCED = "[channels.client]\ndebounce = '1s'\n"
+
+
+# M10, Q1, Q2, H1: an album is one turn that sees all of it
+@pytest.mark.parametrize("over", ["websocket", "stdio"])
+async def test_an_album_is_one_turn(house: House, over: str) -> None:
+    process = await house.serve(f"{DEBOUNCED}{TAKES_ALL}")
+    bridge = [sys.executable, "-m", "runtime", "acp", "--data-dir", str(house.data_dir)]
+    where = process.url if over == "websocket" else json.dumps(bridge)
+    seen = await sdk(where, "album", str(ALBUM))
+    assert seen["stop_reasons"] == ["end_turn"] * ALBUM
+    assert len(seen["turns"]) == ALBUM
+    assert len(set(seen["turns"])) == 1
+    files = re.findall(r"\[file: (\d+)\.png, image/png, (\d+) bytes, readable: ", seen["answer"])
+    sizes = {str(number): str(len(f"image {number}")) for number in range(ALBUM)}
+    assert dict(files) == sizes
+    assert len(files) == ALBUM
+    assert seen["answer"].count("[image block: image/png, ") == ALBUM
+    said = re.findall(r"picture (\d+)", seen["answer"])
+    assert [int(number) for number in said] == [int(number) for number, _ in files]
+    folder = house.data_dir / "media" / seen["session"]
+    assert len(await trio.to_thread.run_sync(os.listdir, folder)) == ALBUM
+    assert await process.stop() == 0
