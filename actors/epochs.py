@@ -15,6 +15,7 @@ from runtime.sessions.events import EpochStarted, SessionClosed
 from runtime.sessions.rows import DropReason, SessionRow
 from runtime.sessions.settling import TurnEnd
 from runtime.storage.errors import StoreUnavailable
+from runtime.storage.requests import StartAnew, StartedAnew
 
 END_LIMIT = 15.0
 """Seconds for a turn to end before a session is reset or closed: the agent's 5, the commit."""
@@ -52,6 +53,25 @@ class Epochs:
         await self._withdrawals.forget(dropped, DropReason.RESET)
         self._services.watchers.publish(here.id, EpochStarted(here.row.epoch))
         return here.row
+
+    async def start_anew(self, request: StartAnew, turn_task: Helper | None) -> StartedAnew | None:
+        """Begin a new epoch because a message asks for it (S40). What was said after that message
+        belongs to the new epoch; it is to be read again.
+
+        Returns:
+            What became of it; None when the message was withdrawn meanwhile.
+
+        Raises:
+            StoreError: the disk refuses; nothing was changed but the turn, which has ended.
+        """
+        await self._end_everything(turn_task)
+        started = await decided(self._services.store.start_anew(request))
+        if started is not None:
+            here = self._conversation
+            here.learn(started.session)
+            await self._withdrawals.forget(started.dropped, DropReason.RESET)
+            self._services.watchers.publish(here.id, EpochStarted(here.row.epoch))
+        return started
 
     async def close(self, turn_task: Helper | None) -> None:
         """Close the session (S43); its actor is to stop. See `reset`."""

@@ -338,7 +338,8 @@ class ActorFront(Front):
     def _require_unblocked(self, message: InboundRow) -> None:
         """A message that nothing runs is not waited for; a command is carried out at any time."""
         why = self._services.watchers.blocked(message.session_id)
-        if why is not None and command_in(message.content) is None:
+        triggers = self._services.settings.sessions.reset_triggers
+        if why is not None and command_in(message.content, triggers=triggers) is None:
             raise SessionBlocked(why)
 
     async def _ask(self, session_id: str, request: Request[R]) -> R:

@@ -145,13 +145,15 @@ class Steered(Message, frozen=True):
 
 
 class Withdraw(Request[tuple[str, ...]], frozen=True):
-    """Forget waiting rows: those of a connection, those named, or all. Those of the offered batch
-    are in the answer as well: until its turn has claimed them, they can be withdrawn.
+    """Forget waiting rows: those of a connection, those named, or all, or all with a ``seq`` below
+    ``before``. Those of the offered batch are in the answer as well: until its turn has claimed
+    them, they can be withdrawn.
     """
 
     connection: str | None = None
     message_ids: tuple[str, ...] = ()
     everything: bool = False
+    before: int | None = None
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -193,6 +195,7 @@ class Offer:
         self.batch = batch
         self.steerable = False
         self.asking = False
+        self.lines_forgotten = False
         self.told: set[str] = set()
         self.refused: set[str] = set()
 
@@ -288,13 +291,15 @@ class QueueActor(Actor[QueueMessage]):
         self._overflow = [*self._overflow, *message.overflow][-self._cap :]
 
     def _end(self, message: Ended) -> None:
-        if self._current(message.turn_id) is None:
+        offer = self._current(message.turn_id)
+        if offer is None:
             return
         self._offered = None
         now = trio.current_time()
         for row in message.again:
             self._waiting.add(row, now, debounced=False)
-        self._overflow = [*message.overflow, *self._overflow][-self._cap :]
+        overflow = () if offer.lines_forgotten else message.overflow
+        self._overflow = [*overflow, *self._overflow][-self._cap :]
 
     def _current(self, turn_id: str) -> Offer | None:
         """The offer of a turn; None, and counted, when it is over (T3)."""
@@ -337,13 +342,15 @@ class QueueActor(Actor[QueueMessage]):
         ids = tuple(
             row.id
             for row in (*offered, *self._waiting.waiting, *self._waiting.context)
-            if message.everything
+            if (message.everything and (message.before is None or row.seq < message.before))
             or row.id in message.message_ids
             or (message.connection is not None and row.connection == message.connection)
         )
         self._waiting.remove(ids)
         if message.everything:
             self._overflow = []
+            if self._offered is not None:
+                self._offered.lines_forgotten = True
         self._look()
         return ids
 

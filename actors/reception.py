@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from actors.conversation import Conversation
+from actors.orders import ANEW, DENIED, Orders
 from actors.outbox import Due
 from actors.persistence import decided, until_written
 from actors.reporting import parts
@@ -19,28 +20,29 @@ from actors.turn import Turn
 from runtime.kernel import ActorRef
 from runtime.log import get_logger
 from runtime.ports.front import Outcome
-from runtime.sessions.commands import Command, command_in
-from runtime.sessions.events import Notice, QueueStatus
+from runtime.sessions.commands import Command, Typed, command_in
+from runtime.sessions.events import Notice
 from runtime.sessions.permissions import question
 from runtime.sessions.rows import InboundKind, InboundRow, InboundState, ReplyAddress
-from runtime.sessions.settling import TurnEnd
 from runtime.sessions.updates import PermissionRequest
 from runtime.storage.errors import StoreError
-from runtime.storage.requests import FinishPending
+from runtime.storage.requests import FinishPending, StartAnew
 
 log = get_logger(__name__)
 
 
-class Doors(msgspec.Struct, frozen=True):
-    """What the session lets its reception do.
+class Work(msgspec.Struct, frozen=True):
+    """What is to be done about a message that needs no turn.
 
     Args:
-        status: what runs and waits.
-        reconnect: start the agent again.
+        do: does it; whether what was said after it may go on.
+        in_order: what was said after it waits until it is done.
+        renews: what was said after it belongs to another epoch then.
     """
 
-    status: Callable[[], Awaitable[QueueStatus]]
-    reconnect: Callable[[], Awaitable[None]]
+    do: Callable[[], Awaitable[bool]]
+    in_order: bool = False
+    renews: bool = False
 
 
 class Reception:
@@ -51,33 +53,40 @@ class Reception:
         services: Services,
         conversation: Conversation,
         outbox: ActorRef[Due],
-        doors: Doors,
+        orders: Orders,
     ) -> None:
         self._services = services
         self._conversation = conversation
         self._id = conversation.id
         self._outbox = outbox
-        self._doors = doors
+        self._orders = orders
         self._busy_with: set[str] = set()
         self.taken: frozenset[str] = frozenset()
         """The names of the agent's own commands."""
 
-    def work_on(self, row: InboundRow) -> Callable[[], Awaitable[None]] | None:
+    def work_on(self, row: InboundRow) -> Work | None:
         """What to do about a message that needs no turn; None for one that is for the queue."""
         if row.id in self._busy_with:
-            return _nothing
+            return Work(_nothing)
         if row.kind is not InboundKind.CHAT or not row.trigger:
             return None
-        command = command_in(row.content, self.taken)
-        if command is not None:
+        typed = self.command_in(row)
+        if typed is not None:
             self._busy_with.add(row.id)
-            return lambda: self._obey(row, command)
+            in_order = typed.command not in (Command.RECONNECT, Command.STATUS, Command.QUEUE)
+            renews = typed.command is Command.RESET
+            return Work(lambda: self._obey(row, typed), in_order, renews)
         turn = self._conversation.turn
         meant = turn.questions.meant_by(row) if turn is not None else None
         if turn is None or meant is None:
             return None
         self._busy_with.add(row.id)
-        return lambda: self._answer(row, turn, *meant)
+        return Work(lambda: self._answer(row, turn, *meant))
+
+    def command_in(self, row: InboundRow) -> Typed | None:
+        """The command that a message is."""
+        triggers = self._services.settings.sessions.reset_triggers
+        return command_in(row.content, self.taken, triggers)
 
     async def say(
         self, code: str, text: str, address: ReplyAddress | None, message_id: str | None = None
@@ -105,9 +114,38 @@ class Reception:
             log.warning("question_not_written", reason=str(error))
         self._outbox.tell(Due(address.channel, address.account))
 
-    async def _obey(self, row: InboundRow, command: Command) -> None:
-        if await self._still_waits(row):
-            await self._finish(row, "command", await self._done(command))
+    async def _obey(self, row: InboundRow, typed: Typed) -> bool:
+        if not await self._still_waits(row):
+            return True
+        if self._orders.denied(row, typed.command):
+            await self._finish(row, "command", DENIED)
+            return True
+        try:
+            if typed.command is Command.RESET:
+                await self._start_anew(row, typed)
+            else:
+                await self._finish(row, "command", await self._orders.carry_out(row, typed))
+        except StoreError as error:  # the row waits; the next look at it does it
+            log.warning("command_not_done", message_id=row.id, reason=str(error))
+            return typed.command is not Command.RESET
+        finally:
+            self._busy_with.discard(row.id)
+        return True
+
+    async def _start_anew(self, row: InboundRow, typed: Typed) -> None:
+        """The message is done with the new epoch, or is its first one, in the same commit (S40)."""
+        address = row.reply_to
+        outbound = parts(self._services, address, ANEW, "notice") if address is not None else ()
+        request = StartAnew(self._id, row.id, typed.first, outbound)
+        started = await self._orders.start_anew(request)
+        if started is None:
+            return  # it was withdrawn meanwhile, and that was told
+        if started.message.state is InboundState.DONE:
+            self._ended(row, "command", ANEW)
+        else:
+            self._services.watchers.publish(self._id, Notice("command", ANEW))
+        if address is not None:
+            self._outbox.tell(Due(address.channel, address.account))
 
     async def _still_waits(self, row: InboundRow) -> bool:
         """Whether it was not done yet: one may hear of a message twice, or long after (D8)."""
@@ -116,29 +154,21 @@ class Reception:
         except StoreError as error:  # the next look at it does it
             log.warning("command_not_read", message_id=row.id, reason=str(error))
             status = None
-        waits = status is not None and status.message.state is InboundState.PENDING
+        now = status.message if status is not None else None
+        waits = (
+            now is not None
+            and now.state is InboundState.PENDING
+            and now.content == row.content  # else it is the first message of an epoch by now
+        )
         if not waits:
             self._busy_with.discard(row.id)
         return waits
 
-    async def _done(self, command: Command) -> str:
-        """Carry out a command; what there is to say about it."""
-        match command:
-            case Command.RECONNECT:
-                await self._doors.reconnect()
-                return "The agent is connected anew."
-            case Command.STOP:
-                turn = self._conversation.turn
-                stopped = turn is not None and turn.request_end(TurnEnd.CANCELLED)
-                return "Stopped." if stopped else "Nothing is running."
-            case Command.STATUS:
-                return _in_words(await self._doors.status())
-
-    async def _answer(self, row: InboundRow, turn: Turn, request_id: str, option_id: str) -> None:
-        if not await self._still_waits(row):
-            return
-        in_time = await turn.questions.answer(request_id, option_id)
-        await self._finish(row, "answer", "" if in_time else "That question is no longer open.")
+    async def _answer(self, row: InboundRow, turn: Turn, request_id: str, option_id: str) -> bool:
+        if await self._still_waits(row):
+            in_time = await turn.questions.answer(request_id, option_id)
+            await self._finish(row, "answer", "" if in_time else "That question is no longer open.")
+        return True
 
     async def _finish(self, row: InboundRow, reason: str, text: str) -> None:
         address = row.reply_to
@@ -153,21 +183,17 @@ class Reception:
             self._busy_with.discard(row.id)
         if not finished.messages:
             return  # it was withdrawn meanwhile, and that was told
-        self._services.watchers.publish(self._id, Notice(reason, text, row.id))
-        outcome = Outcome(row.id, InboundState.DONE, stop_reason="end_turn", text=text or None)
-        self._services.watchers.ended((row.id,), outcome)
+        self._ended(row, reason, text)
         if address is not None:
             self._outbox.tell(Due(address.channel, address.account))
 
+    def _ended(self, row: InboundRow, reason: str, text: str) -> None:
+        """A message is done without a turn: whoever watches or waits for it is told."""
+        self._services.watchers.publish(self._id, Notice(reason, text, row.id))
+        outcome = Outcome(row.id, InboundState.DONE, stop_reason="end_turn", text=text or None)
+        self._services.watchers.ended((row.id,), outcome)
 
-async def _nothing() -> None:
+
+async def _nothing() -> bool:
     """Somebody is at it already."""
-
-
-def _in_words(status: QueueStatus) -> str:
-    if status.blocked is not None:
-        return f"{status.blocked} Messages that wait: {status.waiting}."
-    runs = "A turn is running." if status.running is not None else "Nothing is running."
-    if status.running is None and status.waiting:
-        runs = "No turn is running yet."
-    return f"{runs} Messages that wait: {status.waiting}. Queue mode: {status.mode}."
+    return True

@@ -126,7 +126,7 @@ class Router(Actor[Submit | Deliver]):
 
     async def _submit(self, message: Submit, reply: Reply[Admitted]) -> None:
         settings = self._services.settings.queue_of(CLIENTS)
-        is_command = command_in(message.content) is not None  # one can always be given (S36)
+        is_command = self._is_command(message.content)
         row = NewInbound(
             id=self._services.ids.new(),
             session=message.session_id,
@@ -200,6 +200,11 @@ class Router(Actor[Submit | Deliver]):
         await store.notify(known.id, notice)
         self._outbox.tell(Due(address.channel, address.account))
 
+    def _is_command(self, content: StoredContent) -> bool:
+        """Whether a message is a command: one can always be given, however many wait (S36)."""
+        triggers = self._services.settings.sessions.reset_triggers
+        return command_in(content, triggers=triggers) is not None
+
     def _inbound(self, message: Deliver, inbound: Inbound) -> NewInbound:
         """A platform's message as a row: the session's identity, the frozen reply address (S6,
         S34).
@@ -248,7 +253,7 @@ class Router(Actor[Submit | Deliver]):
                 message.channel, message.account, inbound.chat, inbound.message_id, inbound.version
             ),
             limit=None
-            if command_in(content) is not None
+            if self._is_command(content)
             else QueueLimit(queue.cap, queue.drop, CAP_NOTICE, NEW_NOTICE),
             sent_at=inbound.sent_at,
             state=InboundState.EXPIRED if expired else InboundState.PENDING,

@@ -21,8 +21,9 @@ from runtime.ports.transcriber import Transcriber
 from runtime.processes import Processes, Slots
 from runtime.sessions.ids import IdSource
 from runtime.sessions.modes import QueueMode
+from runtime.sessions.principals import LOCAL, TOKEN_HOLDER, Role
 from runtime.sessions.queueing import QueuePolicy
-from runtime.sessions.rows import CLIENTS, SessionRow
+from runtime.sessions.rows import CLIENTS, InboundRow, SessionRow
 from runtime.sessions.split import Counting
 from runtime.sessions.updates import Announcement
 from runtime.settings import Settings
@@ -126,6 +127,18 @@ class Services:
         return row.queue.debounce is not None or (
             clients is not None and clients.debounce is not None
         )
+
+    def role_of(self, row: InboundRow) -> Role:
+        """What whoever wrote a message may do (S36). In a chat there are no principals yet, and a
+        program that embeds the runtime may do everything.
+        """
+        if row.reply_to is not None or row.sender is None:
+            return Role.OWNER
+        name = row.sender.id
+        if name in (LOCAL.name, TOKEN_HOLDER.name):
+            return Role.OWNER
+        known = self.settings.gateway.principals.get(name)
+        return known.role if known is not None else Role.MEMBER
 
     def agent_context(
         self, row: SessionRow, announce: Callable[[Announcement], None]

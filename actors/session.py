@@ -28,7 +28,7 @@ earlier incarnation left behind (D8), and goes on.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -41,6 +41,7 @@ from actors.conversation import Conversation
 from actors.dealings import Dealings
 from actors.epochs import Epochs
 from actors.fetching import Fetching
+from actors.orders import Doors, Orders
 from actors.outbox import Due
 from actors.queue import (
     Arrived,
@@ -53,7 +54,7 @@ from actors.queue import (
     Status,
     SteerTurn,
 )
-from actors.reception import Doors, Reception
+from actors.reception import Reception
 from actors.services import Services
 from actors.session_messages import (
     Answer,
@@ -95,6 +96,9 @@ themselves.
 
 STEER_TEXT = text_content("The runtime is about to stop. Finish what you are doing now, briefly.")
 
+LOOK_AGAIN = 1.0
+"""Seconds until a new conversation is begun that the disk refused."""
+
 R = TypeVar("R")
 
 log = get_logger(__name__)
@@ -128,6 +132,7 @@ class SessionActor(Actor[SessionMessage]):
         self._outbox = outbox
         self._owner = Owner(services.instance, services.ids.new())
         self._stopping = stopping
+        self._put_off = False
         self._active_at = trio.current_time()
 
     # -- start and end ------------------------------------------------------------------------
@@ -151,15 +156,23 @@ class SessionActor(Actor[SessionMessage]):
             services.watchers.interrupted(awake.session, settled)
         for address in services.channels if awake.settled else ():
             self._outbox.tell(Due(*address))
-        doors = Doors(self._status, lambda: self._dealings.reconnect())
-        self._reception = Reception(services, conversation, self._outbox, doors)
+        doors = Doors(
+            status=self._status,
+            reconnect=lambda: self._dealings.reconnect(),
+            stop=lambda row, everything: self._withdrawals.stop(row, everything=everything),
+            clear=lambda row: self._withdrawals.clear(row.seq),
+            set_queue=self._set_queue,
+            start_anew=lambda request: self._epochs.start_anew(request, self._turns.task),
+        )
+        orders = Orders(services, conversation, doors)
+        self._reception = Reception(services, conversation, self._outbox, orders)
         self._agent = self.spawn(
             lambda: AgentActor(services, self.ref, lambda: conversation.row),
             name="agent",
             restart=Restart.TRANSIENT,
         )
         policy, cap = services.queue_policy(conversation.row)
-        pending = self._sorted(awake.pending)
+        pending = self._first_rows(awake.pending)
         queue = self.spawn(
             lambda: QueueActor(services, self.ref, policy, cap, pending, awake.overflow),
             name="queue",
@@ -285,25 +298,49 @@ class SessionActor(Actor[SessionMessage]):
         except StoreError as error:
             reply.fail(error)
 
-    async def _arrive(self, message: Arrived) -> bool:
-        """Rows that wait; whether any of them is for the queue."""
-        rows = self._sorted(message.rows)
-        await self._queue.send(Arrived(rows, message.dropped, message.overflow))
-        for row in rows:
-            self._fetching.begin(row)
-        self._dealings.hold_up(rows)
-        return bool(rows)
-
-    def _sorted(self, rows: tuple[InboundRow, ...]) -> tuple[InboundRow, ...]:
-        """Rows for the queue; what needs no turn is begun at once (S36)."""
-        rest = []
-        for row in rows:
+    async def _arrive(self, message: Arrived, *, again: bool = False) -> bool:
+        """Rows that wait; whether any of them is for the queue. What needs no turn is done, at its
+        place among the others where that matters (S36).
+        """
+        rows: list[InboundRow] = []
+        await self._queue.send(msgspec.structs.replace(message, rows=()))
+        if self._put_off and not again:
+            await self._recheck()
+            return False
+        self._put_off = False
+        some = False
+        for row in message.rows:
             work = self._reception.work_on(row)
             if work is None:
-                rest.append(row)
+                rows.append(row)
+            elif not work.in_order:
+                self.start(work.do, name="reception")
             else:
-                self.start(work, name="reception")
-        return tuple(rest)
+                some = await self._enqueue(rows) or some
+                rows = []
+                if not await work.do():
+                    self._put_off = True  # it and what follows is read again later
+                    self.after(LOOK_AGAIN, Recheck())
+                    return some
+                if work.renews:
+                    await self._recheck()
+                    return some
+        return await self._enqueue(rows) or some
+
+    async def _enqueue(self, rows: Sequence[InboundRow]) -> bool:
+        if rows:
+            await self._queue.send(Arrived(tuple(rows)))
+            for row in rows:
+                self._fetching.begin(row)
+            self._dealings.hold_up(tuple(rows))
+        return bool(rows)
+
+    def _first_rows(self, rows: tuple[InboundRow, ...]) -> tuple[InboundRow, ...]:
+        """What the queue begins with: nothing, when commands among it are to be done in order."""
+        if any(self._reception.command_in(row) is not None for row in rows):
+            self.ref.tell(Recheck())
+            return ()
+        return rows
 
     async def _recheck(self) -> None:
         try:
@@ -311,7 +348,7 @@ class SessionActor(Actor[SessionMessage]):
         except StoreError as error:
             log.warning("recheck_failed", reason=str(error))
             return
-        await self._arrive(Arrived(rows))
+        await self._arrive(Arrived(rows), again=True)
 
     # -- requests -----------------------------------------------------------------------------
 

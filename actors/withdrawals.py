@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from actors.conversation import Conversation
 from actors.persistence import decided, until_written
-from actors.queue import QueueMessage, Withdraw
+from actors.queue import QueueMessage, Status, Withdraw
 from actors.services import Services
 from actors.session_messages import Cancel
 from runtime.kernel import ActorRef
@@ -45,17 +45,59 @@ class Withdrawals:
         withdrawn = await self._withdraw(request, DropReason.CANCELLED)
         return hit or steered is not None or withdrawn > 0
 
-    async def clear(self) -> int:
-        """All that waits, in the queue and in the store, and a turn that has not begun (H3)."""
-        await self._queue.ask(Withdraw(everything=True), timeout=ASK_LIMIT)
-        request = DropPending(self._conversation.id, DropReason.CLEARED)
+    async def stop(self, asked: InboundRow, *, everything: bool) -> tuple[bool, int]:
+        """What ``/stop`` does about what was said before it (H3).
+
+        Args:
+            asked: the message that says it.
+            everything: withdraw what others have said, too.
+
+        Returns:
+            Whether a turn is cancelled, and how many messages are withdrawn.
+        """
+        withdrawn = await (self.clear(asked.seq) if everything else self._clear_own(asked))
+        turn = self._conversation.turn
+        if turn is None or turn.batch.rows[0].seq > asked.seq:
+            return False, withdrawn
+        if everything and not turn.begun:
+            return True, withdrawn  # its messages were just taken away from it
+        return turn.request_end(TurnEnd.CANCELLED), withdrawn
+
+    async def _clear_own(self, asked: InboundRow) -> int:
+        """What waits of the person who says so."""
+
+        def own(row: InboundRow) -> bool:
+            return row.sender == asked.sender and row.seq < asked.seq
+
+        turn = self._conversation.turn
+        steered = turn.steering.withdraw(own, DropReason.CLEARED) if turn is not None else None
+        waiting = await self._queue.ask(Status(), timeout=ASK_LIMIT)
+        ids = tuple(row.id for row in waiting.rows if own(row))
+        dropped = await self._withdraw(Withdraw(message_ids=ids), DropReason.CLEARED)
+        return dropped + (steered is not None)
+
+    async def clear(self, before: int | None = None) -> int:
+        """All that waits, in the queue and in the store, and a turn that has not begun (H3).
+
+        Args:
+            before: only what has a lower ``seq``; None for all.
+
+        Returns:
+            How many messages are withdrawn.
+        """
+
+        def meant(row: InboundRow) -> bool:
+            return before is None or row.seq < before
+
+        await self._queue.ask(Withdraw(everything=True, before=before), timeout=ASK_LIMIT)
+        request = DropPending(self._conversation.id, DropReason.CLEARED, before=before)
         dropped = await decided(self._services.store.drop_pending(request))
         self._services.watchers.dropped(self._conversation.id, dropped, DropReason.CLEARED)
         gone = {row.id for row in dropped}
         turn = self._conversation.turn
-        if turn is not None and turn.withdraw():
+        if turn is not None and meant(turn.batch.rows[0]) and turn.withdraw():
             gone.update(turn.batch.message_ids)
-        steered = turn.steering.withdraw(lambda _: True, DropReason.CLEARED) if turn else None
+        steered = turn.steering.withdraw(meant, DropReason.CLEARED) if turn else None
         return len(gone | {steered} if steered is not None else gone)
 
     async def _withdraw(self, request: Withdraw, reason: DropReason) -> int:
@@ -77,7 +119,7 @@ class Withdrawals:
         return ()
 
     async def forget(self, dropped: tuple[InboundRow, ...], reason: DropReason) -> None:
-        """Rows that went with their conversation."""
+        """Rows that went with their conversation, and the lines of those that went before."""
         self._services.watchers.dropped(self._conversation.id, dropped, reason)
-        ids = tuple(row.id for row in dropped)
-        await self._queue.ask(Withdraw(message_ids=ids), timeout=ASK_LIMIT)
+        before = max((row.seq + 1 for row in dropped), default=0)
+        await self._queue.ask(Withdraw(everything=True, before=before), timeout=ASK_LIMIT)

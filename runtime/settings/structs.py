@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from runtime.sessions.commands import RESET_TRIGGERS
 from runtime.sessions.principals import Role
 from runtime.sessions.rows import DropName
 from runtime.settings.forms import (
@@ -34,6 +35,7 @@ from runtime.settings.forms import (
 
 Cap: TypeAlias = Annotated[int, Meta(ge=1, le=10_000)]
 DropPolicy: TypeAlias = DropName
+Trigger: TypeAlias = Annotated[str, Meta(pattern=r"^\S{1,100}$")]
 InterruptedPolicy: TypeAlias = Literal["retry", "notify"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
 LogFormat: TypeAlias = Literal["auto", "text", "json"]
@@ -175,6 +177,8 @@ class SessionSettings(Section, frozen=True, kw_only=True):
         permission_limit: how long a person may take to answer when an agent asks for permission;
             then nobody has chosen.
         max_agent_processes: how many agents may run as processes at a time (P6).
+        reset_triggers: words that begin a new conversation, alone or before its first message
+            (S40).
     """
 
     hibernate_after: Seconds = 60.0
@@ -187,6 +191,7 @@ class SessionSettings(Section, frozen=True, kw_only=True):
     max_message_age: SecondsOrOff = None
     permission_limit: PositiveSeconds = 600.0
     max_agent_processes: Annotated[int, Meta(ge=1, le=100_000)] = 32
+    reset_triggers: tuple[Trigger, ...] = RESET_TRIGGERS
 
 
 class TranscriberSettings(Section, frozen=True, kw_only=True):

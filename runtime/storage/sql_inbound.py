@@ -107,13 +107,20 @@ def drop_row(transaction: Transaction, row: InboundRow, reason: str) -> InboundR
 
 
 def withdraw_all(
-    transaction: Transaction, session_id: str, reason: DropReason, *, held: bool = False
+    transaction: Transaction,
+    session_id: str,
+    reason: DropReason,
+    *,
+    held: bool = False,
+    before: int | None = None,
 ) -> tuple[InboundRow, ...]:
-    """Drop all that waits in a session; with ``held`` also what waits for approval.
+    """Drop all that waits in a session; with ``held`` also what waits for approval, with ``before``
+    only what has a lower ``seq``.
 
     The lines that earlier drops still owe to the agent are forgotten too.
     """
     rows = pending(transaction, session_id)
+    rows = tuple(row for row in rows if before is None or row.seq < before)
     if held:
         rows += tuple(map(inbound_row, transaction.rows(_HELD, session_id)))
     transaction.run(
@@ -125,7 +132,7 @@ def withdraw_all(
 def withdraw(transaction: Transaction, request: DropPending) -> tuple[InboundRow, ...]:
     """Withdraw waiting messages (H3): some, or all, which raises the queue's generation."""
     if request.message_ids is None:
-        rows = withdraw_all(transaction, request.session_id, request.reason)
+        rows = withdraw_all(transaction, request.session_id, request.reason, before=request.before)
         transaction.run(
             "UPDATE sessions SET generation = generation + 1, updated_at = max(updated_at, ?)"
             " WHERE id = ?",

@@ -27,6 +27,7 @@ from runtime.sessions.rows import (
 )
 from runtime.storage import (
     sql_admission,
+    sql_epochs,
     sql_figures,
     sql_inbound,
     sql_joining,
@@ -62,6 +63,8 @@ from runtime.storage.requests import (
     SaveDraft,
     SessionPage,
     SessionPatch,
+    StartAnew,
+    StartedAnew,
     TurnProgress,
 )
 from runtime.storage.sizes import Sizes, measure
@@ -161,6 +164,9 @@ class SqliteStore(SqliteMedia, SqliteDelivery, Store):
 
     async def new_epoch(self, session_id: str) -> tuple[SessionRow, tuple[InboundRow, ...]]:
         return await self._writes.write(partial(sql_sessions.new_epoch, session_id=session_id))
+
+    async def start_anew(self, request: StartAnew) -> StartedAnew | None:
+        return await self._writes.write(partial(sql_epochs.start_anew, request=request))
 
     async def close_session(self, session_id: str) -> tuple[SessionRow, tuple[InboundRow, ...]]:
         return await self._writes.write(partial(sql_sessions.close, session_id=session_id))

@@ -50,6 +50,8 @@ from runtime.storage.requests import (
     SaveDraft,
     SessionPage,
     SessionPatch,
+    StartAnew,
+    StartedAnew,
     TurnProgress,
 )
 
@@ -126,6 +128,17 @@ class Store(MediaStore):
 
         The queue's generation rises; messages that wait are dropped (``reset``) and returned.
         Claimed ones are left to the turn that runs.
+        """
+
+    @abstractmethod
+    async def start_anew(self, request: StartAnew) -> StartedAnew | None:
+        """Begin a new epoch with the message that asks for it, as a whole (S40).
+
+        Returns:
+            What became of it; None, and nothing is changed, when the message does not wait (any
+                more).
+
+        Raises `UnknownSession`.
         """
 
     @abstractmethod

@@ -57,8 +57,12 @@ OPTIONS = (
     PermissionOption("yes", "Allow", "allow_once"),
     PermissionOption("no", "Refuse", "reject_once"),
 )
+COMMANDS = (
+    *("/stop", "/status", "/reconnect", "/queue", "/queue clear", "/queue steer cap:3"),
+    *("/queue nonsense", "/queue default", "/new", "/new and more"),
+)
 CALM = ["send"] * 8 + [
-    *["answer", "command", "cancel", "withdraw", "clear", "reset", "close", "reconnect"],
+    *["answer", "command", "command", "cancel", "withdraw", "clear", "reset", "close", "reconnect"],
     *["choose", "mode", "mode", "reload", "wait", "wait", "wait long", "power cut", "stop"],
 ]
 
@@ -171,7 +175,7 @@ class World:
                 receipt = await session.send(f"say {self.serial}", message_id=f"m{self.serial}")
                 self.accepted[receipt.message_id] = session.id
             case "command" | "answer":
-                texts = ["/stop", "/status", "/reconnect"] if name == "command" else ["1", "Refuse"]
+                texts = COMMANDS if name == "command" else ("1", "Refuse")
                 receipt = await session.send(self.choose.choice(texts))
                 self.accepted[receipt.message_id] = session.id
             case "withdraw" if self.accepted:

@@ -38,7 +38,18 @@ from tests.actors.stage import settings as runtime_settings
 STEPS = st.lists(
     st.sampled_from(
         ["send"] * 6
-        + ["repeat", "cancel", "clear", "reset", "wait", "wait long", "crash", "power cut", "mode"]
+        + [
+            "repeat",
+            "cancel",
+            "clear",
+            "reset",
+            "anew",
+            "wait",
+            "wait long",
+            "crash",
+            "power cut",
+            "mode",
+        ]
     ),
     min_size=1,
     max_size=25,
@@ -84,10 +95,11 @@ class World:
 
     async def _step(self, name: str, rt: Runtime, session: Session) -> None:
         match name:
-            case "send":
+            case "send" | "anew":
+                before = "/new " if name == "anew" else ""
                 self.serial += 1
                 name = f"m{self.serial}"
-                receipt = await session.send(f"say {name}", message_id=name)
+                receipt = await session.send(f"{before}say {name}", message_id=name)
                 assert receipt.message_id not in self.accepted
                 self.accepted[receipt.message_id] = name
             case "repeat" if self.accepted:

@@ -14,6 +14,7 @@ from runtime.sessions.content import text_content
 from runtime.sessions.rows import DropReason, InboundState, SessionSpec, TurnState
 from runtime.storage import (
     sql_admission,
+    sql_epochs,
     sql_inbound,
     sql_joining,
     sql_journal,
@@ -35,6 +36,7 @@ from runtime.storage.requests import (
     NewInbound,
     Owner,
     Settlement,
+    StartAnew,
     TurnProgress,
 )
 from tests.storage.stage import CHAT, START, cap, key, new_id
@@ -170,6 +172,26 @@ class StoreMachine(RuleBasedStateMachine):
             message.state = DROPPED
         session.epoch += 1
         assert row.epoch == session.epoch
+
+    @rule(which=st.integers(0, 1), choice=st.integers(0, 5), more=st.booleans())
+    def start_anew(self, which: int, choice: int, more: bool) -> None:
+        session = self.sessions[which]
+        if choice >= len(session.messages):
+            return
+        asked = session.messages[choice]
+        request = StartAnew(session.id, asked.id, text_content("more") if more else ())
+        started = self.do(partial(sql_epochs.start_anew, request=request))
+        if asked.state is not PENDING:
+            assert started is None
+            return
+        before = [each for each in session.messages[:choice] if each.state is PENDING]
+        for message in before:
+            message.state = DROPPED
+        asked.state = PENDING if more else DONE
+        session.epoch += 1
+        assert started is not None
+        assert started.session.epoch == session.epoch
+        assert [row.id for row in started.dropped] == [each.id for each in before]
 
     # -- turns --------------------------------------------------------------------------------
 
