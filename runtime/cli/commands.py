@@ -21,12 +21,14 @@ from runtime.cli.screen import Screen
 from runtime.cli.words import number_of
 from runtime.protocol.acp import Empty
 from runtime.protocol.extensions import QueueClearResult, QueueStatusResult, ResetResult
-from runtime.settings import parse_queue_mode
+from runtime.sessions.overrides import BadOverride, typed_overrides
+from runtime.sessions.rows import QueueOverrides
 
 OURS = "runtime"
 """What is put before a command of ours that the agent has as well."""
 
 _LEAVE = ("quit", "exit")
+_ANEW = ("new", "reset")
 
 
 class _Command(NamedTuple):
@@ -44,9 +46,10 @@ class Commands:
         """The files that go with the next message."""
         cancel = "cancel the running turn, withdraw what you said and waits (Ctrl-C)"
         self._table = {
-            "new": _Command(self._new, "begin a new conversation; the old one stays readable"),
+            "new": _Command(self._new, "begin a new conversation, with a TEXT if one follows"),
+            "reset": _Command(self._new, "the same"),
             "status": _Command(self._status, "how the session is: what runs, waits and is chosen"),
-            "queue": _Command(self._queue, "what waits; collect|followup|interrupt sets the mode"),
+            "queue": _Command(self._queue, "what waits; MODE, debounce:2s, cap:20, default, clear"),
             "clear": _Command(self._clear, "withdraw what waits"),
             "attach": _Command(self._attach, "a file that goes with your next message: PATH"),
             "detach": _Command(self._detach, "take all of these files back"),
@@ -71,6 +74,9 @@ class Commands:
             return text.removeprefix("/")
         if not text.startswith("/") or self.choices.offers(_name_of(text)):
             return text
+        name, argument = _ours_in(text)
+        if name in _ANEW and argument:  # in one step, so that nothing comes between
+            return f"/{OURS} {name} {argument}"
         return None
 
     def take_attached(self) -> list[Attachment]:
@@ -87,16 +93,13 @@ class Commands:
         Raises:
             CommandError: it cannot be done.
         """
-        words = line.strip().removeprefix("/").split(maxsplit=1)
-        if words and words[0].lower() == OURS:
-            words = words[1].split(maxsplit=1) if len(words) > 1 else []
-        name = words[0].lower() if words else "help"
+        name, argument = _ours_in(line.strip())
         if name in _LEAVE:
             return False
         if name not in self._table:
             hint = "/help lists them; // begins a text with a slash"
             raise CommandError(f"there is no command /{name}", hint)
-        await self._table[name].run(words[1].strip() if len(words) > 1 else "")
+        await self._table[name].run(argument)
         return True
 
     def completions(self, text: str) -> list[str]:
@@ -157,13 +160,25 @@ class Commands:
             self._screen.aside(", ".join(f"{each.name}: {each.current}" for each in theirs))
 
     async def _queue(self, argument: str) -> None:
-        if argument:
+        words = argument.lower().split()
+        if words == ["clear"]:
+            await self._clear("")
+        elif words in ([], ["status"]):
+            await self._show_queue()
+        else:
+            await self._set_queue(words)
+
+    async def _set_queue(self, words: list[str]) -> None:
+        """The runtime reads it, as it does in any chat; what is wrong is said before."""
+        if words not in (["default"], ["reset"]):
             try:
-                mode = parse_queue_mode(argument)
-            except ValueError as error:
-                raise CommandError(f"{argument!r} is no mode", f"choose {error}") from None
-            await self._conversation.choose("queue_mode", mode)
-        await self._show_queue()
+                typed_overrides(words, QueueOverrides())
+            except BadOverride as error:
+                raise CommandError(str(error), "/queue alone says what holds") from None
+        message = await self._conversation.say(" ".join((f"/{OURS} queue", *words)))
+        await message.done.wait()
+        if message.outcome == "failed":
+            raise CommandError("the queue was not set")
 
     async def _show_queue(self) -> None:
         status = await self._conversation.call("_runtime/queue/status", QueueStatusResult)
@@ -219,6 +234,15 @@ class Commands:
         await self._conversation.choose(setting.id, setting.meant_by(argument))
         chosen = self.choices.find(setting.id)
         self._screen.aside(f"{chosen.name}: {chosen.current}")
+
+
+def _ours_in(line: str) -> tuple[str, str]:
+    """The name of our command in a line, in lower case, and what follows it."""
+    words = line.removeprefix("/").split(maxsplit=1)
+    if words and words[0].lower() == OURS:
+        words = words[1].split(maxsplit=1) if len(words) > 1 else []
+    name = words[0].lower() if words else "help"
+    return name, words[1].strip() if len(words) > 1 else ""
 
 
 def _name_of(text: str) -> str:

@@ -77,6 +77,28 @@ async def print_session(settings: Settings, name: str, as_json: bool) -> None:
             print(f"{label:<12} {_in_a_line(fact)}")
 
 
+async def print_queue(settings: Settings, name: str, as_json: bool) -> None:
+    """Print what waits in a session, and what runs."""
+    async with open_source(settings) as source:
+        queue = await source.queue(await source.find(name))
+    if as_json:
+        print_json(msgspec.to_builtins(queue))
+        return
+    print(_queue(queue))
+    if queue.blocked is not None:
+        print(printable(queue.blocked))
+
+
+async def clear_queue(settings: Settings, name: str, as_json: bool) -> None:
+    """Withdraw what waits in a session, and print how much that was."""
+    async with open_source(settings) as source:
+        cleared = await source.clear(await source.find(name))
+    if as_json:
+        print_json({"cleared": cleared})
+    else:
+        print(f"{number_of(cleared, 'message')} withdrawn")
+
+
 async def print_tail(
     settings: Settings, name: str, lines: int, follow: bool, as_json: bool
 ) -> None:

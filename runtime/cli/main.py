@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from runtime.cli import acp, chat, config, doctor, media, serve, sessions, version
+from runtime.cli import acp, chat, config, doctor, media, queue, serve, sessions, version
 from runtime.cli.errors import (
     BROKEN_PIPE,
     FAILURE,
@@ -51,6 +51,7 @@ for command in (
     chat.chat,
     acp.acp,
     sessions.sessions,
+    queue.queue,
     media.media,
     doctor.doctor,
     config.config,

@@ -29,16 +29,18 @@ from runtime.protocol.extensions import (
     EventsResult,
     JournalEvent,
     ListedMark,
+    QueueClearResult,
     QueueStatusResult,
     SnapshotEvent,
     TurnEndedEvent,
     WireEvent,
 )
 from runtime.sessions.ids import wall_clock_ms
-from runtime.sessions.rows import CLIENTS, SessionRow
+from runtime.sessions.rows import CLIENTS, DropReason, SessionRow
 from runtime.settings import Settings
 from runtime.storage.opening import DATABASE
 from runtime.storage.reader import Readers
+from runtime.storage.requests import DropPending, InterruptedPolicy, Owner
 from runtime.storage.sqlite import open_sqlite
 from runtime.storage.store import Store
 
@@ -80,6 +82,10 @@ class Source(ABC):
         """What waits in a session; without a runtime, what will run after its next start."""
 
     @abstractmethod
+    async def clear(self, entry: Entry) -> int:
+        """Withdraw what waits in a session; how many messages went."""
+
+    @abstractmethod
     def events(self, entry: Entry, lines: int) -> AsyncIterator[WireEvent]:
         """The newest lines of a transcript."""
 
@@ -114,6 +120,10 @@ class RunningSource(Source):
         return await self._client.call(
             "_runtime/queue/status", {"sessionId": entry.id}, QueueStatusResult
         )
+
+    async def clear(self, entry: Entry) -> int:
+        params = {"sessionId": entry.id}
+        return (await self._client.call("_runtime/queue/clear", params, QueueClearResult)).cleared
 
     async def events(self, entry: Entry, lines: int) -> AsyncIterator[WireEvent]:
         after = max(0, await self.attach(entry) - lines)
@@ -172,6 +182,16 @@ class StoredSource(Source):
         channel = CLIENTS if row is None else row.channel
         mode = mode or self._settings.queue_of(channel).mode
         return QueueStatusResult(mode, None, waiting.count, waiting.oldest)
+
+    async def clear(self, entry: Entry) -> int:
+        sessions = self._settings.sessions
+        retry = sessions.on_interrupted == "retry"
+        policy = InterruptedPolicy(retry=retry, max_tries=sessions.max_tries)
+        owner = Owner("command line", "queue clear")
+        # As at the next start: the messages of a turn that was cut off wait again.
+        await self._store.wake(entry.id, owner, policy)
+        request = DropPending(entry.id, DropReason.CLEARED)
+        return len(await self._store.drop_pending(request))
 
     async def events(self, entry: Entry, lines: int) -> AsyncIterator[WireEvent]:
         if lines == 0:

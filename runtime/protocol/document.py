@@ -200,10 +200,13 @@ are no part of an answer, and the notice says what they are:
 There may be others. Who follows events gets a `notice` event for those that are said live.
 
 **Commands.** A prompt that is nothing but `/reconnect` (start the agent again), `/status` (what
-runs and waits) or `/stop` (end the running turn) is for the runtime: it is carried out at once,
-also when the queue is full, and answered with a notice. Where the agent has a command of that
-name, the agent gets it, and the runtime's is `/runtime reconnect`. Everything else, whatever it
-begins with, goes to the agent.
+runs and waits), `/stop` (withdraw what waits and end the running turn) or `/queue …` (say or set
+how the queue works, clear it) is for the runtime: it is carried out at its place among the
+messages, also when the queue is full, and answered with a notice. `/new` and `/reset` begin a new
+conversation; what follows them in the same prompt is its first message, and the prompt is answered
+when that is. What takes away from others, or sets the queue, needs the role `admin`, as the methods
+do. Where the agent has a command of that name, the agent gets it, and the runtime's is
+`/runtime reconnect`. Everything else, whatever it begins with, goes to the agent.
 
 **Permissions.** When the agent asks whether it may, everybody who follows the session is asked by
 `session/request_permission`, and so is who comes while the question is open. The first answer

@@ -39,9 +39,9 @@ def test_commands(served: Served, cli: CommandLine) -> None:
         return cli("chat", "--session", "commands", "--data-dir", served.data_dir, typed=typed)
 
     assert chat("/new")[2] == "A new conversation begins.\n"
-    assert chat("/queue FOLLOW-UP")[2] == "queue mode followup, nothing runs, 0 messages waiting\n"
-    assert chat("/queue queued")[2].startswith("queue mode steer, ")
-    assert chat("/queue fifo")[2].startswith("error: 'fifo' is no mode\nhint: choose collect")
+    assert chat("/queue FOLLOW-UP")[2].startswith("The queue of this session: followup.")
+    assert chat("/queue queued")[2].startswith("The queue of this session: steer.")
+    assert chat("/queue fifo")[2].startswith("error: 'fifo' is no queue mode; choose collect")
     assert chat("/clear")[2] == "0 messages withdrawn\n"
     assert "/cancel" in chat("/help")[2]
     assert chat("/zork")[2].startswith("error: there is no command /zork\n")

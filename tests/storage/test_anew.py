@@ -62,8 +62,8 @@ async def test_a_message_of_elsewhere_begins_nothing(store: SqliteStore) -> None
 async def test_lines_of_dropped_messages_go_with_their_epoch(store: SqliteStore) -> None:
     # S18 Q4
     limit = cap(1, "summarize")
-    for text in ("a", "b"):
-        admitted = await admit(store, message(text=text, limit=limit))
+    await admit(store, message(text="a", limit=limit))
+    admitted = await admit(store, message(text="b", limit=limit))
     asked = (await admit(store, message(text="/new"))).message
     assert (await Actor.wake(store, asked.session_id)).awake.overflow
     await store.start_anew(StartAnew(asked.session_id, asked.id))
