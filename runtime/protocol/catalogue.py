@@ -68,8 +68,9 @@ FROM_CLIENT: tuple[Method, ...] = (
         acp.PromptResult,
         "Accepts a message durably, streams the turn as `session/update` notifications and answers "
         "when it has ended. Prompts sent while a turn runs wait, are merged, join it or interrupt "
-        "it, as the session's queue mode says; merged prompts all get the stop reason of their turn. With "
-        "`_meta.runtime.messageId` a repeated prompt is accepted once and waits for the same turn. "
+        "it, as the session's queue mode says; merged prompts all get the stop reason of their "
+        "turn. With `_meta.runtime.messageId` a repeated prompt is accepted once and waits for the "
+        "same turn. "
         "A turn that failed is answered with error -32603, whose `data` has a `code` and a "
         "`message`. When the agent went away before it had begun, a thought marked as a `notice` "
         "says when it is tried again. When the session is blocked, since its agent could not be "
