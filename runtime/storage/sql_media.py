@@ -254,7 +254,11 @@ def idle(transaction: Transaction, before: int, after: int, limit: int) -> BlobP
     )
     found = ((blob_row(row[:-2]), row[-1]) for row in rows)
     return BlobPage(
-        blobs=tuple(blob for blob, spoken in found if max(spoken, blob.used_at) < before),
+        blobs=tuple(
+            blob
+            for blob, spoken in found
+            if blob.evicted_at is None and max(spoken, blob.used_at) < before
+        ),
         next=rows[-1][-2] if len(rows) == limit else None,
     )
 
@@ -269,11 +273,14 @@ def forget_old_evictions(transaction: Transaction, before: int) -> None:
 
 
 def _insert(transaction: Transaction, row: InboundRow, new: NewBlob) -> BlobRow:
-    """The row of a file. The same bytes may be on their way twice: then it is there already."""
+    """The row of a file. It is there already when the same bytes were sent before (M4); if it says
+    that the file goes, that did not happen.
+    """
     transaction.run(
         "INSERT INTO blobs (session_id, file, hash, size, mime_type, name, epoch, created_at,"
         " used_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)"
-        " ON CONFLICT (session_id, file) DO UPDATE SET used_at = excluded.used_at",
+        " ON CONFLICT (session_id, file)"
+        " DO UPDATE SET used_at = excluded.used_at, evicted_at = NULL, told_at = NULL",
         row.session_id,
         new.file,
         new.hash,
