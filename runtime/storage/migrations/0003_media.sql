@@ -17,7 +17,7 @@ CREATE TABLE blobs (
     UNIQUE (session_id, file)
 ) STRICT;
 
-CREATE INDEX blobs_untold ON blobs (session_id) WHERE evicted_at IS NOT NULL AND told_at IS NULL;
+CREATE INDEX blobs_untold ON blobs (session_id, epoch, evicted_at) WHERE evicted_at IS NOT NULL AND told_at IS NULL;
 CREATE INDEX blobs_evicted ON blobs (evicted_at) WHERE evicted_at IS NOT NULL;
 
 -- What is in flight: read at each start, before anything may be removed (H6).
