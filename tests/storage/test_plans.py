@@ -6,8 +6,11 @@ import re
 from typing import Any, cast
 
 import apsw
+import msgspec
 
-from runtime.sessions.rows import Draft, DropReason, OutboxFile, SessionSpec
+from runtime.sessions.media import MediaItem
+from runtime.sessions.rows import Draft, DropReason, InboundState, OutboxFile, SessionSpec
+from runtime.storage.media_requests import Attach, BlobRef, HandOver
 from runtime.storage.requests import (
     ChannelOffset,
     Drop,
@@ -18,6 +21,7 @@ from runtime.storage.requests import (
     TurnProgress,
 )
 from runtime.storage.sqlite import SqliteStore, open_memory
+from tests.storage.media_messages import new_blob, with_files
 from tests.storage.stage import (
     CHAT,
     POLICY,
@@ -34,7 +38,8 @@ from tests.storage.stage import (
 TABLE_SCAN = re.compile(r"\bSCAN (?!CONSTANT ROW|json_each|heads|waiting)\w+")
 PARTIAL = re.compile(
     r"USING (COVERING )?INDEX"
-    r" (inbound_pending|outbound_open|outbound_undelivered|turns_running)\b"
+    r" (inbound_pending|inbound_media|outbound_open|outbound_undelivered|turns_running"
+    r"|blobs_untold|blobs_evicted)\b"
 )
 
 
@@ -89,11 +94,39 @@ async def everything(store: SqliteStore) -> None:
     await store.sessions(status=None, limit=1)
     await store.drop_pending(DropPending(session.id, DropReason.CLEARED, (new_id(),)))
     await store.drop_pending(DropPending(session.id, DropReason.CLEARED))
+    await everything_about_files(store, session.id)
     await store.new_epoch(session.id)
     await store.close_session(session.id)
     await store.probe()
     await store.maintain()
     await store.backlog()
+
+
+async def everything_about_files(store: SqliteStore, session_id: str) -> None:
+    """The operations on files, and those on messages that have some."""
+    waits = msgspec.structs.replace(message(session_id), media=(MediaItem(reference="r"),))
+    await admit(store, waits)
+    await store.attach(Attach(waits.id, 0, MediaItem(file="c"), new_blob("c")))
+    new = [with_files(name, session=session_id) for name in ("a", "a", "b")]
+    for each in new:
+        await admit(store, each)
+    await store.media_in_flight()
+    actor = await Actor.wake(store, session_id)
+    fence = actor.session.fence
+    for settle in (InboundState.PENDING, InboundState.DONE):
+        turn_id = await actor.begin(*(each.id for each in new))
+        ids = tuple(each.id for each in new)
+        await store.hand_over(HandOver(turn_id, session_id, fence, 1, ids))
+        end = actor.ending(turn_id, *ids, settle=settle, first_event_at=1, told=("a",))
+        await store.end_turn(end)
+    await store.drop_pending(DropPending(session_id, DropReason.CLEARED, (waits.id,)))
+    await store.blobs(limit=2)
+    await store.idle_blobs(1, limit=2)
+    await store.blobs_evicted([BlobRef(session_id, "a"), BlobRef(session_id, "b")])
+    await store.untold_evictions(session_id)
+    await store.sessions_with_untold_evictions()
+    await store.forget_old_evictions(1)
+    await store.blobs_forgotten([BlobRef(session_id, name) for name in "abc"])
 
 
 class Schema:
@@ -185,11 +218,18 @@ async def costs(clock: Clock, stored: int) -> dict[str, int]:
         actor = await Actor.wake(store, session.id)
         for number in range(stored):
             clock.now += 1
+            handed = with_files(f"old {number}", session=session.id)
+            await admit(store, handed)
+            turn_id = await actor.begin(handed.id)
+            await store.end_turn(actor.ending(turn_id, handed.id, first_event_at=1))
+            if number % 2:
+                await store.blobs_evicted([BlobRef(session.id, f"old {number}")])
             row = (await admit(store, message(session.id, key=key(1_000 + number)))).message
             end = await actor.answer(row.id)
             await store.outbox_attempt(end.outbound[0].id)
             await store.outbox_delivered(end.outbound[0].id, None)
             await store.resolve(SessionSpec("echo", f"other-{number}"))
+        await store.new_epoch(session.id)
         counted = Counted(store)
         await everything(cast("SqliteStore", counted))
         return counted.costs
@@ -201,6 +241,7 @@ async def test_no_operation_costs_more_for_what_is_finished(clock: Clock) -> Non
     assert few.keys() == many.keys()
     assert len(few) > 90
     read_whole = {"journal 0", "journal 1", "journal_extent 0", "sessions 0"}
+    read_whole.add("sessions_with_untold_evictions 0")  # at a start
     dearer = {
         name: (cost, many[name])
         for name, cost in few.items()
