@@ -85,7 +85,7 @@ class Epochs:
     async def _end_everything(self, turn_task: Helper | None) -> None:
         """Nothing runs, nothing is open any more, and the transcript file is complete."""
         turn = self._conversation.turn
-        if turn is not None:
+        if turn is not None and not turn.withdraw():  # one that has not begun leaves nothing (H3)
             turn.request_end(TurnEnd.CANCELLED)
         with trio.move_on_after(END_LIMIT) as limit:
             if turn_task is not None:
