@@ -315,14 +315,16 @@ class Library:
         """What the session's agent does not know to be gone (M9)."""
         if session_id not in self.untold:
             return ()
+        found: tuple[BlobRow, ...] | None = None
+        self.untold.discard(session_id)  # what is evicted from here on puts it back
         try:
             found = await self._store.untold_evictions(session_id)
         except StoreError as error:  # the next prompt says it
             log.warning("evictions_not_read", session=session_id, reason=str(error))
-            return ()
-        if not found:
-            self.untold.discard(session_id)
-        return found
+        finally:
+            if found != ():
+                self.untold.add(session_id)
+        return found or ()
 
     def words_of(self, evicted: BlobRow) -> str:
         """An evicted file, for the agent that knew it."""
