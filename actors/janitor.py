@@ -1,9 +1,8 @@
 """Removes files: what nobody wants, what the cap or the disk wants back, what is of no session
 (M5–M9, H2).
 
-    Look        something may be nobody's
+    Look        something may be nobody's, or a session was closed (S43)
     MakeRoom    evict until so many bytes fit               → when that was tried
-    Over        a session was closed (S43)
     Sweep       enforce everything now                      → Swept
 
 Nobody else removes a file, and this actor decides about none: what may go is said by the index
@@ -26,6 +25,7 @@ from actors.library_opening import reconcile
 from runtime.kernel import Actor, ActorRef, ActorStopped, AskTimeout, MailboxFull, Message, Request
 from runtime.log import get_logger
 from runtime.metrics import Metrics
+from runtime.sessions.handover import Owner
 from runtime.sessions.ledger import Blob
 from runtime.storage.errors import StoreError
 from runtime.storage.media_errors import MediaError
@@ -66,7 +66,7 @@ class Swept(msgspec.Struct, frozen=True):
 
 
 class Look(Message, frozen=True):
-    """Something may be nobody's."""
+    """Something may be nobody's, or a session was closed."""
 
 
 class MakeRoom(Request[None], frozen=True):
@@ -76,12 +76,6 @@ class MakeRoom(Request[None], frozen=True):
 
     size: int
     lack: int
-
-
-class Over(Message, frozen=True):
-    """A session was closed."""
-
-    session_id: str
 
 
 class Sweep(Request[Swept], frozen=True):
@@ -96,7 +90,7 @@ class Reconcile(Message, frozen=True):
     """It is time to hold the index against the disk."""
 
 
-JanitorMessage = Look | MakeRoom | Over | Sweep | SweepAgain | Reconcile
+JanitorMessage = Look | MakeRoom | Sweep | SweepAgain | Reconcile
 
 
 class JanitorsCleaner(Cleaner):
@@ -113,9 +107,6 @@ class JanitorsCleaner(Cleaner):
 
     def look(self) -> None:
         self._janitor.tell(Look())
-
-    def session_ended(self, session_id: str) -> None:
-        self._janitor.tell(Over(session_id))
 
 
 class Tools(Protocol):
@@ -155,10 +146,10 @@ class Janitor(Actor[JanitorMessage]):
             return
         self._library.cleaner = JanitorsCleaner(self.ref)
         for blob in self._ledger.leaving:  # an earlier incarnation was about to remove these
-            if blob.handed_over:
+            if blob.owner is Owner.IN_FLIGHT:
                 self._ledger.stay(blob)
             else:
-                self._stuck.append((blob, "discarded"))
+                self._stuck.append((blob, "evicted" if blob.handed_over else "discarded"))
         self.ref.tell(Look())
         self.every(SWEEP_EVERY, SweepAgain())
         self.every(RECONCILE_EVERY, Reconcile())
@@ -172,9 +163,6 @@ class Janitor(Actor[JanitorMessage]):
                 await self._discard(tree)
             case MakeRoom():
                 await self._make_room(tree, message)
-            case Over():
-                await self._discard(tree)
-                await self._remove_folder(tree, message.session_id)
             case Sweep():
                 return await self._sweep_all(tree)
             case SweepAgain():
@@ -228,6 +216,7 @@ class Janitor(Actor[JanitorMessage]):
         swept = Swept()
         while blobs := self._ledger.take_discarded(BATCH):
             swept = _sum(swept, await self._remove(tree, blobs, "discarded"))
+        await self._remove_folders(tree)
         return swept
 
     async def _evict(self, tree: MediaTree, size: int) -> Swept:
@@ -275,7 +264,9 @@ class Janitor(Actor[JanitorMessage]):
         swept, stuck = Swept(), self._stuck
         self._stuck = []
         for blob, reason in stuck:
-            swept = _sum(swept, await self._remove(tree, [blob], reason))
+            again = self._remove if reason == "discarded" else self._evict_these
+            swept = _sum(swept, await again(tree, [blob], reason))
+        await self._remove_folders(tree)
         return swept
 
     async def _reconcile(self, tree: MediaTree) -> None:
@@ -318,10 +309,14 @@ class Janitor(Actor[JanitorMessage]):
         except StoreError as error:  # the next start finds rows without files
             log.warning("discarded_not_forgotten", reason=str(error))
 
+    async def _remove_folders(self, tree: MediaTree) -> None:
+        """The folders of closed sessions, once nobody refers to anything in them (S43)."""
+        for session_id in [*self._library.closed]:
+            if not self._ledger.has_session(session_id):
+                self._library.closed.discard(session_id)
+                await self._remove_folder(tree, session_id)
+
     async def _remove_folder(self, tree: MediaTree, session_id: str) -> None:
-        """The folder of a closed session, once nobody refers to anything in it."""
-        if self._ledger.has_session(session_id):
-            return
         try:
             removed = await self._library.disk(
                 partial(tree.remove_session, folder_name(session_id))

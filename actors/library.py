@@ -95,9 +95,6 @@ class Cleaner:
     def look(self) -> None:
         """Something may be nobody's. Does not wait."""
 
-    def session_ended(self, session_id: str) -> None:
-        """A session was closed. Does not wait."""
-
 
 class Library:
     """The files of all sessions.
@@ -133,6 +130,8 @@ class Library:
         self.cleaner = Cleaner()
         self.untold: set[str] = set()
         """Sessions whose agent does not know yet what was evicted (M9)."""
+        self.closed: set[str] = set()
+        """Closed sessions whose folder may still be there (S43)."""
 
     @property
     def settings(self) -> MediaSettings:
@@ -143,6 +142,7 @@ class Library:
 
     def follow(self, changes: Sequence[MediaChange]) -> None:
         """Take in what the store has committed. Never raises: it is called by the writer."""
+        ended = False
         for change in changes:
             try:
                 self.ledger.apply((change,))
@@ -150,8 +150,9 @@ class Library:
                 log.exception("media_change_not_followed", change=type(change).__name__)
             if isinstance(change, SessionEnded):
                 self.untold.discard(change.session_id)
-                self.cleaner.session_ended(change.session_id)
-        if self.ledger.has_discarded:
+                self.closed.add(change.session_id)
+                ended = True
+        if ended or self.ledger.has_discarded:
             self.cleaner.look()
 
     # -- taking in ----------------------------------------------------------------------------

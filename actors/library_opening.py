@@ -119,6 +119,7 @@ async def read_index(library: Library, tree: MediaTree, store: Store) -> Differe
     library.ledger.apply(await store.media_in_flight())
     library.ledger.settle()
     library.ledger.apply(map(SessionEnded, closed))
+    library.closed.update(closed)
     return Differences(missing, list(unknown.values()))
 
 
