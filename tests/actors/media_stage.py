@@ -204,6 +204,34 @@ def path_of(link: ResourceLink) -> Path:
     return Path(unquote(parts.path))
 
 
+GONE = "[These files of this conversation were removed to make room"
+
+
 async def a_while() -> None:
     """Time in which everything that is to happen now happens, and no sweep comes by itself."""
     await trio.sleep(1)
+
+
+async def said_to(here: House, session: Session, text: str) -> Call:
+    """The prompt in which a text reached the agent, which has answered it."""
+    before = len(here.agent.calls)
+    submitted = await session.send(text)
+    call = await here.agent.called(before + 1)
+    call.go.set()
+    await session.outcome(submitted.message_id)
+    return call
+
+
+@asynccontextmanager
+async def until_the_power_fails(root: Path, store: Store, **options: Any) -> AsyncIterator[House]:
+    """A runtime that is cut off at the end of the block."""
+    with trio.CancelScope() as power:
+        async with house(root, store=store, **options) as here:
+            yield here
+            power.cancel()
+            await trio.sleep_forever()
+
+
+def lower_cap(here: House, cap: int) -> None:
+    media = MediaSettings(root=here.root, max_media_bytes=cap, free_space_floor=0)
+    here.rt.reconfigure(Settings(media=media))

@@ -1,0 +1,141 @@
+"""What was evicted is told to the agent: once, in the same conversation (M9)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trio.testing import MockClock
+
+from runtime.ports.agent import AgentGone
+from runtime.sessions.updates import AgentEvent
+from runtime.storage.sqlite import open_memory
+from runtime.storage.store import Store
+from tests.actors.media_stage import (
+    GONE,
+    SeeingAgent,
+    a_while,
+    house,
+    image,
+    links,
+    lower_cap,
+    said,
+    said_to,
+    until_the_power_fails,
+)
+from tests.actors.stage import Call, clock, echo
+
+PICTURE, OTHER = b"\x89PNG" * 5, b"other" * 3
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    async with open_memory(clock) as store:
+        yield store
+
+
+async def test_it_is_told_once_in_the_next_prompt(
+    autojump_clock: MockClock, tmp_path: Path, store: Store
+) -> None:
+    # M9
+    root = tmp_path / "media"
+    async with house(root, store=store) as here:
+        session = await here.session()
+        await session.send(said(image(PICTURE, "cat.png")))
+        call = await here.agent.called(1)
+        (link,) = links(call)
+        call.go.set()
+        await a_while()
+        lower_cap(here, 0)
+        await a_while()
+        assert here.files() == []
+        call = await said_to(here, session, "what was that?")
+        assert call.text.startswith(GONE)
+        assert f"- cat.png ({link.uri}), at 2027-" in call.text
+        assert call.text.endswith("\n\nwhat was that?")
+        assert (await said_to(here, session, "and now?")).text == "and now?"
+        assert here.library.untold == set()
+
+
+async def test_it_is_told_across_a_restart(
+    autojump_clock: MockClock, tmp_path: Path, store: Store
+) -> None:
+    # M9 D8
+    root = tmp_path / "media"
+    async with until_the_power_fails(root, store) as here:
+        session = await here.session()
+        await here.kept(session, PICTURE)
+        lower_cap(here, 0)
+        await a_while()
+    async with house(root, store=store) as again:
+        session = await again.session()
+        assert (await said_to(again, session, "hello")).text.startswith(GONE)
+        assert (await said_to(again, session, "more")).text == "more"
+
+
+async def test_a_new_conversation_and_other_sessions_are_told_nothing(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    # M9 S18
+    async with house(tmp_path / "media") as here:
+        session, other = await here.session(), await here.session("other")
+        await here.kept(session, PICTURE)
+        await session.reset()
+        lower_cap(here, 0)
+        await a_while()
+        assert here.files() == []
+        assert (await said_to(here, session, "hello")).text == "hello"
+        assert (await said_to(here, other, "hello")).text == "hello"
+
+
+async def test_an_agent_that_vanished_before_it_began_is_told_again(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    # M9 T5
+    vanish = False
+
+    async def play(call: Call) -> AsyncIterator[AgentEvent]:
+        nonlocal vanish
+        if vanish:
+            vanish = False
+            raise AgentGone("gone")
+        async for event in echo(call):
+            yield event
+
+    async with house(tmp_path / "media", agent=SeeingAgent(play)) as here:
+        session = await here.session()
+        await here.kept(session, PICTURE)
+        lower_cap(here, 0)
+        await a_while()
+        vanish = True
+        here.agent.hold = False
+        submitted = await session.send("hello")
+        await session.outcome(submitted.message_id)
+        first, second = (call.text for call in here.agent.calls[1:])
+        assert first.startswith(GONE)
+        assert second.startswith(GONE)
+
+
+async def test_what_is_evicted_while_it_is_told_is_told_next(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # M9: the disk answers that there is nothing, and meanwhile there is
+    async with house(tmp_path / "media") as here:
+        session = await here.session()
+        await here.kept(session, PICTURE)
+        here.library.untold.add(session.id)
+        asked = here.store.untold_evictions
+
+        async def slowly(session_id: str) -> Any:
+            found = await asked(session_id)
+            lower_cap(here, 0)
+            await a_while()
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(here.store, "untold_evictions", slowly)
+            assert (await said_to(here, session, "one")).text == "one"
+        assert here.files() == []
+        assert (await said_to(here, session, "two")).text.startswith(GONE)
