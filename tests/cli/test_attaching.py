@@ -79,14 +79,18 @@ def test_what_is_too_large_is_told(serve: Start, cli: CommandLine, folder: Path)
     toml = "[gateway]\nmax_frame_bytes = '1MiB'\n[media]\nmax_file_bytes = '64KiB'\n"
     served = serve(folder / "data", toml=toml)
     (folder / "large.bin").write_bytes(bytes(2**20))
+    (folder / "half.bin").write_bytes(bytes(2**19))
     (folder / "medium.bin").write_bytes(bytes(2**17))
-    typed = "/attach large.bin\n/attach medium.bin\nlook\nstill here\n"
+    typed = "/attach large.bin\n/attach half.bin\n/attach half.bin\n/detach\n"
+    typed += "/attach medium.bin\nlook\nstill here\n"
     said = cli("chat", "--url", served.endpoint.url, typed=typed)
     assert said.code == 1
+    assert "1 file taken back\n" in said.err
     assert said.out == "still here\n"
     errors = [line for line in said.err.splitlines() if line.startswith("error")]
     assert errors[0].startswith("error: large.bin is too large: it has 1.0 MiB, and one message")
-    assert errors[1] == (
+    assert errors[1].startswith("error: half.bin is too large: it has 512.0 KiB, and one message")
+    assert errors[2] == (
         "error: The file is too large: one of up to 64 KiB is taken. Send a smaller one"
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from actors import janitor
 from runtime.storage.media_errors import MediaFailed
 from runtime.storage.media_tree import MediaTree
 from runtime.storage.opening import DATABASE
@@ -130,15 +131,16 @@ def test_a_sweep_without_a_runtime_removes_what_belongs_to_nothing(
 
 # S43
 def test_a_sweep_without_a_runtime_removes_what_nobody_uses(
-    serve: Start, cli: CommandLine, tmp_path: Path
+    serve: Start, cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(janitor, "IDLE_STEP", 1)  # all of it, however many steps that takes
     served = serve(tmp_path / "data", toml=QUIET)
-    send(cli, served, "main", 100, 200)
+    send(cli, served, "main", 100, 200, 300)
     served.stop()
     idle = tmp_path / "idle.toml"
     idle.write_text(f"{QUIET}idle = '1ms'\n")
     said = cli("media", "sweep", "--data-dir", served.data_dir, "--config", idle)
-    assert said.out == "2 files removed, 300 B.\n"
+    assert said.out == "3 files removed, 600 B.\n"
     assert files(served.data_dir) == []
 
 
