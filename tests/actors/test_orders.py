@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
@@ -19,7 +20,8 @@ from runtime.sessions.principals import Role
 from runtime.sessions.rows import InboundState, QueueOverrides, Sender, SessionRow
 from runtime.settings import GatewaySettings, PrincipalSettings, SessionSettings, Settings
 from runtime.storage.sqlite import open_memory
-from tests.actors.listener import Listener, state_of
+from tests.actors.listener import STEER, Listener, state_of
+from tests.actors.slowness import slow
 from tests.actors.stage import HandAgent, clock, settings, stage
 from tests.actors.test_stubborn_disk import refusing
 
@@ -289,19 +291,57 @@ async def test_a_command_is_done_after_a_power_cut(autojump_clock: MockClock, te
 async def test_old_news_of_a_new_conversation_begins_no_other(autojump_clock: MockClock) -> None:
     # S40 D8
     agent = HandAgent()
-    async with open_memory(clock) as store, stage(agent=agent, store=store) as rt:
-        session = await rt.session("demo")
-        await session.send("/new hello")
-        (row,) = await store.pending_messages(session.id)
-        await agent.called(1)
-        agent.calls[0].go.set()
-        await session.send("and more")
-        (more,) = await store.pending_messages(session.id)
+    network = ScriptedChannel()
+    patient = settings(queue={"debounce": 5.0})
+    async with (
+        open_memory(clock) as store,
+        stage(agent=agent, channels=[network], store=store, settings=patient) as rt,
+    ):
+        await network.say("/new hello")
+        await network.sent(1)
+        (row,) = await store.pending_messages((await only_session(rt)).id)
+        assert row.content == text_content("hello")
+        old = msgspec.structs.replace(row, content=text_content("/new hello"), epoch=1)
         assert isinstance(rt.front, ActorFront)
-        live = await rt.front._sessions.ask(Obtain(session.id), timeout=60)
-        live.tell(Arrived((row, more)))
-        await trio.sleep(10)
-        assert (await rt.front.session_info(session.id)).row.epoch == 2
+        live = await rt.front._sessions.ask(Obtain(row.session_id), timeout=60)
+        live.tell(Arrived((old,)))
+        await trio.sleep(1)
+        assert (await only_session(rt)).epoch == 2
+        assert (await agent.called(1)).text == "hello"
+
+
+async def test_a_stop_that_is_done_again_spares_what_was_said_later(
+    autojump_clock: MockClock,
+) -> None:
+    # S36 H3
+    agent = HandAgent()
+    async with refusing() as store, stage(agent=agent, store=store) as rt:
+        session = await rt.session("demo")
+        await session.send("runs")
+        await agent.called(1)
+        store.refusals["finish_pending"] = 1
+        stop, later = await session.prompt("/stop"), await session.prompt("later")
+        call = await agent.called(2)
+        assert call.text == "later"
+        assert (await stop.result()).text == "Nothing is running."
+        call.go.set()
+        assert (await later.result()).text == "echo: later"
+
+
+async def test_a_command_is_done_before_what_is_said_next(autojump_clock: MockClock) -> None:
+    # Q5 Q7 S36
+    agent = Listener()
+    async with slow() as store, stage(agent=agent, store=store, settings=STEER) as rt:
+        session = await rt.session("demo")
+        await session.send("runs")
+        await agent.prompted(1)
+        store.delays["patch_session"] = 5.0
+        await session.send("/queue collect")
+        later = await session.prompt("later")
+        await trio.sleep(30)
+        assert agent.asked == []
+        agent.go.set()
+        assert (await later.result()).text == "well: later"
 
 
 # -- who may ---------------------------------------------------------------------------------------
