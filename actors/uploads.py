@@ -18,8 +18,9 @@ from actors.services import OUTBOX, Services
 from runtime.log import get_logger
 from runtime.ports.channel import Channel, OutboundFile, PermanentFailure, TransientFailure
 from runtime.sessions.filenames import mime_type_of
+from runtime.sessions.media import OutboxFile
 from runtime.sessions.outgoing import Outgoing, refusal, sort_out
-from runtime.sessions.rows import OutboundRow, OutboxFile, ReplyAddress, SessionRow
+from runtime.sessions.rows import OutboundRow, ReplyAddress, SessionRow
 from runtime.storage.attachments import Outbox
 from runtime.storage.errors import StoreError
 from runtime.storage.media_errors import FileChanged, MediaError, MediaUnsafe, UnsafeName

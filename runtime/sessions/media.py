@@ -1,7 +1,8 @@
-"""Files that come with messages, as rows know them (Q7, M3, M9).
+"""Files that come with messages, and files that agents send, as rows know them (Q7, M3, M9, R7).
 
 A message's *items* say what came with it and where it is; a *blob* is a file in the session's media
-folder, which several messages of the session may refer to (M4).
+folder, which several messages of the session may refer to (M4). A file of an agent is in its
+outbox, and rows know it only when it is owed to a chat.
 """
 
 from __future__ import annotations
@@ -114,6 +115,34 @@ def without_files(content: StoredContent, media: Media) -> StoredContent:
     return tuple(in_words(block) if isinstance(block, FileBlock) else block for block in content)
 
 
+class OutboxFile(msgspec.Struct, frozen=True):
+    """A regular file in an agent's outbox, as it was when it was found (R7).
+
+    Args:
+        path: ``name``, or ``folder/name``: relative to the outbox.
+        size: in bytes.
+        mtime_ns: when it was written last, in nanoseconds since 1970.
+        inode: its number in the file system.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @property
+    def name(self) -> str:
+        """Its own name, without the folder."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def key(self) -> str:
+        """The name that the index knows it by, which no file in a media folder has. What is written
+        anew under the same path is another file, so that the one is never taken for the other.
+        """
+        return f"outbox/{self.path}/{self.inode}-{self.mtime_ns}-{self.size}"
+
+
 # -- what the store says when a message or a blob has changed -------------------------------------
 
 
@@ -155,4 +184,22 @@ class SessionEnded(msgspec.Struct, frozen=True):
     session_id: str
 
 
-MediaChange: TypeAlias = Leased | Claimed | HandedOver | Ended | SessionEnded
+class Owed(msgspec.Struct, frozen=True):
+    """A file of an outbox is to be delivered. ``at``: since when, in ms since 1970."""
+
+    session_id: str
+    outbound_id: str
+    file: OutboxFile
+    at: int
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """The delivery of a file has come to its end: it has arrived, or it is given up."""
+
+    session_id: str
+    outbound_id: str
+    file: OutboxFile
+    delivered: bool
+
+
+MediaChange: TypeAlias = Leased | Claimed | HandedOver | Ended | SessionEnded | Owed | Settled

@@ -19,7 +19,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from runtime.sessions.rows import OutboundRow, OutboundState, OutboxFile
+from runtime.sessions.media import OutboxFile
+from runtime.sessions.rows import OutboundRow, OutboundState
 
 NAMED = 5
 """How many refused files a notice names."""

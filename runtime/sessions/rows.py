@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from runtime.sessions.content import StoredContent
-from runtime.sessions.media import Media
+from runtime.sessions.media import Media, OutboxFile
 
 DropName: TypeAlias = Literal["summarize", "old", "new"]
 """Which message goes when too many wait (Q4)."""
@@ -128,27 +128,6 @@ class Draft(msgspec.Struct, frozen=True):
 
     reply_to: ReplyAddress
     platform_message_id: str
-
-
-class OutboxFile(msgspec.Struct, frozen=True):
-    """A regular file in an agent's outbox, as it was when it was found (R7).
-
-    Args:
-        path: ``name``, or ``folder/name``: relative to the outbox.
-        size: in bytes.
-        mtime_ns: when it was written last, in nanoseconds since 1970.
-        inode: its number in the file system.
-    """
-
-    path: str
-    size: int
-    mtime_ns: int
-    inode: int
-
-    @property
-    def name(self) -> str:
-        """Its own name, without the folder."""
-        return self.path.rpartition("/")[2]
 
 
 class MessageKey(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from runtime.sessions.filenames import safe_name
-from runtime.sessions.rows import OutboxFile
+from runtime.sessions.media import OutboxFile
 from runtime.storage.folders import checked_name, folder, open_file, status_of
 from runtime.storage.media_errors import FileChanged, MediaUnsafe, UnsafeName, explained
 

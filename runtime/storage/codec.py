@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from runtime.sessions.content import StoredContent
-from runtime.sessions.media import BlobRow, Media
+from runtime.sessions.media import BlobRow, Media, OutboxFile
 from runtime.sessions.rows import (
     Draft,
     InboundKind,
@@ -16,7 +16,6 @@ from runtime.sessions.rows import (
     JournalEntry,
     OutboundRow,
     OutboundState,
-    OutboxFile,
     Overrides,
     QueueOverrides,
     ReplyAddress,

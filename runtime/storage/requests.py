@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from runtime.sessions.content import StoredContent
-from runtime.sessions.media import Media, NewBlob
+from runtime.sessions.media import Media, NewBlob, OutboxFile
 from runtime.sessions.rows import (
     Draft,
     DropReason,
@@ -17,7 +17,6 @@ from runtime.sessions.rows import (
     JournalEntry,
     MessageKey,
     OutboundRow,
-    OutboxFile,
     Overrides,
     QueueOverrides,
     ReplyAddress,

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from runtime.sessions.rows import OutboundRow, OutboundState, OutboxFile
+from runtime.sessions.media import OutboxFile
+from runtime.sessions.rows import OutboundRow, OutboundState
 from runtime.storage import sql_sessions
 from runtime.storage.codec import OUTBOUND_COLUMNS, outbound_row, to_json, to_json_or_null
 from runtime.storage.engine import Transaction

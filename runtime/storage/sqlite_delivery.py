@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from runtime.sessions.rows import OutboundRow, OutboundState, OutboxFile
+from runtime.sessions.media import OutboxFile
+from runtime.sessions.rows import OutboundRow, OutboundState
 from runtime.storage import sql_outbox
 from runtime.storage.requests import NewOutbound
 from runtime.storage.sqlite_parts import Reads, Writes, bounded

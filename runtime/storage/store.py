@@ -15,12 +15,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
+from runtime.sessions.media import OutboxFile
 from runtime.sessions.rows import (
     InboundRow,
     JournalEntry,
     OutboundRow,
     OutboundState,
-    OutboxFile,
     SessionRow,
     SessionSpec,
     SessionStatus,

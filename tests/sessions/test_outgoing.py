@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from runtime.sessions.media import OutboxFile
 from runtime.sessions.outgoing import NAMED, failure_notice, refusal, refusal_notice, sort_out
-from runtime.sessions.rows import OutboundRow, OutboundState, OutboxFile
+from runtime.sessions.rows import OutboundRow, OutboundState
 from tests.sessions.rows import address
 
 MIB = 1_024**2

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from runtime.sessions.media import OutboxFile
 from runtime.sessions.rows import (
     OutboundRow,
     OutboundState,
-    OutboxFile,
     ReplyAddress,
     SessionSpec,
 )

@@ -8,8 +8,8 @@ from typing import Any, cast
 import apsw
 import msgspec
 
-from runtime.sessions.media import MediaItem
-from runtime.sessions.rows import Draft, DropReason, InboundState, OutboxFile, SessionSpec
+from runtime.sessions.media import MediaItem, OutboxFile
+from runtime.sessions.rows import Draft, DropReason, InboundState, SessionSpec
 from runtime.storage.media_requests import Attach, BlobRef, HandOver
 from runtime.storage.requests import (
     ChannelOffset,
