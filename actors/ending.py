@@ -12,10 +12,9 @@ from actors.persistence import until_written
 from actors.queue import Batch
 from actors.reporting import end_of_turn, is_left_over
 from actors.services import Services
-from actors.uploads import look
+from actors.uploads import looked_into
 from runtime.log import get_logger
 from runtime.sessions.events import TurnEnded
-from runtime.sessions.outgoing import Outgoing
 from runtime.sessions.queueing import Heard
 from runtime.sessions.relay import Reply
 from runtime.sessions.rows import InboundRow, SessionRow, TurnError, TurnState
@@ -100,22 +99,21 @@ class Ending:
                 stop_reason=reply.result.stop_reason if reply.result else None,
                 on_interrupted_retry=settings.on_interrupted == "retry",
             )
-            address = self._batch.rows[0].reply_to
-            outgoing = Outgoing()
-            if address is not None and verdict.turn_state is TurnState.DONE:
-                outgoing = await look(self._services, self._session, address)
-            request = end_of_turn(
-                self._services,
-                self._session,
-                self._batch,
-                verdict,
-                reply,
-                first_event_at,
-                told,
-                self._drafts,
-                outgoing,
-            )
-            return verdict, await until_written(lambda: self._services.store.end_turn(request))
+            done = verdict.turn_state is TurnState.DONE
+            address = self._batch.rows[0].reply_to if done else None
+            async with looked_into(self._services, self._session, address) as outgoing:
+                request = end_of_turn(
+                    self._services,
+                    self._session,
+                    self._batch,
+                    verdict,
+                    reply,
+                    first_event_at,
+                    told,
+                    self._drafts,
+                    outgoing,
+                )
+                return verdict, await until_written(lambda: self._services.store.end_turn(request))
 
         try:
             verdict, ended = await commit(end, error, self._reply)
@@ -128,6 +126,7 @@ class Ending:
                 "not_recordable", "The agent's answer could not be written down."
             )
             verdict, ended = await commit(TurnEnd.ANSWERED_ERROR, unwritable, Reply())
+        self._services.library.outbox_used(self._session.agent_id, self._session.id)
         await self._show(ended, verdict)
         if is_left_over(verdict, ended.outbound, self._reply):
             await self._drafts.withdraw()

@@ -1,7 +1,7 @@
-"""Removes files: what nobody wants, what the cap or the disk wants back, what is of no session
-(M5–M9, H2).
+"""Removes files, in media folders and outboxes: what nobody wants, what the cap or the disk wants
+back, what is of no session (M5–M9, H2, R7).
 
-    Look        something may be nobody's, or a session was closed (S43)
+    Look        something may be nobody's, or new in an outbox; or a session was closed (S43)
     MakeRoom    evict until so many bytes fit               → when that was tried
     Sweep       enforce everything now                      → Swept
 
@@ -13,7 +13,7 @@ left behind is found at the next start.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -22,11 +22,13 @@ import trio
 
 from actors.library import Cleaner, Library, folder_name
 from actors.library_opening import reconcile
+from actors.outbox_looks import look_into, outboxes_of, reconcile_outboxes
 from runtime.kernel import Actor, ActorRef, ActorStopped, AskTimeout, MailboxFull, Message, Request
 from runtime.log import get_logger
 from runtime.metrics import Metrics
 from runtime.sessions.handover import Owner
 from runtime.sessions.ledger import Blob
+from runtime.storage.attachments import Outbox
 from runtime.storage.errors import StoreError
 from runtime.storage.media_errors import MediaError
 from runtime.storage.media_requests import BlobRef
@@ -66,7 +68,7 @@ class Swept(msgspec.Struct, frozen=True):
 
 
 class Look(Message, frozen=True):
-    """Something may be nobody's, or a session was closed."""
+    """Something may be nobody's, or new in an outbox, or a session was closed."""
 
 
 class MakeRoom(Request[None], frozen=True):
@@ -132,7 +134,7 @@ class Tools(Protocol):
 
 
 class Janitor(Actor[JanitorMessage]):
-    """The only one that removes files of messages."""
+    """The only one that removes files of messages, and of agents from their outboxes."""
 
     def __init__(self, services: Tools) -> None:
         self._services = services
@@ -160,7 +162,7 @@ class Janitor(Actor[JanitorMessage]):
             return Swept() if isinstance(message, Sweep) else None
         match message:
             case Look():
-                await self._discard(tree)
+                await self._look(tree)
             case MakeRoom():
                 await self._make_room(tree, message)
             case Sweep():
@@ -173,7 +175,31 @@ class Janitor(Actor[JanitorMessage]):
 
     # -- reasons to remove --------------------------------------------------------------------
 
+    async def _look(self, tree: MediaTree) -> None:
+        """See what agents have put into their outboxes, which the cap may not have room for."""
+        looked = await self._look_into_used()
+        await self._discard(tree)
+        if looked:
+            await self._evict(tree, self._ledger.excess(0, self._library.settings.max_media_bytes))
+
+    async def _look_into_used(self) -> bool:
+        looked = False
+        while outboxes := self._library.outboxes.take_used(BATCH):
+            await self._look_into(outboxes)
+            looked = True
+        return looked
+
+    async def _look_into(self, outboxes: Mapping[str, Outbox]) -> None:
+        try:
+            problems = await look_into(self._library, self._services.store, outboxes)
+        except StoreError as error:  # after the next turn there is another look
+            log.warning("outboxes_not_read", reason=str(error))
+            return
+        self._services.metrics.media_problems.inc(problems)
+        self._library.show()
+
     async def _sweep(self, tree: MediaTree) -> Swept:
+        await self._look_into_used()
         swept = await self._discard(tree)
         swept = _sum(swept, await self._retry(tree))
         swept = _sum(swept, await self._evict_idle(tree))
@@ -274,6 +300,7 @@ class Janitor(Actor[JanitorMessage]):
         services = self._services
         try:
             mended = await reconcile(self._library, tree, services.store, services.now() - SETTLED)
+            await reconcile_outboxes(self._library, services.store)
         except (MediaError, StoreError) as error:
             self._complain(error)
             return
@@ -286,20 +313,35 @@ class Janitor(Actor[JanitorMessage]):
     async def _remove(self, tree: MediaTree, blobs: Sequence[Blob], reason: str) -> Swept:
         """Remove files; one that cannot be is told, counted, and tried again later (M6)."""
         with trio.CancelScope(shield=True):  # what is gone is to be known as gone
-            problems = await self._library.disk(partial(_remove_all, tree, blobs))
-            removed = []
-            for blob, problem in zip(blobs, problems, strict=True):
-                if problem is None:
-                    self._ledger.gone(blob)
-                    removed.append(blob)
-                else:
+            outboxes = await self._outboxes_of(blobs)
+            outcomes = await self._library.disk(partial(_remove_all, tree, outboxes, blobs))
+            removed: list[Blob] = []
+            taken_back: list[Blob] = []
+            for blob, outcome in zip(blobs, outcomes, strict=True):
+                if isinstance(outcome, str):
                     self._stuck.append((blob, reason))
-                    self._complain(problem)
-            if reason == "discarded":
-                await self._forget(removed)
+                    self._complain(outcome)
+                else:
+                    self._ledger.gone(blob)
+                    (removed if outcome else taken_back).append(blob)
+            # Those of outboxes have a row only when they were evicted: then nothing is to be told.
+            of_media = [blob for blob in removed if blob.outgoing is None]
+            await self._forget(of_media if reason == "discarded" else taken_back)
+        if taken_back:
+            await self._look_into(
+                {each.session_id: outboxes[each.session_id] for each in taken_back}
+            )
         size = sum(blob.size for blob in removed)
         self._library.count_removed(reason, len(removed), size)
-        return Swept(len(removed), size, len(blobs) - len(removed))
+        return Swept(len(removed), size, len(blobs) - len(removed) - len(taken_back))
+
+    async def _outboxes_of(self, blobs: Sequence[Blob]) -> dict[str, Outbox]:
+        sessions = {blob.session_id for blob in blobs if blob.outgoing is not None}
+        try:
+            return await outboxes_of(self._library, self._services.store, sessions)
+        except StoreError as error:  # they are tried again
+            log.warning("outboxes_not_found", reason=str(error))
+            return {}
 
     async def _forget(self, blobs: Sequence[Blob]) -> None:
         if not blobs:
@@ -332,20 +374,33 @@ class Janitor(Actor[JanitorMessage]):
         log.warning("media_problem", reason=str(problem))
 
 
-def _remove_all(tree: MediaTree, blobs: Sequence[Blob]) -> list[str | None]:
-    """Remove files, in a thread: for each, why it could not be."""
-    problems: list[str | None] = []
+def _remove_all(
+    tree: MediaTree, outboxes: Mapping[str, Outbox], blobs: Sequence[Blob]
+) -> list[bool | str]:
+    """Remove files, in a thread. For each: True when it is gone, False when it was not there any
+    more as it was found in an outbox, or why it could not be removed.
+    """
+    outcomes: list[bool | str] = []
     for blob in blobs:
         try:
-            tree.remove(folder_name(blob.session_id), blob.file)
-            problems.append(None)
+            outcomes.append(_remove(tree, outboxes, blob))
         except MediaError as error:
-            problems.append(str(error))
-    return problems
+            outcomes.append(str(error))
+    return outcomes
+
+
+def _remove(tree: MediaTree, outboxes: Mapping[str, Outbox], blob: Blob) -> bool | str:
+    if blob.outgoing is None:
+        tree.remove(folder_name(blob.session_id), blob.file)
+        return True
+    outbox = outboxes.get(blob.session_id)
+    if outbox is None:
+        return f"The outbox of the session {blob.session_id} is not known."
+    return outbox.remove(blob.outgoing)
 
 
 def _refs(blobs: Sequence[Blob]) -> tuple[BlobRef, ...]:
-    return tuple(BlobRef(blob.session_id, blob.file) for blob in blobs)
+    return tuple(BlobRef(blob.session_id, blob.file, blob.outgoing) for blob in blobs)
 
 
 def _sum(one: Swept, other: Swept) -> Swept:

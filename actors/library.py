@@ -22,13 +22,21 @@ from pathlib import Path
 import msgspec
 
 from actors.disk import Disk
+from actors.outboxes import Outboxes
 from runtime.log import get_logger
 from runtime.metrics import Metrics
 from runtime.ports.front import MediaUsage, SessionMedia
 from runtime.sessions.filenames import name_for
 from runtime.sessions.ids import IdSource
 from runtime.sessions.ledger import Ledger
-from runtime.sessions.media import BlobRow, MediaChange, MediaItem, NewBlob, SessionEnded
+from runtime.sessions.media import (
+    BlobRow,
+    MediaChange,
+    MediaItem,
+    NewBlob,
+    SessionEnded,
+    is_outgoing,
+)
 from runtime.sessions.names import file_name
 from runtime.settings import MediaSettings
 from runtime.storage.errors import StoreError
@@ -93,7 +101,7 @@ class Cleaner:
         """
 
     def look(self) -> None:
-        """Something may be nobody's. Does not wait."""
+        """Something may be nobody's, or new in an outbox. Does not wait."""
 
 
 class Library:
@@ -107,6 +115,7 @@ class Library:
         metrics: what is counted.
         ids: names files.
         now: the wall clock in ms since 1970.
+        outboxes: where files are that agents send; without them none is known.
     """
 
     def __init__(
@@ -118,6 +127,7 @@ class Library:
         metrics: Metrics,
         ids: IdSource,
         now: Callable[[], int],
+        outboxes: Outboxes | None = None,
     ) -> None:
         self._store = store
         self.tree = tree
@@ -125,7 +135,8 @@ class Library:
         self._settings = settings
         self._metrics = metrics
         self._ids = ids
-        self._now = now
+        self.now = now
+        self.outboxes = outboxes if outboxes is not None else Outboxes()
         self.ledger = Ledger()
         self.cleaner = Cleaner()
         self.untold: set[str] = set()
@@ -153,6 +164,11 @@ class Library:
                 self.closed.add(change.session_id)
                 ended = True
         if ended or self.ledger.has_discarded:
+            self.cleaner.look()
+
+    def outbox_used(self, agent_id: str, session_id: str) -> None:
+        """An agent may have put something into its outbox. Does not wait."""
+        if self.outboxes.used(agent_id, session_id):
             self.cleaner.look()
 
     # -- taking in ----------------------------------------------------------------------------
@@ -239,7 +255,7 @@ class Library:
             file = self.ledger.reuse(token, session_id, content_hash)
             if file is None:
                 file = name
-                self.ledger.stage(token, session_id, file, content_hash, size, self._now())
+                self.ledger.stage(token, session_id, file, content_hash, size, self.now())
             else:
                 await self.disk(partial(tree.remove, folder_name(session_id), name))
         self.show()
@@ -329,9 +345,11 @@ class Library:
 
     def words_of(self, evicted: BlobRow) -> str:
         """An evicted file, for the agent that knew it."""
-        path = self.path(evicted.session_id, evicted.file).as_uri()
         moment = datetime.fromtimestamp((evicted.evicted_at or 0) / 1000, UTC)
-        named = f"{evicted.name} ({path})" if evicted.name else path
+        named = evicted.name or ""
+        if not is_outgoing(evicted.file):
+            path = self.path(evicted.session_id, evicted.file).as_uri()
+            named = f"{named} ({path})" if named else path
         return f"{named}, at {moment:%Y-%m-%d %H:%M} UTC"
 
     def count_removed(self, reason: str, files: int, size: int) -> None:

@@ -1,4 +1,5 @@
-"""Opening the library: the index is made from the rows, and held against the disk (M7, M8, H6).
+"""Opening the library: the index is made from the rows, and held against the disk (M7, M8, H6);
+of outboxes it is the other way round (`actors.outbox_looks`).
 
 Who refers to what is known before anybody may remove anything. Then what is on disk without a row
 is an orphan of a crashed run, and goes: the folders are locked, so that it is no other runtime's,
@@ -16,6 +17,7 @@ import msgspec
 import trio
 
 from actors.library import Library, folder_name
+from actors.outbox_looks import load_outboxes
 from runtime.log import get_logger
 from runtime.sessions.handover import Owner
 from runtime.sessions.ids import is_id
@@ -117,6 +119,7 @@ async def read_index(library: Library, tree: MediaTree, store: Store) -> Differe
         after = page.next
         await trio.lowlevel.checkpoint()
     library.ledger.apply(await store.media_in_flight())
+    await load_outboxes(library, store)
     library.ledger.settle()
     library.ledger.apply(map(SessionEnded, closed))
     library.closed.update(closed)
@@ -225,7 +228,7 @@ async def reconcile(library: Library, tree: MediaTree, store: Store, older_than:
 
 def _is_gone(blob: Blob, seen: set[tuple[str, str]], older_than: int) -> bool:
     settled = blob.owner is Owner.SESSION and blob.used_at < older_than
-    return settled and (blob.session_id, blob.file) not in seen
+    return blob.outgoing is None and settled and (blob.session_id, blob.file) not in seen
 
 
 async def _note_gone(library: Library, store: Store, blob: Blob) -> None:

@@ -196,8 +196,6 @@ class Delivery(Actor[Due | Finish]):
             row = anew
             receipt, error = await self._called(row, self._send)
         await until_written(lambda: self._settle(row, receipt, error))
-        if receipt is not None and row.file is not None:
-            await self._uploads.clear(row, row.file)
 
     async def _finish(self, reply: Reply[None]) -> None:
         with trio.move_on_after(FINISH_LIMIT):

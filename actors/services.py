@@ -27,12 +27,10 @@ from runtime.sessions.rows import CLIENTS, InboundRow, SessionRow
 from runtime.sessions.split import Counting
 from runtime.sessions.updates import Announcement
 from runtime.settings import Settings
+from runtime.storage.attachments import OUTBOX
 from runtime.storage.requests import InterruptedPolicy
 from runtime.storage.store import Store
 from runtime.storage.transcript import Transcripts
-
-OUTBOX = "outbox"
-"""The folder in a session's folder from which files go out (S7)."""
 
 DUPLICATE_MARK = "(This message may have reached you before.)\n"
 """What stands before a text that is sent again although it may have arrived (O2)."""

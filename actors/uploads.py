@@ -1,26 +1,26 @@
 """Files on their way from an agent's outbox to a chat (R7, A3, A4).
 
 A file is found when a turn ends, and owed from then on. It is opened when it is its turn: whoever
-changed it meanwhile has withdrawn it. When the chat has it, it is removed; when that fails, the
-next look into the outbox removes it.
+changed it meanwhile has withdrawn it. When the chat has it, the janitor removes it, and whether
+that succeeds is no matter of the delivery.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
 import trio
 
-from actors.services import OUTBOX, Services
+from actors.services import Services
 from runtime.log import get_logger
 from runtime.ports.channel import Channel, OutboundFile, PermanentFailure, TransientFailure
 from runtime.sessions.filenames import mime_type_of
 from runtime.sessions.media import OutboxFile
 from runtime.sessions.outgoing import Outgoing, refusal, sort_out
-from runtime.sessions.rows import OutboundRow, ReplyAddress, SessionRow
+from runtime.sessions.rows import OutboundRow, OutboundState, ReplyAddress, SessionRow
 from runtime.storage.attachments import Outbox
 from runtime.storage.errors import StoreError
 from runtime.storage.media_errors import FileChanged, MediaError, MediaUnsafe, UnsafeName
@@ -35,40 +35,78 @@ class FileGone(PermanentFailure):
     """The file is not there any more, or not as it was found: the agent took it back."""
 
 
-async def look(services: Services, session: SessionRow, address: ReplyAddress) -> Outgoing:
-    """What an outbox holds for a chat, when a turn has ended.
+@asynccontextmanager
+async def looked_into(
+    services: Services, session: SessionRow, address: ReplyAddress | None
+) -> AsyncIterator[Outgoing]:
+    """What an outbox holds for a chat, when a turn has ended; it stays for as long as the block, in
+    which it is written down that it is owed (M5). Nothing for nobody.
 
     The end of a turn is not lost for it: whatever goes wrong, or takes too long, the files stay,
-    and the next turn finds them. The same goes for those that are not removed.
+    and the next turn finds them.
     """
-    channel = services.channels.get((address.channel, address.account))
-    folder = services.folder_of(session.agent_id, session.id)
-    if folder is None or channel is None:
-        return Outgoing()
-    outgoing, max_bytes = Outgoing(), channel.capabilities.max_upload_bytes
+    channel = None if address is None else services.channels.get((address.channel, address.account))
+    outbox = services.library.outboxes.of(session.agent_id, session.id)
+    if outbox is None or channel is None:
+        yield Outgoing()
+        return
+    outgoing, held = Outgoing(), _Held(services, session.id)
     deadline = trio.current_time() + LOOK_LIMIT
-    with trio.CancelScope(shield=True, deadline=deadline) as limit:
-        try:
-            outgoing = await _sorted_out(services, session.id, Outbox(folder / OUTBOX), max_bytes)
-        except (MediaError, StoreError) as error:
-            log.warning("outbox_not_read", session=session.id, reason=str(error))
-        except Exception:
-            log.exception("outbox_not_read", session=session.id)
-    if limit.cancelled_caught:
-        log.warning("outbox_not_read", session=session.id, reason=f"more than {LOOK_LIMIT:g} s")
-    return outgoing
+    try:
+        with trio.CancelScope(shield=True, deadline=deadline) as limit:
+            try:
+                outgoing = await _sorted_out(held, outbox, channel.capabilities.max_upload_bytes)
+            except (MediaError, StoreError) as error:
+                log.warning("outbox_not_read", session=session.id, reason=str(error))
+            except Exception:
+                log.exception("outbox_not_read", session=session.id)
+        if limit.cancelled_caught:
+            log.warning("outbox_not_read", session=session.id, reason=f"more than {LOOK_LIMIT:g} s")
+        yield outgoing
+    finally:
+        held.let_go()
 
 
-async def _sorted_out(
-    services: Services, session_id: str, outbox: Outbox, max_bytes: int
-) -> Outgoing:
+class _Held:
+    """The files of a session that were found, and may be owed soon."""
+
+    def __init__(self, services: Services, session_id: str) -> None:
+        self._services = services
+        self._session_id = session_id
+        self._token = services.ids.new()
+        self._files: list[OutboxFile] = []
+
+    async def known(self, found: Sequence[OutboxFile]) -> Mapping[OutboxFile, OutboundState]:
+        """Hold those that stay; what has become of each that was owed before."""
+        ledger, now = self._services.library.ledger, self._services.now()
+        self._files = [
+            file for file in found if ledger.hold(self._token, self._session_id, file, now)
+        ]
+        return await self._services.store.outbox_files(self._session_id, self._files)
+
+    @property
+    def files(self) -> Sequence[OutboxFile]:
+        """Those that are held."""
+        return self._files
+
+    def delivered(self, files: Sequence[OutboxFile]) -> None:
+        """Some of them have arrived before, which a crash had come in between with."""
+        for file in files:
+            self._services.library.ledger.disown(self._session_id, file)
+
+    def let_go(self) -> None:
+        """What is written down by now stays for that."""
+        for file in self._files:
+            self._services.library.ledger.unstage(self._token, self._session_id, file.key)
+
+
+async def _sorted_out(held: _Held, outbox: Outbox, max_bytes: int) -> Outgoing:
     found = await trio.to_thread.run_sync(outbox.files, abandon_on_cancel=True)
     if not found:
         return Outgoing()
-    known = await services.store.outbox_files(session_id, found)
-    outgoing = sort_out(found, known, max_bytes)
-    for file in outgoing.leftover:
-        await _remove(outbox, file)
+    known = await held.known(found)
+    outgoing = sort_out(held.files, known, max_bytes)
+    held.delivered(outgoing.leftover)
     return outgoing
 
 
@@ -113,26 +151,13 @@ class Uploads:
             with trio.CancelScope(shield=True):  # a read ends soon, and then it can be closed
                 await trio.to_thread.run_sync(os.close, descriptor)
 
-    async def clear(self, row: OutboundRow, file: OutboxFile) -> None:
-        """Remove what was delivered. That it fails says nothing about the delivery (A4)."""
-        try:
-            await _remove(await self._outbox(row), file)
-        except (FileGone, StoreError) as error:
-            log.warning("file_not_removed", outbound=row.id, reason=str(error))
-
     async def _outbox(self, row: OutboundRow) -> Outbox:
         session = await self._services.store.session(row.session_id)
-        folder = None if session is None else self._services.folder_of(session.agent_id, session.id)
-        if folder is None:
+        outboxes = self._services.library.outboxes
+        outbox = None if session is None else outboxes.of(session.agent_id, session.id)
+        if outbox is None:
             raise FileGone("the session has no folder")
-        return Outbox(folder / OUTBOX)
-
-
-async def _remove(outbox: Outbox, file: OutboxFile) -> None:
-    try:
-        await trio.to_thread.run_sync(outbox.remove, file)
-    except MediaError as error:
-        log.warning("file_not_removed", file=file.path, reason=str(error))
+        return outbox
 
 
 async def _read(descriptor: int, offset: int, count: int) -> bytes:

@@ -1,4 +1,5 @@
-"""The index of the media folders: which files there are, who refers to them, which may go (M4–M8).
+"""The index of media folders and outboxes: which files there are, who refers to them, which may go
+(M4–M8).
 
 It is a projection: of the store's rows, from which it is loaded at each start, and of the changes
 that the store reports in the order of its commits. It alone decides that a file may go, by
@@ -8,18 +9,19 @@ that the store reports in the order of its commits. It alone decides that a file
 - what is the session's is *evicted*, least recently used first, when the bytes are needed (M5);
 - what is in flight stays.
 
+A file in an agent's outbox is the session's from the first: the agent made it. It is in flight for
+as long as it is owed to a chat, and nobody's when the chat has it (R7).
+
 A file that is to go leaves the index's choice at once, and its bytes when it is gone from disk.
 Every operation costs what it touches, never what is stored (M7); all are for one thread.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
-import msgspec
-
-from runtime.sessions.handover import Lease, Owner, Step, after, owner
+from runtime.sessions.blobs import Blob, Pile, Shelf, Usage
+from runtime.sessions.handover import Lease, Owner, Step, after
 from runtime.sessions.media import (
     BlobRow,
     Claimed,
@@ -27,94 +29,25 @@ from runtime.sessions.media import (
     HandedOver,
     Leased,
     MediaChange,
+    OutboxFile,
+    Owed,
     SessionEnded,
+    Settled,
 )
 
+__all__ = ["Blob", "Ledger", "Usage"]
 
-class Blob:
-    """A file on disk."""
-
-    __slots__ = ("file", "handed_over", "hash", "leases", "session_id", "size", "used_at")
-
-    def __init__(self, session_id: str, file: str, hash: str, size: int, used_at: int) -> None:  # noqa: A002 - the field's name
-        self.session_id = session_id
-        self.file = file
-        self.hash = hash
-        self.size = size
-        self.used_at = used_at
-        self.handed_over = False
-        self.leases: dict[str, Lease] = {}
-
-    @property
-    def owner(self) -> Owner:
-        """Whose it is."""
-        return owner(self.leases.values(), handed_over=self.handed_over)
-
-    def __repr__(self) -> str:
-        return f"<{self.session_id}/{self.file} {self.owner} {dict(self.leases)}>"
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """What the files of a session, or of all, take: how many, and bytes.
-
-    ``in_flight`` and ``evictable`` are bytes among them; what is neither is on its way out.
-    """
-
-    files: int = 0
-    size: int = 0
-    in_flight: int = 0
-    evictable: int = 0
-
-
-class _Shelf:
-    """The files of one session."""
-
-    __slots__ = ("by_hash", "files", "messages", "size")
-
-    def __init__(self) -> None:
-        self.files: dict[str, Blob] = {}
-        self.by_hash: dict[str, Blob] = {}
-        self.messages: dict[str, tuple[str, ...]] = {}
-        self.size = 0
-
-
-class _Pile:
-    """Files in an order, and their bytes."""
-
-    __slots__ = ("blobs", "size")
-
-    def __init__(self) -> None:
-        self.blobs: OrderedDict[tuple[str, str], Blob] = OrderedDict()
-        self.size = 0
-
-    def __contains__(self, blob: Blob) -> bool:
-        return (blob.session_id, blob.file) in self.blobs
-
-    def add(self, blob: Blob) -> None:
-        """Put a file that is not in it at the end."""
-        self.blobs[blob.session_id, blob.file] = blob
-        self.size += blob.size
-
-    def remove(self, blob: Blob) -> bool:
-        """Whether the file was in it."""
-        if self.blobs.pop((blob.session_id, blob.file), None) is None:
-            return False
-        self.size -= blob.size
-        return True
-
-    def first(self) -> Blob:
-        """The file that is in it for the longest time."""
-        return next(iter(self.blobs.values()))
+_NS_PER_MS = 1_000_000
 
 
 class Ledger:
     """Who refers to which file, and what that means."""
 
     def __init__(self) -> None:
-        self._shelves: dict[str, _Shelf] = {}
-        self._evictable = _Pile()
-        self._discarded = _Pile()
-        self._leaving = _Pile()
+        self._shelves: dict[str, Shelf] = {}
+        self._evictable = Pile()
+        self._discarded = Pile()
+        self._leaving = Pile()
         self._on_disk = 0
         self._files = 0
         self._reserved = 0
@@ -167,8 +100,15 @@ class Ledger:
         return shelf is not None and file in shelf.files
 
     def has_session(self, session_id: str) -> bool:
-        """Whether there is any file of a session."""
-        return session_id in self._shelves
+        """Whether there is any file in the media folder of a session."""
+        shelf = self._shelves.get(session_id)
+        return shelf is not None and any(blob.outgoing is None for blob in shelf.files.values())
+
+    def outgoing(self, session_id: str) -> list[Blob]:
+        """The files in the outbox of a session."""
+        shelf = self._shelves.get(session_id)
+        blobs = () if shelf is None else shelf.files.values()
+        return [blob for blob in blobs if blob.outgoing is not None]
 
     def blob(self, session_id: str, file: str) -> Blob | None:
         """One file."""
@@ -237,6 +177,38 @@ class Ledger:
         if blob is not None and blob.leases.pop(token, None) is not None:
             self._place(blob)
 
+    # -- files in outboxes --------------------------------------------------------------------
+
+    def found(self, session_id: str, file: OutboxFile, now_ms: int) -> Blob:
+        """A file is in an outbox. What is known of it already stays true; no file was used later
+        than now, whatever it says of itself.
+        """
+        blob = self.blob(session_id, file.key)
+        if blob is None:
+            used_at = min(file.mtime_ns // _NS_PER_MS, now_ms)
+            blob = self._add(Blob(session_id, file.key, "", file.size, used_at, file))
+            blob.handed_over = True
+            self._place(blob)
+        return blob
+
+    def hold(self, token: str, session_id: str, file: OutboxFile, now_ms: int) -> bool:
+        """A file that was found may be owed soon, and stays until `unstage`; False when it does
+        not stay.
+        """
+        blob = self.found(session_id, file, now_ms)
+        if blob in self._leaving:
+            return False
+        blob.leases[token] = Lease.STAGED
+        self._place(blob)
+        return True
+
+    def disown(self, session_id: str, file: OutboxFile) -> None:
+        """A file of an outbox was delivered: nobody wants it any more."""
+        blob = self.blob(session_id, file.key)
+        if blob is not None:
+            blob.handed_over = False
+            self._place(blob)
+
     # -- what the store says ------------------------------------------------------------------
 
     def load(self, rows: Iterable[BlobRow]) -> None:
@@ -266,6 +238,14 @@ class Ledger:
                     self._step(change.session_id, change.message_id, Step.ENDED)
                 case SessionEnded():
                     self._end_session(change.session_id)
+                case Owed():
+                    blob = self.found(change.session_id, change.file, change.at)
+                    blob.leases[change.outbound_id] = Lease.QUEUED
+                    self._place(blob)
+                case Settled():
+                    self.unstage(change.outbound_id, change.session_id, change.file.key)
+                    if change.delivered:
+                        self.disown(change.session_id, change.file)
 
     def _lease(self, change: Leased) -> None:
         for row in change.blobs:
@@ -359,7 +339,7 @@ class Ledger:
     def stay(self, blob: Blob) -> None:
         """A file that was taken is not removed after all."""
         if self._leaving.remove(blob):
-            self._shelves[blob.session_id].by_hash.setdefault(blob.hash, blob)
+            self._shelves[blob.session_id].remember(blob)
             self._place(blob)
 
     def gone(self, blob: Blob) -> None:
@@ -379,9 +359,9 @@ class Ledger:
     # -- where a file stands ------------------------------------------------------------------
 
     def _add(self, blob: Blob) -> Blob:
-        shelf = self._shelves.setdefault(blob.session_id, _Shelf())
+        shelf = self._shelves.setdefault(blob.session_id, Shelf())
         shelf.files[blob.file] = blob
-        shelf.by_hash.setdefault(blob.hash, blob)
+        shelf.remember(blob)
         shelf.size += blob.size
         self._on_disk += blob.size
         self._files += 1
@@ -395,7 +375,7 @@ class Ledger:
         self._files -= 1
         self._tidy(blob.session_id, shelf)
 
-    def _tidy(self, session_id: str, shelf: _Shelf) -> None:
+    def _tidy(self, session_id: str, shelf: Shelf) -> None:
         """Nothing is kept of a session without files."""
         if not shelf.files and not shelf.messages:
             del self._shelves[session_id]

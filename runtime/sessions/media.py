@@ -143,6 +143,11 @@ class OutboxFile(msgspec.Struct, frozen=True):
         return f"outbox/{self.path}/{self.inode}-{self.mtime_ns}-{self.size}"
 
 
+def is_outgoing(file: str) -> bool:
+    """Whether a file of the index is in an outbox: a name in a media folder has no slash."""
+    return "/" in file
+
+
 # -- what the store says when a message or a blob has changed -------------------------------------
 
 

@@ -11,19 +11,52 @@ pending, attempting             nothing: it is on its way
 failed, abandoned               nothing: it stays until the agent writes it anew
 delivered                       it is removed, which a crash had come in between with
 ==============================  =======================================================
+
+A file of the first and the third kind is the session's own: it stays until the room is needed (M5),
+or the session is closed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 
 import msgspec
 
 from runtime.sessions.media import OutboxFile
-from runtime.sessions.rows import OutboundRow, OutboundState
+from runtime.sessions.rows import OutboundRow, OutboundState, SessionStatus
 
 NAMED = 5
 """How many refused files a notice names."""
+
+
+class Standing(StrEnum):
+    """What is to become of a file in an outbox."""
+
+    OWED = "owed"
+    KEPT = "kept"
+    UNWANTED = "unwanted"
+    STRANGE = "strange"
+
+
+def standing(session: SessionStatus | None, delivery: OutboundState | None) -> Standing:
+    """What is to become of a file in an outbox.
+
+    Args:
+        session: the state of the session; None when there is none with such an outbox.
+        delivery: the state of the file's newest row; None when it was never owed.
+
+    Returns:
+        ``OWED``: it stays. ``KEPT``: it is the session's, until the room is needed (M5).
+        ``UNWANTED``: the chat has it, or its session was closed (S43). ``STRANGE``: it is not ours.
+    """
+    if session is None:
+        return Standing.STRANGE
+    if delivery in (OutboundState.PENDING, OutboundState.ATTEMPTING):
+        return Standing.OWED
+    if delivery is OutboundState.DELIVERED or session is not SessionStatus.ACTIVE:
+        return Standing.UNWANTED
+    return Standing.KEPT
 
 
 class Outgoing(msgspec.Struct, frozen=True):

@@ -23,9 +23,12 @@ MAX_FILES = 100
 """How many files are found at once; the others when these are gone."""
 
 MAX_ENTRIES = 10_000
-"""How many names of one folder are looked at."""
+"""How many names of one folder are looked at, and how many files of an outbox are counted (M5)."""
 
-__all__ = ["MAX_ENTRIES", "MAX_FILES", "Outbox", "OutboxFile"]
+OUTBOX = "outbox"
+"""The folder in a session's folder from which files go out (S7)."""
+
+__all__ = ["MAX_ENTRIES", "MAX_FILES", "OUTBOX", "Outbox", "OutboxFile", "listed"]
 
 _HIDDEN = "."
 _UNFINISHED = (".part", ".tmp")
@@ -44,8 +47,8 @@ class Outbox:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def files(self) -> list[OutboxFile]:
-        """The files that are ready, in the order of their paths, at most `MAX_FILES`.
+    def files(self, limit: int = MAX_FILES) -> list[OutboxFile]:
+        """The files that are ready, in the order of their paths, at most so many.
 
         Names that begin with a dot or end in ``.part`` or ``.tmp`` are of what is not ready. A
         folder in the outbox that cannot be read is as good as empty.
@@ -59,15 +62,16 @@ class Outbox:
                 outbox = stack.enter_context(self._opened())
             except FileNotFoundError:
                 return []
-            names, folders = _ready(outbox)
-            above = _described(outbox, names, "")
-            below: list[OutboxFile] = []
-            for name in sorted(folders, key=lambda name: f"{name}/"):
-                if len(below) >= MAX_FILES:
-                    break
-                with suppress(MediaUnsafe, OSError), self._opened(name, outbox) as inner:
-                    below += _described(inner, _ready(inner)[0], f"{name}/")
-        return sorted(above + below, key=lambda file: file.path)[:MAX_FILES]
+            return listed(outbox, self._folder, limit)
+
+    def has(self, file: OutboxFile) -> bool:
+        """Whether a file is there as it was found. Raises as `remove` does."""
+        try:
+            with explained(self._folder / file.path), self._holding(file) as (holder, name):
+                status = status_of(name, inside=holder)
+                return status is not None and _is_same(status, file)
+        except FileChanged:
+            return False
 
     def open(self, file: OutboxFile) -> int:
         """Open a file that was found, for reading.
@@ -114,10 +118,15 @@ class Outbox:
             pass
         return False
 
-    def _opened(self, name: str = "", outbox: int | None = None) -> AbstractContextManager[int]:
-        """The outbox or a folder in it, whoever owns it: agents in containers are other users."""
-        place = self._folder / name
-        return folder(name or str(place), place, inside=outbox, private=False)
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        """The outbox, in a folder of a session that is no link either."""
+        above = self._folder.parent
+        with (
+            folder(str(above), above, private=False) as session,
+            _inside(session, self._folder.name, self._folder) as outbox,
+        ):
+            yield outbox
 
     @contextmanager
     def _holding(self, file: OutboxFile) -> Iterator[tuple[int, str]]:
@@ -129,13 +138,40 @@ class Outbox:
             try:
                 holder = stack.enter_context(self._opened())
                 for each in folders:
-                    holder = stack.enter_context(self._opened(each, holder))
+                    holder = stack.enter_context(_inside(holder, each, self._folder / each))
             except FileNotFoundError:
                 raise FileChanged(f"{self._folder / file.path} is gone.") from None
             yield holder, name
 
 
-def _ready(descriptor: int) -> tuple[list[str], list[str]]:
+def listed(outbox: int, where: Path, limit: int) -> list[OutboxFile]:
+    """The files that are ready in an open outbox, in the order of their paths, at most ``limit``.
+
+    Args:
+        outbox: Its descriptor.
+        where: Its path, for messages only.
+        limit: How many.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    names, folders = _ready(outbox, limit)
+    above = _described(outbox, names, "")
+    below: list[OutboxFile] = []
+    for name in sorted(folders, key=lambda name: f"{name}/"):
+        if len(below) >= limit:
+            break
+        with suppress(MediaUnsafe, OSError), _inside(outbox, name, where / name) as inner:
+            below += _described(inner, _ready(inner, limit)[0], f"{name}/")
+    return sorted(above + below, key=lambda file: file.path)[:limit]
+
+
+def _inside(holder: int, name: str, where: Path) -> AbstractContextManager[int]:
+    """A folder in another, whoever owns it: agents in containers are other users."""
+    return folder(name, where, inside=holder, private=False)
+
+
+def _ready(descriptor: int, limit: int) -> tuple[list[str], list[str]]:
     """The first names of files in a folder, and the folders in it."""
     files: list[str] = []
     folders: list[str] = []
@@ -149,7 +185,7 @@ def _ready(descriptor: int) -> tuple[list[str], list[str]]:
                 files.append(entry.name)
             elif entry.is_dir(follow_symlinks=False):
                 folders.append(entry.name)
-    return heapq.nsmallest(MAX_FILES, files), folders
+    return heapq.nsmallest(limit, files), folders
 
 
 def _described(descriptor: int, names: list[str], prefix: str) -> list[OutboxFile]:

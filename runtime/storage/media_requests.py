@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from runtime.sessions.media import BlobRow, MediaItem, NewBlob
+from runtime.sessions.media import BlobRow, MediaItem, NewBlob, OutboxFile
 
 
 class HandOver(msgspec.Struct, frozen=True):
@@ -37,10 +37,11 @@ class Attach(msgspec.Struct, frozen=True):
 
 
 class BlobRef(msgspec.Struct, frozen=True):
-    """Which file."""
+    """Which file; ``outgoing``: what it is like, when it is in the session's outbox."""
 
     session_id: str
     file: str
+    outgoing: OutboxFile | None = None
 
 
 class BlobPage(msgspec.Struct, frozen=True):

@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from runtime.sessions.media import BlobRow, Leased, MediaChange
+from runtime.sessions.media import BlobRow, Leased, MediaChange, OutboxFile
+from runtime.sessions.outgoing import Standing
 from runtime.sessions.rows import InboundRow
 from runtime.storage.media_requests import Attach, BlobPage, BlobRef, HandOver
 
@@ -38,6 +39,18 @@ class MediaStore(ABC):
     @abstractmethod
     async def media_in_flight(self) -> tuple[Leased, ...]:
         """All messages that are not at their end and refer to files (H6)."""
+
+    @abstractmethod
+    async def files_owed(self) -> tuple[MediaChange, ...]:
+        """All files of outboxes that are to be delivered (H6), then which of their sessions are
+        closed.
+        """
+
+    @abstractmethod
+    async def outbox_standings(
+        self, files: Sequence[tuple[str, OutboxFile]]
+    ) -> tuple[Standing, ...]:
+        """What is to become of files in outboxes, each given with the id of its session (M8)."""
 
     @abstractmethod
     async def blobs(self, *, after: int = 0, limit: int = 1_000) -> BlobPage:

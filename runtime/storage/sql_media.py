@@ -19,6 +19,7 @@ from runtime.sessions.media import (
     Leased,
     Media,
     NewBlob,
+    OutboxFile,
     files,
     kept_files,
 )
@@ -197,8 +198,13 @@ def kept(transaction: Transaction) -> tuple[int, int]:
 
 
 def evicted(transaction: Transaction, blobs: Iterable[BlobRef]) -> None:
-    """These files go from disk, and the agent is to be told (M5, M9)."""
+    """These files go from disk, and the agent is to be told (M5, M9). One of an outbox had no row
+    before: it has one from now on, for as long as somebody may ask for it.
+    """
     for blob in blobs:
+        if blob.outgoing is not None:
+            _insert_evicted(transaction, blob.session_id, blob.outgoing)
+            continue
         transaction.run(
             "UPDATE blobs SET evicted_at = ? WHERE session_id = ? AND file = ?"
             " AND evicted_at IS NULL",
@@ -269,6 +275,20 @@ def forget_old_evictions(transaction: Transaction, before: int) -> None:
         "DELETE FROM blobs WHERE n IN"
         " (SELECT n FROM blobs WHERE evicted_at IS NOT NULL AND evicted_at < ? LIMIT 1000)",
         before,
+    )
+
+
+def _insert_evicted(transaction: Transaction, session_id: str, file: OutboxFile) -> None:
+    transaction.run(
+        "INSERT INTO blobs (session_id, file, hash, size, name, epoch, created_at, used_at,"
+        " handed_at, evicted_at) SELECT id, ?2, '', ?3, ?4, epoch, ?5, ?5, ?5, ?5"
+        " FROM sessions WHERE id = ?1"
+        " ON CONFLICT (session_id, file) DO UPDATE SET evicted_at = ?5, told_at = NULL",
+        session_id,
+        file.key,
+        file.size,
+        f"outbox/{file.path}",
+        transaction.now,
     )
 
 

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
-from runtime.sessions.media import OutboxFile
-from runtime.sessions.rows import OutboundRow, OutboundState
+from collections.abc import Iterable
+
+from runtime.sessions.media import MediaChange, OutboxFile, Owed, SessionEnded, Settled
+from runtime.sessions.outgoing import Standing, standing
+from runtime.sessions.rows import OutboundRow, OutboundState, SessionStatus
 from runtime.storage import sql_sessions
 from runtime.storage.codec import OUTBOUND_COLUMNS, outbound_row, to_json, to_json_or_null
 from runtime.storage.engine import Transaction
@@ -36,6 +39,17 @@ _DUE = (
 _NEXT_DUE = (
     f"{_HEADS} SELECT min(coalesce(not_before, created_at)) FROM outbound"
     " WHERE n IN (SELECT n FROM heads) AND state = 'pending'"
+)
+
+_STANDING = (
+    "SELECT status, (SELECT state FROM outbound WHERE session_id = ?1 AND file = ?2"
+    " ORDER BY n DESC LIMIT 1) FROM sessions WHERE id = ?1"
+)
+_FILES_OWED = (
+    f"SELECT {OUTBOUND_COLUMNS},"
+    " (SELECT status FROM sessions WHERE sessions.id = outbound.session_id)"
+    " FROM outbound INDEXED BY outbound_open"
+    " WHERE state IN ('pending', 'attempting') AND file IS NOT NULL ORDER BY n"
 )
 
 
@@ -75,6 +89,8 @@ def insert(
         transaction.now,
         transaction.now if refused else None,
     )
+    if new.file is not None and not refused:
+        transaction.media_changes.append(Owed(session_id, new.id, new.file, transaction.now))
     return _existing(transaction, new.id)
 
 
@@ -125,14 +141,16 @@ def send_anew(transaction: Transaction, outbound_id: str) -> OutboundRow | None:
 
 def delivered(transaction: Transaction, outbound_id: str, platform_message_id: str | None) -> None:
     """``attempting → delivered``."""
-    _existing(transaction, outbound_id)
-    transaction.run(
+    row = _existing(transaction, outbound_id)
+    changed = transaction.row(
         "UPDATE outbound SET state = 'delivered', platform_message_id = ?, error = NULL,"
-        " finished_at = ? WHERE id = ? AND state = 'attempting'",
+        " finished_at = ? WHERE id = ? AND state = 'attempting' RETURNING n",
         platform_message_id,
         transaction.now,
         outbound_id,
     )
+    if changed is not None:
+        _settled(transaction, row, delivered=True)
 
 
 def retry(
@@ -164,6 +182,7 @@ def failed(
     )
     if changed is None:
         return
+    _settled(transaction, row, delivered=False)
     for notice in notices:
         insert(transaction, row.session_id, None, notice)
     if row.part != 0 or row.turn_id is None:
@@ -198,6 +217,39 @@ def states_of_files(
     return {file: OutboundState(row[0]) for file, row in found.items() if row is not None}
 
 
+def standings_of_files(
+    transaction: Transaction, files: Iterable[tuple[str, OutboxFile]]
+) -> tuple[Standing, ...]:
+    """What is to become of files in outboxes, each given with the id of its session (M8)."""
+    found = (
+        transaction.row(_STANDING, session_id, to_json(file)) or (None, None)
+        for session_id, file in files
+    )
+    return tuple(
+        standing(
+            None if status is None else SessionStatus(status),
+            None if state is None else OutboundState(state),
+        )
+        for status, state in found
+    )
+
+
+def files_owed(transaction: Transaction) -> tuple[MediaChange, ...]:
+    """The files that are to be delivered, those of closed sessions too, and that these are closed
+    (H6).
+    """
+    changes: list[MediaChange] = []
+    closed: dict[str, None] = {}
+    for row in transaction.rows(_FILES_OWED):
+        delivery = outbound_row(row[:-1])
+        if delivery.file is not None:
+            owed = Owed(delivery.session_id, delivery.id, delivery.file, delivery.created_at)
+            changes.append(owed)
+            if row[-1] != SessionStatus.ACTIVE:
+                closed[delivery.session_id] = None
+    return (*changes, *map(SessionEnded, closed))
+
+
 def mark_ambiguous(transaction: Transaction) -> int:
     """Attempts that nobody finished become pending and ambiguous (O2); how many there were."""
     rows = transaction.rows(
@@ -217,6 +269,13 @@ def mark_account_ambiguous(transaction: Transaction, channel: str, account: str)
         account,
     )
     return len(rows)
+
+
+def _settled(transaction: Transaction, row: OutboundRow, *, delivered: bool) -> None:
+    """The file of a row, if it has one, is owed no more."""
+    if row.file is not None:
+        changed = Settled(row.session_id, row.id, row.file, delivered)
+        transaction.media_changes.append(changed)
 
 
 def _existing(transaction: Transaction, outbound_id: str) -> OutboundRow:

@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from runtime.sessions.media import BlobRow, Leased
+from runtime.sessions.media import BlobRow, Leased, MediaChange, OutboxFile
+from runtime.sessions.outgoing import Standing
 from runtime.sessions.rows import InboundRow
-from runtime.storage import sql_media
+from runtime.storage import sql_media, sql_outbox
 from runtime.storage.media_requests import Attach, BlobPage, BlobRef, HandOver
 from runtime.storage.media_store import MediaListener
 from runtime.storage.sqlite_parts import Reads, Writes, bounded
@@ -32,6 +33,14 @@ class SqliteMedia:
 
     async def media_in_flight(self) -> tuple[Leased, ...]:
         return await self._reads.read(sql_media.in_flight)
+
+    async def files_owed(self) -> tuple[MediaChange, ...]:
+        return await self._reads.read(sql_outbox.files_owed)
+
+    async def outbox_standings(
+        self, files: Sequence[tuple[str, OutboxFile]]
+    ) -> tuple[Standing, ...]:
+        return await self._reads.read(partial(sql_outbox.standings_of_files, files=tuple(files)))
 
     async def blobs(self, *, after: int = 0, limit: int = 1_000) -> BlobPage:
         return await self._reads.read(partial(sql_media.page, after=after, limit=bounded(limit)))

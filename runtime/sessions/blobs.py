@@ -1,0 +1,109 @@
+"""A file on disk as the index holds it, and what files take (M4, M5)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import msgspec
+
+from runtime.sessions.handover import Lease, Owner, owner
+from runtime.sessions.media import OutboxFile
+
+
+class Blob:
+    """A file on disk: in a media folder, or an agent's own, ``outgoing``, in its outbox."""
+
+    __slots__ = (
+        "file",
+        "handed_over",
+        "hash",
+        "leases",
+        "outgoing",
+        "session_id",
+        "size",
+        "used_at",
+    )
+
+    def __init__(
+        self,
+        session_id: str,
+        file: str,
+        hash: str,  # noqa: A002 - the field's name
+        size: int,
+        used_at: int,
+        outgoing: OutboxFile | None = None,
+    ) -> None:
+        self.session_id = session_id
+        self.file = file
+        self.hash = hash
+        self.size = size
+        self.used_at = used_at
+        self.outgoing = outgoing
+        self.handed_over = False
+        self.leases: dict[str, Lease] = {}
+
+    @property
+    def owner(self) -> Owner:
+        """Whose it is."""
+        return owner(self.leases.values(), handed_over=self.handed_over)
+
+    def __repr__(self) -> str:
+        return f"<{self.session_id}/{self.file} {self.owner} {dict(self.leases)}>"
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What the files of a session, or of all, take: how many, and bytes.
+
+    ``in_flight`` and ``evictable`` are bytes among them; what is neither is on its way out.
+    """
+
+    files: int = 0
+    size: int = 0
+    in_flight: int = 0
+    evictable: int = 0
+
+
+class Shelf:
+    """The files of one session."""
+
+    __slots__ = ("by_hash", "files", "messages", "size")
+
+    def __init__(self) -> None:
+        self.files: dict[str, Blob] = {}
+        self.by_hash: dict[str, Blob] = {}
+        self.messages: dict[str, tuple[str, ...]] = {}
+        self.size = 0
+
+    def remember(self, blob: Blob) -> None:
+        """Find a file by its bytes from now on, unless it is an agent's own (M4)."""
+        if blob.outgoing is None:
+            self.by_hash.setdefault(blob.hash, blob)
+
+
+class Pile:
+    """Files in an order, and their bytes."""
+
+    __slots__ = ("blobs", "size")
+
+    def __init__(self) -> None:
+        self.blobs: OrderedDict[tuple[str, str], Blob] = OrderedDict()
+        self.size = 0
+
+    def __contains__(self, blob: Blob) -> bool:
+        return (blob.session_id, blob.file) in self.blobs
+
+    def add(self, blob: Blob) -> None:
+        """Put a file that is not in it at the end."""
+        self.blobs[blob.session_id, blob.file] = blob
+        self.size += blob.size
+
+    def remove(self, blob: Blob) -> bool:
+        """Whether the file was in it."""
+        if self.blobs.pop((blob.session_id, blob.file), None) is None:
+            return False
+        self.size -= blob.size
+        return True
+
+    def first(self) -> Blob:
+        """The file that is in it for the longest time."""
+        return next(iter(self.blobs.values()))
