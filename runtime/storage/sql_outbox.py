@@ -49,7 +49,7 @@ _FILES_OWED = (
     f"SELECT {OUTBOUND_COLUMNS},"
     " (SELECT status FROM sessions WHERE sessions.id = outbound.session_id)"
     " FROM outbound INDEXED BY outbound_open"
-    " WHERE state IN ('pending', 'attempting') AND file IS NOT NULL ORDER BY n"
+    " WHERE state IN ('pending', 'attempting') AND file IS NOT NULL"
 )
 
 

@@ -235,11 +235,12 @@ async def test_that_it_cannot_be_removed_is_no_failed_delivery(  # A4
 
     with monkeypatch.context() as patch:
         patch.setattr(Outbox, "remove", refuse)
-        async with running(tmp_path, agent(a_txt=b"1"), chat):
+        async with running(tmp_path, agent(a_txt=b"1"), chat) as rt:
             await chat.say("go")
             await until(lambda: removing == ["a.txt"])
             await chat.say("hello")
             await seen(chat, "done", "[a.txt]", "done")
+            await rt.front.sweep_media()
             assert removing == ["a.txt"] * 2
             assert "crashed" not in caplog.text
     chat.lose_connection()

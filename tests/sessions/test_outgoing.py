@@ -5,8 +5,16 @@ from __future__ import annotations
 import pytest
 
 from runtime.sessions.media import OutboxFile
-from runtime.sessions.outgoing import NAMED, failure_notice, refusal, refusal_notice, sort_out
-from runtime.sessions.rows import OutboundRow, OutboundState
+from runtime.sessions.outgoing import (
+    NAMED,
+    Standing,
+    failure_notice,
+    refusal,
+    refusal_notice,
+    sort_out,
+    standing,
+)
+from runtime.sessions.rows import OutboundRow, OutboundState, SessionStatus
 from tests.sessions.rows import address
 
 MIB = 1_024**2
@@ -37,6 +45,25 @@ def test_what_follows_from_what_became_of_it(  # R7
     assert outgoing.owed == ((found,) if owed and takes else ())
     assert [each for each, _ in outgoing.refused] == ([found] if owed and not takes else [])
     assert outgoing.leftover == ((found,) if leftover else ())
+
+
+ENDS = (None, OutboundState.FAILED, OutboundState.ABANDONED)
+
+
+@pytest.mark.parametrize("delivery", [None, *OutboundState])
+@pytest.mark.parametrize("session", [None, *SessionStatus])
+def test_what_is_to_become_of_a_file(  # M8 S43
+    session: SessionStatus | None, delivery: OutboundState | None
+) -> None:
+    if session is None:
+        expected = Standing.STRANGE
+    elif delivery in (OutboundState.PENDING, OutboundState.ATTEMPTING):
+        expected = Standing.OWED
+    elif delivery in ENDS and session is SessionStatus.ACTIVE:
+        expected = Standing.KEPT
+    else:
+        expected = Standing.UNWANTED
+    assert standing(session, delivery) is expected
 
 
 @pytest.mark.parametrize("change", [{"size": 6}, {"mtime_ns": 2}, {"inode": 2}, {"path": "b.txt"}])

@@ -181,3 +181,34 @@ def test_a_path_that_leads_elsewhere_is_refused(tmp_path: Path, path: str) -> No
     with pytest.raises(UnsafeName):
         outbox.remove(file)
     assert (tmp_path / "file").exists()
+
+
+def test_whether_a_file_is_there_as_it_was_found(tmp_path: Path) -> None:  # A3
+    outbox = make(tmp_path / "outbox", "file", "sub/file")
+    before = descriptors()
+    for file in outbox.files():
+        assert outbox.has(file)
+        (tmp_path / "outbox" / file.path).write_text("anew")
+        assert not outbox.has(file)
+        (tmp_path / "outbox" / file.path).unlink()
+        assert not outbox.has(file)
+    assert not outbox.has(OutboxFile("gone/file", 1, 1, 1))
+    assert descriptors() == before
+
+
+def test_a_session_whose_folder_is_a_link_has_no_outbox(tmp_path: Path) -> None:  # A3 M2
+    (tmp_path / "elsewhere").mkdir()
+    (file,) = make(tmp_path / "elsewhere" / "outbox", "file").files()
+    (tmp_path / "session").symlink_to(tmp_path / "elsewhere")
+    outbox = Outbox(tmp_path / "session" / "outbox")
+    for refused in (outbox.files, lambda: outbox.open(file), lambda: outbox.remove(file)):
+        with pytest.raises(MediaUnsafe):
+            refused()
+    assert (tmp_path / "elsewhere" / "outbox" / "file").exists()
+
+
+def test_how_many_are_found_is_said(tmp_path: Path) -> None:  # M5
+    outbox = make(tmp_path / "outbox", *(f"{number:03}" for number in range(MAX_FILES + 5)), "a/b")
+    assert len(outbox.files()) == MAX_FILES
+    assert len(outbox.files(1_000)) == MAX_FILES + 6
+    assert paths(outbox) == [file.path for file in outbox.files(1_000)[:MAX_FILES]]
