@@ -23,6 +23,7 @@ import trio
 from actors.library import Cleaner, Library, folder_name
 from actors.library_opening import reconcile
 from actors.outbox_looks import look_into, outboxes_of, reconcile_outboxes
+from actors.removing import remove_all
 from runtime.kernel import Actor, ActorRef, ActorStopped, AskTimeout, MailboxFull, Message, Request
 from runtime.log import get_logger
 from runtime.metrics import Metrics
@@ -314,7 +315,7 @@ class Janitor(Actor[JanitorMessage]):
         """Remove files; one that cannot be is told, counted, and tried again later (M6)."""
         with trio.CancelScope(shield=True):  # what is gone is to be known as gone
             outboxes = await self._outboxes_of(blobs)
-            outcomes = await self._library.disk(partial(_remove_all, tree, outboxes, blobs))
+            outcomes = await self._library.disk(partial(remove_all, tree, outboxes, blobs))
             removed: list[Blob] = []
             taken_back: list[Blob] = []
             for blob, outcome in zip(blobs, outcomes, strict=True):
@@ -372,31 +373,6 @@ class Janitor(Actor[JanitorMessage]):
     def _complain(self, problem: object) -> None:
         self._services.metrics.media_problems.inc()
         log.warning("media_problem", reason=str(problem))
-
-
-def _remove_all(
-    tree: MediaTree, outboxes: Mapping[str, Outbox], blobs: Sequence[Blob]
-) -> list[bool | str]:
-    """Remove files, in a thread. For each: True when it is gone, False when it was not there any
-    more as it was found in an outbox, or why it could not be removed.
-    """
-    outcomes: list[bool | str] = []
-    for blob in blobs:
-        try:
-            outcomes.append(_remove(tree, outboxes, blob))
-        except MediaError as error:
-            outcomes.append(str(error))
-    return outcomes
-
-
-def _remove(tree: MediaTree, outboxes: Mapping[str, Outbox], blob: Blob) -> bool | str:
-    if blob.outgoing is None:
-        tree.remove(folder_name(blob.session_id), blob.file)
-        return True
-    outbox = outboxes.get(blob.session_id)
-    if outbox is None:
-        return f"The outbox of the session {blob.session_id} is not known."
-    return outbox.remove(blob.outgoing)
 
 
 def _refs(blobs: Sequence[Blob]) -> tuple[BlobRef, ...]:

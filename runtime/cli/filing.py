@@ -21,6 +21,7 @@ from actors.disk import Threads
 from actors.janitor import Janitor, Sweep
 from actors.library import Library, usage_report
 from actors.library_opening import open_library, read_index
+from actors.outboxes import Outboxes
 from runtime import endpoint as endpoints
 from runtime.cli.client import Client
 from runtime.cli.connect import connect
@@ -99,6 +100,7 @@ class StoredKeeper(Keeper):
             metrics,
             IdSource(wall_clock_ms),
             wall_clock_ms,
+            Outboxes(settings.storage.data_dir),
         )
         self._tools = _Tools(library, store, metrics)
 
