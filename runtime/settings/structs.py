@@ -220,7 +220,7 @@ class MediaSettings(Section, frozen=True, kw_only=True):
 
     Args:
         root: where they are kept; None for ``media`` in the data directory.
-        max_media_bytes: what all of them may take on disk together.
+        max_media_bytes: what all of them may take on disk together, those in outboxes too.
         max_file_bytes: the largest that is taken.
         free_space_floor: bytes of the disk that are left free; None for the smaller of 1 GiB and a
             twentieth of the disk.

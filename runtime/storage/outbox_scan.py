@@ -17,7 +17,7 @@ from runtime.storage.folders import folder
 from runtime.storage.media_errors import MediaError, explained
 from runtime.storage.media_scan import Problems
 
-_FOLDERS_AT_A_STRETCH = 100
+_FOLDERS_AT_A_STRETCH = 200
 """After how many folders the thread lets go of the interpreter, for the loop (D2)."""
 
 
