@@ -100,9 +100,11 @@ class Ledger:
         return shelf is not None and file in shelf.files
 
     def has_session(self, session_id: str) -> bool:
-        """Whether there is any file in the media folder of a session."""
+        """Whether there is any file in the media folder of a session, or any message with files."""
         shelf = self._shelves.get(session_id)
-        return shelf is not None and any(blob.outgoing is None for blob in shelf.files.values())
+        if shelf is None:
+            return False
+        return bool(shelf.messages) or any(blob.outgoing is None for blob in shelf.files.values())
 
     def outgoing(self, session_id: str) -> list[Blob]:
         """The files in the outbox of a session."""
