@@ -184,11 +184,13 @@ class Janitor(Actor[JanitorMessage]):
             await self._evict(tree, self._ledger.excess(0, self._library.settings.max_media_bytes))
 
     async def _look_into_used(self) -> bool:
-        looked = False
-        while outboxes := self._library.outboxes.take_used(BATCH):
-            await self._look_into(outboxes)
-            looked = True
-        return looked
+        """A step; whether there was anything to look into."""
+        used = self._library.outboxes.take_used(BATCH)
+        if len(used) == BATCH:
+            self.ref.tell(Look())  # the others after what waits meanwhile
+        if used:
+            await self._look_into(await self._outboxes_of(used))
+        return bool(used)
 
     async def _look_into(self, outboxes: Mapping[str, Outbox]) -> None:
         try:
@@ -314,7 +316,9 @@ class Janitor(Actor[JanitorMessage]):
     async def _remove(self, tree: MediaTree, blobs: Sequence[Blob], reason: str) -> Swept:
         """Remove files; one that cannot be is told, counted, and tried again later (M6)."""
         with trio.CancelScope(shield=True):  # what is gone is to be known as gone
-            outboxes = await self._outboxes_of(blobs)
+            outboxes = await self._outboxes_of(
+                {blob.session_id: None for blob in blobs if blob.outgoing is not None}
+            )
             outcomes = await self._library.disk(partial(remove_all, tree, outboxes, blobs))
             removed: list[Blob] = []
             taken_back: list[Blob] = []
@@ -336,11 +340,10 @@ class Janitor(Actor[JanitorMessage]):
         self._library.count_removed(reason, len(removed), size)
         return Swept(len(removed), size, len(blobs) - len(removed) - len(taken_back))
 
-    async def _outboxes_of(self, blobs: Sequence[Blob]) -> dict[str, Outbox]:
-        sessions = {blob.session_id for blob in blobs if blob.outgoing is not None}
+    async def _outboxes_of(self, sessions: Mapping[str, str | None]) -> dict[str, Outbox]:
         try:
             return await outboxes_of(self._library, self._services.store, sessions)
-        except StoreError as error:  # they are tried again
+        except StoreError as error:  # there is another time
             log.warning("outboxes_not_found", reason=str(error))
             return {}
 

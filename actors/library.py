@@ -162,13 +162,14 @@ class Library:
             if isinstance(change, SessionEnded):
                 self.untold.discard(change.session_id)
                 self.closed.add(change.session_id)
+                self.outboxes.used(change.session_id)
                 ended = True
         if ended or self.ledger.has_discarded:
             self.cleaner.look()
 
     def outbox_used(self, agent_id: str, session_id: str) -> None:
         """An agent may have put something into its outbox. Does not wait."""
-        if self.outboxes.used(agent_id, session_id):
+        if self.outboxes.used(session_id, agent_id):
             self.cleaner.look()
 
     # -- taking in ----------------------------------------------------------------------------

@@ -11,7 +11,7 @@ is removed between a look and what follows from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -41,13 +41,24 @@ class _Seen(msgspec.Struct, frozen=True):
 
 
 async def outboxes_of(
-    library: Library, store: Store, session_ids: Iterable[str]
+    library: Library, store: Store, sessions: Mapping[str, str | None]
 ) -> dict[str, Outbox]:
-    """The outboxes of sessions that are known. Raises StoreError."""
+    """The outboxes of sessions, as far as they are known.
+
+    Args:
+        library: knows where they are.
+        store: knows whose they are.
+        sessions: by their ids, with the ids of their agents as far as these are known.
+
+    Raises:
+        StoreError: the rows cannot be read.
+    """
     found: dict[str, Outbox] = {}
-    for session_id in session_ids:
-        session = await store.session(session_id)
-        outbox = None if session is None else library.outboxes.of(session.agent_id, session_id)
+    for session_id, agent_id in sessions.items():
+        if agent_id is None:
+            session = await store.session(session_id)
+            agent_id = None if session is None else session.agent_id
+        outbox = None if agent_id is None else library.outboxes.of(agent_id, session_id)
         if outbox is not None:
             found[session_id] = outbox
     return found
@@ -107,7 +118,7 @@ async def reconcile_outboxes(library: Library, store: Store) -> None:
     there = {(session_id, file.key) for session_id, file in found}
     doubtful = {blob.session_id for blob in known if (blob.session_id, blob.file) not in there}
     for each in doubtful:
-        await look_into(library, store, await outboxes_of(library, store, [each]))
+        await look_into(library, store, await outboxes_of(library, store, {each: None}))
 
 
 async def _found_anywhere(library: Library) -> Sequence[tuple[str, OutboxFile]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 from runtime.storage.attachments import OUTBOX, Outbox
@@ -18,7 +19,7 @@ class Outboxes:
 
     def __init__(self, data_dir: Path | None = None) -> None:
         self._data_dir = data_dir
-        self._used: dict[str, str] = {}
+        self._used: dict[str, str | None] = {}
 
     def of(self, agent_id: str, session_id: str) -> Outbox | None:
         """The outbox of a session, which need not be there."""
@@ -32,20 +33,20 @@ class Outboxes:
             return OutboxScan([], [], 0)
         return scan_outboxes(self._data_dir / "sessions")
 
-    def used(self, agent_id: str, session_id: str) -> bool:
-        """Something may be new in an outbox; whether it is the first that is not looked into."""
+    def used(self, session_id: str, agent_id: str | None = None) -> bool:
+        """Something may be new in an outbox, or it has to go; whether it is the first of which that
+        is said since they were looked into. Without its agent the store has to be asked.
+        """
         if self._data_dir is None:
             return False
         first = not self._used
-        self._used[session_id] = agent_id
+        self._used[session_id] = agent_id or self._used.get(session_id)
         return first
 
-    def take_used(self, limit: int) -> dict[str, Outbox]:
-        """Those to look into, by the id of the session; each is given once."""
-        taken: dict[str, Outbox] = {}
-        while self._used and len(taken) < limit:
-            session_id, agent_id = self._used.popitem()
-            outbox = self.of(agent_id, session_id)
-            if outbox is not None:
-                taken[session_id] = outbox
-        return taken
+    def take_used(self, limit: int) -> dict[str, str | None]:
+        """Those to look into, by the id of the session, with that of the agent; each is given
+        once.
+        """
+        return {
+            session_id: self._used.pop(session_id) for session_id in [*islice(self._used, limit)]
+        }

@@ -283,7 +283,7 @@ def _insert_evicted(transaction: Transaction, session_id: str, file: OutboxFile)
         "INSERT INTO blobs (session_id, file, hash, size, name, epoch, created_at, used_at,"
         " handed_at, evicted_at) SELECT id, ?2, '', ?3, ?4, epoch, ?5, ?5, ?5, ?5"
         " FROM sessions WHERE id = ?1"
-        " ON CONFLICT (session_id, file) DO UPDATE SET evicted_at = ?5, told_at = NULL",
+        " ON CONFLICT DO NOTHING",  # when it could not be removed the last time
         session_id,
         file.key,
         file.size,

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 
+from actors import janitor
 from actors.channels.scripted import Behaviour, ScriptedChannel
 from runtime.sessions.content import ImageBlock
 from runtime.sessions.rows import OutboundState
@@ -299,12 +300,13 @@ async def test_a_slow_disk_holds_up_no_turn(  # M6
 
     async with place(tmp_path) as here:
         monkeypatch.setattr(Outbox, "files", wait)
+        monkeypatch.setattr(janitor, "BATCH", 1)  # the others are looked into step by step
         with trio.fail_after(PATIENCE / 2):
-            for key in ("one", "two", "one"):
+            for key in ("one", "two", "three", "one"):
                 await here.say(key, f"{key}.txt")
         assert here.files == 0
         go.set()
-        await until(lambda: here.files == 2)
+        await until(lambda: here.files == 3)
 
 
 async def test_all_count_however_many_there_are(tmp_path: Path) -> None:  # M5

@@ -67,7 +67,8 @@ class Desk:
         return (await self.store.notify(session_id, new)).id
 
     async def look(self, *session_ids: str) -> int:
-        outboxes = await outboxes_of(self.library, self.store, session_ids)
+        sessions = dict.fromkeys(session_ids)
+        outboxes = await outboxes_of(self.library, self.store, sessions)
         return await look_into(self.library, self.store, outboxes)
 
     @property
@@ -199,15 +200,16 @@ async def test_a_reconciliation_that_cannot_read_gives_nothing_up(  # M6 M7
 
 async def test_each_session_is_looked_into_once_for_all_its_turns(tmp_path: Path) -> None:  # M7
     outboxes = Outboxes(tmp_path)
-    assert outboxes.used("echo", "a")
-    assert not outboxes.used("echo", "a")
-    assert not outboxes.used("echo", "b")
-    assert len(outboxes.take_used(1)) == 1
-    assert len(outboxes.take_used(10)) == 1
+    assert outboxes.used("a", "echo")
+    assert not outboxes.used("a", "echo")
+    assert not outboxes.used("b")
+    assert not outboxes.used("a")  # it was closed, and its agent is known all the same
+    assert outboxes.take_used(1) == {"a": "echo"}
+    assert outboxes.take_used(10) == {"b": None}
     assert outboxes.take_used(10) == {}
-    assert outboxes.used("echo", "a")
+    assert outboxes.used("a")
     nowhere = Outboxes()
-    assert not nowhere.used("echo", "a")
+    assert not nowhere.used("a", "echo")
     assert nowhere.take_used(10) == {}
     assert nowhere.of("echo", "a") is None
     assert nowhere.scan().files == []
