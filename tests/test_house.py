@@ -1,6 +1,7 @@
 """House rules that neither the linters nor the type checker hold."""
 
 import ast
+import logging
 import re
 import tomllib
 from collections.abc import Iterator
@@ -32,6 +33,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 PINNED = re.compile(r"^(?P<name>[a-z0-9-]+)(?:\[[^]]*\])?==(?P<version>[^ ;]+)", re.MULTILINE)
 MACHINE_PATH = re.compile(r"(?<![\w.:/~])/(?:home|root|tmp|work|Users|private|mnt)/")
+# What a log record has already: `logging` raises a KeyError for a value of such a name.
+OF_RECORDS = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "event"}
+MEANT_FOR_LOGGING = {"exc_info", "stack_info"}
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log_context"}
 PRIVATE_TRIO = re.compile(r"\btrio(?:\.\w+)*\._\w|\bfrom trio\b[^\n]*\bimport\b[^\n]*\b_\w")
 
 
@@ -96,6 +101,24 @@ def test_only_the_public_interface_of_trio_is_used(path: Path) -> None:
     assert PRIVATE_TRIO.findall(path.read_text(encoding="utf-8")) == []
 
 
+def names_that_records_have(source: bytes | str) -> list[str]:
+    """Values of log lines that `logging` has no place for."""
+    calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    logged = (
+        call
+        for call in calls
+        if (isinstance(call.func, ast.Attribute) and call.func.attr in LEVELS)
+        or (isinstance(call.func, ast.Name) and call.func.id in LEVELS)
+    )
+    names = (keyword.arg for call in logged for keyword in call.keywords)
+    return [name for name in names if name in OF_RECORDS - MEANT_FOR_LOGGING]
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=relative)
+def test_what_is_logged_can_be_logged(path: Path) -> None:
+    assert names_that_records_have(path.read_bytes()) == []
+
+
 @pytest.mark.parametrize("path", PRODUCT, ids=relative)
 def test_no_path_of_one_machine_is_written_down(path: Path) -> None:
     assert MACHINE_PATH.findall(path.read_text(encoding="utf-8")) == []
@@ -104,6 +127,8 @@ def test_no_path_of_one_machine_is_written_down(path: Path) -> None:
 def test_the_checks_of_this_file_can_fail() -> None:
     assert MACHINE_PATH.search('open("/home/ada/notes")')
     assert not MACHINE_PATH.search("GET http://host/home/ada or ~/work/ada")
+    assert names_that_records_have('log.info("kept", name=name, reason="none")') == ["name"]
+    assert names_that_records_have('log_context(message="m", turn="t")') == ["message"]
     assert PRIVATE_TRIO.search("trio._core.run()")
     assert PRIVATE_TRIO.search("trio.lowlevel._private")
     assert PRIVATE_TRIO.search("from trio._core import run")
