@@ -135,6 +135,8 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 def storable(text: str) -> str:
     """Text without halves of surrogate pairs, which are no characters and cannot be written."""
+    if text.isascii():  # known without a look at it, and files in base64 are long
+        return text
     return _SURROGATES.sub("\ufffd", text)
 
 
