@@ -24,6 +24,7 @@ from runtime.kernel import ActorRef, ActorStopped
 from runtime.log import get_logger
 from runtime.ports.channel import Attachment, Channel, PermanentFailure, TransientFailure
 from runtime.sessions.content import storable
+from runtime.sessions.drafting import pause_asked_for
 from runtime.sessions.media import MediaItem
 from runtime.sessions.rows import InboundRow
 from runtime.storage.errors import StoreError
@@ -34,7 +35,7 @@ ATTEMPTS = 3
 """How often a file is asked for."""
 
 PAUSES = (1.0, 5.0)
-"""Seconds between the attempts, when the network does not say."""
+"""Seconds between the attempts, when the network does not ask for more."""
 
 LONGEST_PROBLEM = 300
 LONGEST_NOTICE = 1_000
@@ -141,7 +142,7 @@ class Fetching:
                 raise NotFetched(str(error)) from error
             except TransientFailure as error:
                 reason = str(error)
-                pause = pause if error.retry_after is None else error.retry_after
+                pause = max(pause, pause_asked_for(error.retry_after))
             except Exception as error:
                 log.exception("channel_raised", channel=channel.name)
                 reason = f"{type(error).__name__}: {error}"

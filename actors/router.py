@@ -8,7 +8,7 @@ Each is admitted in a task of its own, so that all share the next commit; the an
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import structs
@@ -62,7 +62,12 @@ NEW_NOTICE = "Too many messages are waiting: this one was not taken."
 LONGEST_NAME = 200
 TOO_LARGE_NOTICE = "That message is too long: it was not taken."
 LARGEST_TEXT = 200_000
-"""Characters of a message from a chat network; far below what a row may have in any encoding."""
+"""Characters of a message from a chat network."""
+
+LARGEST_MESSAGE = 900_000
+"""Bytes of one with all that belongs to it; below what a row may have."""
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 log = get_logger(__name__)
 
@@ -161,11 +166,12 @@ class Router(Actor[Submit | Deliver]):
 
     async def _deliver(self, message: Deliver, reply: Reply[None]) -> None:
         """A message that can never be stored is recorded as dropped, or it would come for ever."""
-        rows = tuple(self._inbound(message, inbound) for inbound in message.messages)
         offset = None
         if message.offset is not None:
             offset = ChannelOffset(message.channel, message.account, message.offset)
         try:
+            # What a channel gets wrong is its own affair (N5).
+            rows = tuple(self._inbound(message, inbound) for inbound in message.messages)
             fitting = tuple(row for row in rows if _fits(row))
             for row in rows:
                 if not _fits(row):
@@ -322,19 +328,28 @@ def said_with(text: str, media: Media) -> StoredContent:
 
 
 def _fits(row: NewInbound) -> bool:
-    return len(plain_text(row.content)) <= LARGEST_TEXT
+    if len(plain_text(row.content)) > LARGEST_TEXT:
+        return False
+    parts = (row.content, row.media, row.sender, row.reply_to)
+    return len(msgspec.json.encode(parts)) <= LARGEST_MESSAGE
 
 
 def _writable(inbound: Inbound) -> Inbound:
     """A message whose texts and ids are all made of characters."""
+    return structs.replace(
+        _of_characters(inbound),
+        sender=_of_characters(inbound.sender),
+        attachments=tuple(map(_of_characters, inbound.attachments)),
+    )
+
+
+def _of_characters(said: S) -> S:
     texts = {
         name: storable(value)
-        for name, value in msgspec.structs.asdict(inbound).items()
+        for name, value in structs.asdict(said).items()
         if isinstance(value, str)
     }
-    name = inbound.sender.name
-    sender = Sender(storable(inbound.sender.id), None if name is None else storable(name))
-    return msgspec.structs.replace(inbound, sender=sender, **texts)
+    return structs.replace(said, **texts)
 
 
 def _shortened(name: str | None) -> str | None:

@@ -1,0 +1,81 @@
+"""Networks that say odd things about files: the message goes on, and those after it (Q7, N5)."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+
+from actors.channels.scripted import Behaviour
+from runtime.ports.channel import Attachment, Inbound
+from runtime.sessions.media import MediaKind
+from runtime.sessions.rows import Sender
+from tests.actors.test_fetching import content_of, image, links, place
+
+
+# Q7 N5
+@pytest.mark.parametrize("seconds", [-1.0, math.nan, math.inf, -math.inf])
+async def test_a_pause_that_is_no_time_ends_nothing(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, seconds: float
+) -> None:
+    async with place(tmp_path / "media") as here:
+        here.network.files["a"] = Behaviour(fail="before", retry_after=seconds)
+        await here.network.say("look", attachments=(image("a"),))
+        await trio.sleep(0.5)
+        here.network.files["a"] = b"it is here now"
+        call = await here.agent.called(1)
+        assert [content_of(link) for link in links(call)] == [b"it is here now"]
+        assert here.network.fetched == ["a", "a"]
+
+
+# Q7 A2
+async def test_a_file_may_be_called_anything(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    odd = Attachment("a\ud800", MediaKind.FILE, "half a pair \udfff.txt", "text/\ud83d")
+    async with place(tmp_path / "media") as here:
+        here.network.files["a\ufffd"] = b"bytes"
+        await here.network.say("look", attachments=(odd,))
+        call = await here.agent.called(1)
+        (link,) = links(call)
+        assert link.name == "half a pair \ufffd.txt"
+        assert content_of(link) == b"bytes"
+
+
+# Q4 N5
+@pytest.mark.parametrize(
+    "attachments",
+    [
+        tuple(image(f"{number}" * 200) for number in range(5_000)),
+        (Attachment("r" * 2_000_000),),
+        (Attachment("r", mime_type="m" * 2_000_000),),
+    ],
+    ids=["many", "reference", "type"],
+)
+async def test_what_no_row_can_hold_is_refused_aloud_and_does_not_come_again(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, attachments: tuple[Attachment, ...]
+) -> None:
+    async with place(tmp_path / "media") as here:
+        await here.network.say("look", attachments=attachments)
+        await here.network.say("hello")
+        assert (await here.agent.called(1)).text == "hello"
+        (refusal, _answer) = await here.network.sent(2)
+        assert "too long" in refusal.text
+
+
+# N5
+async def test_a_message_that_a_network_makes_wrongly_befalls_only_that_network(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    wrong = Inbound("chat", "m", Sender("ann"), "look", attachments=(image("a"),))
+    wrong = msgspec.structs.replace(
+        wrong, attachments=(msgspec.structs.replace(image("a"), size="large"),)
+    )
+    async with place(tmp_path / "media") as here:
+        session = await here.rt.session("other")
+        with pytest.raises(TypeError):  # and not that the router has ended
+            await here.network.put(wrong)
+        assert (await (await session.prompt("hello")).result()).text == "echo: hello"
