@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 import msgspec
 
@@ -25,6 +26,10 @@ from runtime.storage.errors import StoreError
 from runtime.storage.requests import EndedTurn
 
 log = get_logger(__name__)
+
+
+HandBack: TypeAlias = Callable[[tuple[InboundRow, ...], tuple[InboundRow, ...]], Awaitable[None]]
+"""Told of the rows that wait again and of the overflow lines not told; see `TurnHooks.over`."""
 
 
 class TurnHooks(msgspec.Struct, frozen=True):
@@ -59,6 +64,7 @@ class Ending:
         reply: Reply,
         drafts: Drafts,
         hooks: TurnHooks,
+        hand_back: HandBack,
     ) -> None:
         self._services = services
         self._session = session
@@ -66,6 +72,7 @@ class Ending:
         self._reply = reply
         self._drafts = drafts
         self._hooks = hooks
+        self._hand_back = hand_back
 
     async def write(
         self,
@@ -153,4 +160,4 @@ class Ending:
         if again:
             self._services.metrics.retries.inc()
         self._hooks.committed(ended, event)
-        await self._hooks.over(again, batch.overflow if again else ())
+        await self._hand_back(again, batch.overflow if again else ())

@@ -164,8 +164,8 @@ class Turn:
         with log_context(turn=self.batch.turn_id):
             try:
                 lease = await self._obtain()
-                if lease is None:
-                    await self._go_back()
+                if lease is None:  # asked to end before the messages were claimed
+                    await self._hand_back(self.batch.claimed, self.batch.overflow)
                 elif await self._begin():
                     await self._run(lease)
             finally:
@@ -175,16 +175,20 @@ class Turn:
         end, error = TurnEnd.SHUTDOWN, None
         self._services.metrics.running_turns.inc()
         try:
-            if (
-                self._asked_to_end is None
-            ):  # while it was claimed: then the agent is not asked at all
+            if self._asked_to_end is None:  # while it was claimed: then no agent is asked
                 end, error = await self._drive(lease)
         finally:
             self._services.metrics.running_turns.dec()
             self.questions.close()
             await self.steering.settle()
             ending = Ending(
-                self._services, self._session, self.batch, self._reply, self._drafts, self._hooks
+                self._services,
+                self._session,
+                self.batch,
+                self._reply,
+                self._drafts,
+                self._hooks,
+                self._hand_back,
             )
             end, error = self._ended_as(end, error)
             await ending.write(end, error, self._settings, self._handover.at, self._told)
@@ -203,13 +207,15 @@ class Turn:
                         await trio.sleep(BEGIN_AGAIN)
         return None
 
-    async def _go_back(self) -> None:
-        """Asked to end before the messages were claimed: they wait, or a person withdrew them."""
-        batch = self.batch
-        again = batch.claimed
-        if self._asked_to_end in WITHDRAWALS:
-            again = (*batch.context, *await self._hooks.withdrawn(batch.rows, self._asked_to_end))
-        await self._hooks.over(again, batch.overflow)
+    async def _hand_back(
+        self, again: tuple[InboundRow, ...], overflow: tuple[InboundRow, ...]
+    ) -> None:
+        """It is over, and these wait again, except for those that a person withdrew meanwhile."""
+        meant = tuple(row for row in again if row.trigger)
+        if meant and self._asked_to_end in WITHDRAWALS:
+            context = (row for row in again if not row.trigger)
+            again = (*context, *await self._hooks.withdrawn(meant, self._asked_to_end))
+        await self._hooks.over(again, overflow)
 
     async def _begin(self) -> bool:
         """Claim the batch; False when there is nothing to run, or the disk refuses."""
@@ -231,9 +237,7 @@ class Turn:
             again = tuple(
                 s.message for s in still if s is not None and s.message.state == "pending"
             )
-            if self._asked_to_end in WITHDRAWALS:
-                again = await self._hooks.withdrawn(again, self._asked_to_end)
-            await self._hooks.over(again, batch.overflow)
+            await self._hand_back(again, batch.overflow)
             return False
         except StoreUnavailable as error:
             log.error("turn_not_begun", reason=str(error))
@@ -242,9 +246,7 @@ class Turn:
                 msgspec.structs.replace(row, not_before=later, reason="store_unavailable")
                 for row in batch.claimed
             )
-            if self._asked_to_end in WITHDRAWALS:
-                again = await self._hooks.withdrawn(again, self._asked_to_end)
-            await self._hooks.over(again, batch.overflow)
+            await self._hand_back(again, batch.overflow)
             return False
         self._drafts.inherit(turn.draft)
         self.started = TurnStarted(

@@ -13,11 +13,12 @@ from trio.testing import MockClock
 
 from actors.channels.scripted import Behaviour, ScriptedChannel
 from actors.outbox import LONGEST_RETRY_AFTER
+from runtime.ports.agent import AgentGone
 from runtime.ports.channel import Inbound
 from runtime.ports.front import Unavailable
 from runtime.sessions.content import TextBlock, text_content
 from runtime.sessions.rows import InboundState, Sender, SessionSpec
-from runtime.sessions.updates import AgentEvent, AgentMessageChunk
+from runtime.sessions.updates import AgentEvent, AgentMessageChunk, Result
 from runtime.storage.errors import StoreUnavailable
 from runtime.storage.requests import BeginTurn, InterruptedPolicy, NewInbound, Owner
 from runtime.storage.sqlite import SqliteStore, open_memory
@@ -312,3 +313,29 @@ async def test_what_a_start_recovers_is_logged_by_turn(
             assert (await rt.front.outcome("m")).state is InboundState.DONE
         lines = [record for record in caplog.records if record.msg == "turn_recovered"]
         assert [vars(line)["turn"] for line in lines] == ["turn-1"]
+
+
+@pytest.mark.parametrize("work, reason", [("clear", "cleared"), ("cancel", "cancelled")])
+async def test_what_is_taken_back_while_a_try_is_written_down_is_not_tried_again(
+    autojump_clock: MockClock, work: str, reason: str
+) -> None:
+    # H3 T5 Q5
+    async def vanish(call: Call) -> AsyncIterator[AgentEvent]:
+        if call.text == "hello":
+            raise AgentGone("it fell over")
+        yield Result()
+
+    agent = HandAgent(vanish, hold=False)
+    async with refusing() as store, stage(agent=agent, store=store) as rt:
+        store.refusals["end_turn"] = 3
+        session = await rt.session("demo")
+        turn = await session.prompt("hello")
+        await agent.called(1)
+        await trio.sleep(2)
+        assert store.refusals["end_turn"] > 0  # it is not written yet
+        assert await (session.clear() if work == "clear" else turn.cancel()) == 1
+        assert (await turn.result()).stop_reason == "cancelled"
+        await trio.sleep(600)
+        assert len(agent.calls) == 1
+        message = (await store.message_status(turn.message_id)).message
+        assert (message.state, message.reason) == (InboundState.DROPPED, reason)
