@@ -216,20 +216,15 @@ class ActorFront(Front):
         connection: str | None,
         sender: Sender | None,
     ) -> Admitted:
-        """Keep the files of a message, then hand it to the router, which lets go of them."""
-        library = self._services.library
+        """Keep the files of a message until the router takes them over, or is not going to."""
         if any(map(has_bytes, content)):
             await self._row(session_id)  # nothing is written for a session that is not there
-        async with Intake(library, session_id) as intake, client_errors(session_id):
+        intake = Intake(self._services.library, session_id)
+        async with intake, client_errors(session_id):
             stored = await intake.take(content)
-            files = intake.handed_on()
+            files = intake if intake.has_files else None
             request = Submit(session_id, stored, message_id, connection, sender, files)
-            try:
-                return await self._router.ask(request, timeout=REQUEST_LIMIT)
-            except (MailboxFull, ActorStopped):  # it has not got it, and never will
-                for staged in files:
-                    library.unstage(staged)
-                raise
+            return await self._router.ask(request, timeout=REQUEST_LIMIT)
 
     async def outcome(self, message_id: str) -> Outcome:
         with self._services.watchers.waiting_for(message_id) as waiter:

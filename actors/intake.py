@@ -41,7 +41,7 @@ SaidBlock: TypeAlias = AgentBlock | EmbeddedResource
 
 class Intake:
     """Takes in one message; an async context manager that lets go of its files in the end, unless
-    they were handed to somebody else who does.
+    somebody else has taken them over, who does.
 
     Args:
         library: keeps the files.
@@ -51,7 +51,7 @@ class Intake:
     def __init__(self, library: Library, session_id: str) -> None:
         self._library = library
         self._session_id = session_id
-        self.staged: tuple[Staged, ...] = ()
+        self._staged: tuple[Staged, ...] | None = ()
 
     async def __aenter__(self) -> Intake:
         return self
@@ -62,16 +62,23 @@ class Intake:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for staged in self.handed_on():
+        for staged in self.taken_over() or ():
             self._library.unstage(staged)
 
-    def handed_on(self) -> tuple[Staged, ...]:
-        """The files that are staged; from now on the caller lets go of them."""
-        staged, self.staged = self.staged, ()
+    @property
+    def has_files(self) -> bool:
+        """Whether there is a file in what was taken in."""
+        return bool(self._staged)
+
+    def taken_over(self) -> tuple[Staged, ...] | None:
+        """The files that are staged; from now on the caller lets go of them. None when that was
+        done: then they may be gone.
+        """
+        staged, self._staged = self._staged, None
         return staged
 
     async def take(self, said: Sequence[SaidBlock]) -> StoredContent:
-        """The content as the message's row has it; its files are `staged`, in order.
+        """The content as the message's row has it; its files are staged, in order.
 
         Raises:
             BadRequest: a block is not acceptable; it is named.
@@ -119,8 +126,8 @@ class Intake:
             if error.for_now:
                 raise Unavailable(f"nothing was accepted: {error}") from None
             raise BadRequest(str(error), path) from None
-        self.staged = (*self.staged, staged)
-        return FileBlock(len(self.staged) - 1, item.kind, item.name, item.mime_type)
+        self._staged = (*(self._staged or ()), staged)
+        return FileBlock(len(self._staged) - 1, item.kind, item.name, item.mime_type)
 
 
 def kind_of(mime_type: str | None) -> MediaKind:

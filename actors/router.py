@@ -14,7 +14,7 @@ import msgspec
 from msgspec import structs
 
 from actors.fetching import tell_not_taken
-from actors.intake import MOST_FILES
+from actors.intake import MOST_FILES, Intake
 from actors.library import Staged
 from actors.outbox import Due
 from actors.services import Services
@@ -79,7 +79,8 @@ class Overloaded(Exception):
 class Submit(Request[Admitted], frozen=True):
     """A message of a client that waits for an answer.
 
-    ``staged``: its files; the router lets go of them when the message is accepted, or is not.
+    ``files``: those that it brings, if any; when it begins, the router takes them over, and lets go
+    of them when the message is accepted, or is not.
     """
 
     session_id: str
@@ -87,7 +88,7 @@ class Submit(Request[Admitted], frozen=True):
     message_id: str | None = None
     connection: str | None = None
     sender: Sender | None = None
-    staged: tuple[Staged, ...] = ()
+    files: Intake | None = None
 
 
 class Deliver(Request[None], frozen=True):
@@ -114,8 +115,6 @@ class Router(Actor[Submit | Deliver]):
                 submitted = self.defer(message)
                 if self._has_room(submitted):
                     self.start(self._submit, message, submitted, name="submit")
-                else:
-                    self._let_go(message.staged)
             case Deliver():
                 delivered = self.defer(message)
                 if self._has_room(delivered):
@@ -130,9 +129,31 @@ class Router(Actor[Submit | Deliver]):
         return True
 
     async def _submit(self, message: Submit, reply: Reply[Admitted]) -> None:
+        staged = message.files.taken_over() if message.files is not None else ()
+        if staged is None:
+            self._in_flight -= 1
+            reply.fail(Overloaded("it took too long, and nobody waits for it any more"))
+            return
+        try:
+            (admitted,) = await self._services.store.admit((self._submitted(message, staged),))
+        except Exception as error:
+            if isinstance(error, QueueFull):
+                self._services.metrics.refused_full.inc()
+            reply.fail(error)
+            return
+        finally:
+            self._in_flight -= 1
+            # By now the message refers to its files, or nobody does.
+            for each in staged:
+                self._services.library.unstage(each)
+        self._tell(admitted)
+        reply.set(admitted)
+
+    def _submitted(self, message: Submit, staged: tuple[Staged, ...]) -> NewInbound:
+        """A client's message as a row."""
         settings = self._services.settings.queue_of(CLIENTS)
         is_command = self._is_command(message.content)
-        row = NewInbound(
+        return NewInbound(
             id=self._services.ids.new(),
             session=message.session_id,
             content=message.content,
@@ -143,26 +164,9 @@ class Router(Actor[Submit | Deliver]):
             refuse_when_full=not is_command,
             connection=message.connection,
             sender=message.sender,
-            media=tuple(staged.item for staged in message.staged),
-            blobs=tuple(staged.blob for staged in message.staged),
+            media=tuple(each.item for each in staged),
+            blobs=tuple(each.blob for each in staged),
         )
-        try:
-            (admitted,) = await self._services.store.admit((row,))
-        except Exception as error:
-            if isinstance(error, QueueFull):
-                self._services.metrics.refused_full.inc()
-            reply.fail(error)
-            return
-        finally:
-            self._in_flight -= 1
-            self._let_go(message.staged)
-        self._tell(admitted)
-        reply.set(admitted)
-
-    def _let_go(self, staged: tuple[Staged, ...]) -> None:
-        """By now the message refers to its files, or nobody does."""
-        for each in staged:
-            self._services.library.unstage(each)
 
     async def _deliver(self, message: Deliver, reply: Reply[None]) -> None:
         """A message that can never be stored is recorded as dropped, or it would come for ever."""
