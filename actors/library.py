@@ -258,12 +258,20 @@ class Library:
                 file = name
                 self.ledger.stage(token, session_id, file, content_hash, size, self.now())
             else:
-                await self.disk(partial(tree.remove, folder_name(session_id), name))
+                await self._remove_copy(tree, session_id, name)
         self.show()
         kept = msgspec.structs.replace(item, file=file, size=size, reference=None)
         return Staged(
             token, session_id, kept, NewBlob(file, content_hash, size, item.mime_type, item.name)
         )
+
+    async def _remove_copy(self, tree: MediaTree, session_id: str, name: str) -> None:
+        """One that stays is nobody's, and is found when the disk is looked through (M6)."""
+        try:
+            await self.disk(partial(tree.remove, folder_name(session_id), name))
+        except MediaError as error:
+            self._metrics.media_problems.inc()
+            log.warning("media_problem", session=session_id, reason=str(error))
 
     def unstage(self, staged: Staged) -> None:
         """The message of a file was accepted, or will not be."""

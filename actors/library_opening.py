@@ -23,6 +23,7 @@ from runtime.sessions.handover import Owner
 from runtime.sessions.ids import is_id
 from runtime.sessions.ledger import Blob
 from runtime.sessions.media import BlobRow, SessionEnded
+from runtime.storage.errors import StoreError
 from runtime.storage.media_errors import MediaError
 from runtime.storage.media_requests import BlobRef
 from runtime.storage.media_scan import Found
@@ -235,7 +236,11 @@ async def _note_gone(library: Library, store: Store, blob: Blob) -> None:
     if library.ledger.take(blob.session_id, blob.file) is None:
         return
     log.warning("media_missing", session=blob.session_id, file=blob.file)
-    await store.blobs_evicted([BlobRef(blob.session_id, blob.file)])
+    try:
+        await store.blobs_evicted([BlobRef(blob.session_id, blob.file)])
+    except StoreError:
+        library.ledger.stay(blob)  # it is found again
+        raise
     library.untold.add(blob.session_id)
     library.ledger.gone(blob)
 
