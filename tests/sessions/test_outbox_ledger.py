@@ -41,7 +41,7 @@ def discarded(ledger: Ledger) -> list[str]:
 def test_a_file_that_is_found_is_the_sessions() -> None:  # M5
     ledger = Ledger()
     blob = ledger.found("s", file(at=5), NOW)
-    assert (blob.owner, blob.size, blob.used_at) == (Owner.SESSION, 10, 5)
+    assert (blob.owner, blob.hash, blob.size, blob.used_at) == (Owner.SESSION, "", 10, 5)
     assert ledger.found("s", file(at=5), NOW) is blob
     assert (ledger.total, ledger.evictable, len(ledger)) == (10, 10, 1)
     assert [each.outgoing for each in ledger.outgoing("s")] == [file(at=5)]
@@ -52,6 +52,11 @@ def test_a_file_that_is_found_is_the_sessions() -> None:  # M5
 
 def test_no_file_was_used_later_than_now() -> None:  # M5
     assert Ledger().found("s", file(at=NOW + 1), NOW).used_at == NOW
+
+
+def test_times_are_whole_milliseconds() -> None:  # M5
+    blob = Ledger().found("s", OutboxFile("a.txt", 10, 1_999_999, 1), NOW)
+    assert (blob.used_at, type(blob.used_at)) == (1, int)
 
 
 def test_it_is_not_found_by_its_bytes() -> None:  # M4
@@ -82,6 +87,7 @@ def test_what_is_owed_stays_and_counts() -> None:  # M5 R7
 def test_what_was_delivered_is_nobodys() -> None:  # R7
     ledger = Ledger()
     ledger.apply([owed(file()), settled(file(), delivered=True)])
+    assert [blob.handed_over for blob in ledger] == [False]
     assert discarded(ledger) == [file().key]
 
 
