@@ -18,25 +18,37 @@ THREADS = 4
 class Disk(Protocol):
     """Runs what blocks, to its end: cancellation is noticed afterwards."""
 
-    async def __call__(self, work: Callable[[], T], /) -> T:
-        """What ``work`` returns; what it raises leaves."""
+    async def __call__(self, work: Callable[[], T], /, *, abandon: bool = False) -> T:
+        """What ``work`` returns; what it raises leaves. With ``abandon`` whoever is cancelled does
+        not wait for it: for what only reads.
+        """
         ...
 
 
 class Threads:
-    """Work in threads; what waits for one costs nothing else."""
+    """Work in threads; what waits for one costs nothing else. What was abandoned keeps its thread
+    until it ends, and those that read are others than those that write.
+    """
 
     def __init__(self, threads: int = THREADS) -> None:
         self._limiter = trio.CapacityLimiter(threads)
+        self._readers = trio.CapacityLimiter(threads)
 
-    async def __call__(self, work: Callable[[], T], /) -> T:
+    async def __call__(self, work: Callable[[], T], /, *, abandon: bool = False) -> T:
+        if abandon:
+            return await trio.to_thread.run_sync(
+                work, limiter=self._readers, abandon_on_cancel=True
+            )
         # Shielded: what was begun has an outcome that somebody must see, an open file for one.
         with trio.CancelScope(shield=True):
             result = await trio.to_thread.run_sync(work, limiter=self._limiter)
         return result  # noqa: RET504 - within, a scope might swallow it, for all that mypy knows
 
 
-async def inline(work: Callable[[], T], /) -> T:
+async def inline(work: Callable[[], T], /, *, abandon: bool = False) -> T:
     """Work in the calling task."""
-    await trio.lowlevel.cancel_shielded_checkpoint()
+    if abandon:
+        await trio.lowlevel.checkpoint()
+    else:
+        await trio.lowlevel.cancel_shielded_checkpoint()
     return work()

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import trio
+
 from actors.library import Library
 from actors.queue import Batch
+from runtime.log import get_logger
 from runtime.ports.agent import AgentCapabilities
 from runtime.sessions.content import (
     AudioBlock,
@@ -30,11 +33,25 @@ LARGEST_INLINE = 10 * 1024 * 1024
 INLINE_TOGETHER = 20 * 1024 * 1024
 """Bytes of all files that are put into one prompt; of those after them the agent gets the links."""
 
+READ_LIMIT = 10.0
+"""Seconds in which files are read for one prompt; of the others the agent gets the links."""
+
+NOT_MADE = (
+    "The runtime could not make a prompt of this message. Send it again; its log says what failed."
+)
+
 USUAL_TYPES = {
     MediaKind.IMAGE: "image/jpeg",
     MediaKind.AUDIO: "audio/mpeg",
     MediaKind.VOICE: "audio/ogg",
 }
+
+
+log = get_logger(__name__)
+
+
+class NotMade(Exception):
+    """There is no prompt, which is not the agent's fault; the text is for people."""
 
 
 async def prompt_of(
@@ -52,7 +69,24 @@ async def prompt_of(
         session_id: the session.
         evicted: files that were removed and that the agent is to be told of (M9).
         can: what the agent takes.
+
+    Raises:
+        NotMade: something failed, which is logged.
     """
+    try:
+        return await _prompt_of(batch, library, session_id, evicted, can)
+    except Exception as error:
+        log.exception("prompt_not_made", turn=batch.turn_id)
+        raise NotMade(NOT_MADE) from error
+
+
+async def _prompt_of(
+    batch: Batch,
+    library: Library,
+    session_id: str,
+    evicted: Sequence[BlobRow],
+    can: AgentCapabilities,
+) -> PromptContent:
     content = build_prompt(
         batch.rows,
         overflow=batch.overflow,
@@ -83,7 +117,7 @@ async def given_to_agent(
         can: what the agent takes.
     """
     blocks: list[PromptBlock] = []
-    room = INLINE_TOGETHER
+    room, deadline = INLINE_TOGETHER, trio.current_time() + READ_LIMIT
     for block in content:
         if not isinstance(block, FileBlock):
             blocks.append(block)
@@ -92,7 +126,11 @@ async def given_to_agent(
         words_or_link = _link(library, session_id, item)
         blocks.append(words_or_link)
         if isinstance(words_or_link, ResourceLink) and _fits(item, can, room):
-            shown = await _itself(library, session_id, item, words_or_link.uri)
+            shown = None
+            with trio.move_on_at(deadline) as limit:
+                shown = await _itself(library, session_id, item, words_or_link.uri)
+            if limit.cancelled_caught:
+                log.warning("media_not_read", session=session_id, reason="the disk is too slow")
             if shown is not None:
                 blocks.append(shown)
                 room -= item.size or 0

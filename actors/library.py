@@ -329,9 +329,10 @@ class Library:
 
     async def read_base64(self, session_id: str, file: str) -> str | None:
         """A file as a prompt carries it; None when it cannot be read, which is logged (M6)."""
-        tree, limit = self._tree(), self.settings.max_file_bytes
+        limit = self.settings.max_file_bytes
+        read = partial(_encoded, self._tree(), folder_name(session_id), file, limit)
         try:
-            return await self.disk(partial(_encoded, tree, folder_name(session_id), file, limit))
+            return await self.disk(read, abandon=True)
         except MediaError as error:
             self._metrics.media_problems.inc()
             log.warning("media_not_read", session=session_id, reason=str(error))

@@ -20,7 +20,7 @@ from actors.agent_messages import Acquire, Claim, Lease
 from actors.checking import checked_event
 from actors.drafting import Drafts
 from actors.ending import Ending, TurnHooks
-from actors.giving import prompt_of
+from actors.giving import NotMade, prompt_of
 from actors.progress import Progress
 from actors.questions import Questions
 from actors.queue import Batch
@@ -301,6 +301,8 @@ class Turn:
             return TurnEnd.VANISHED, self._gone(str(error))
         except AgentRefused as error:
             return TurnEnd.ANSWERED_ERROR, TurnError(error.code, str(error))
+        except NotMade as error:
+            return TurnEnd.ANSWERED_ERROR, TurnError("prompt_not_made", str(error))
         except Exception as error:
             log.exception("agent_raised")
             return TurnEnd.ANSWERED_ERROR, TurnError(

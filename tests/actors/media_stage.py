@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import trio
 
-from actors.disk import inline
+from actors.disk import Disk, inline
 from actors.front import ActorFront
 from actors.library import Library
 from actors.queue import Arrived
@@ -138,6 +138,7 @@ async def house(
     queue: dict[str, Any] | None = None,
     sessions: dict[str, Any] | None = None,
     channels: tuple[Channel, ...] = (),
+    disk: Disk = inline,
 ) -> AsyncIterator[House]:
     """A runtime whose store lives for as long as the block, or is the one given."""
     agent = agent if agent is not None else SeeingAgent()
@@ -152,6 +153,7 @@ async def house(
                 queue=queue,
                 sessions=sessions,
                 channels=channels,
+                disk=disk,
             ) as it,
         ):
             yield it
@@ -167,7 +169,7 @@ async def house(
         channels=channels,
         store=store,
         clock=clock,
-        disk=inline,
+        disk=disk,
     ) as rt:
         yield House(rt, store, agent, root)
 
