@@ -17,7 +17,7 @@ import trio
 from actors.library import MediaRefused, Staged
 from actors.outbox import Due
 from actors.persistence import until_written
-from actors.queue import Fetched, QueueMessage
+from actors.queue import Arrived, Fetched, QueueMessage
 from actors.services import Services
 from actors.transcribing import transcribed
 from runtime.kernel import ActorRef, ActorStopped
@@ -26,7 +26,7 @@ from runtime.ports.channel import Attachment, Channel, PermanentFailure, Transie
 from runtime.sessions.content import storable
 from runtime.sessions.drafting import pause_asked_for
 from runtime.sessions.media import MediaItem
-from runtime.sessions.rows import InboundRow
+from runtime.sessions.rows import InboundRow, InboundState
 from runtime.storage.errors import StoreError
 from runtime.storage.media_requests import Attach
 from runtime.storage.requests import NewOutbound
@@ -83,15 +83,16 @@ class Fetching:
             self._start(row)
 
     async def fetch(self, row: InboundRow) -> None:
-        """Fetch what is missing of a message, one file after the other."""
+        """Fetch what is missing of a message, one file after the other, for as long as it waits."""
         try:
             for index, item in enumerate(row.media):
-                if item.fetching:
-                    await self._fetch_one(row, index, item)
+                if item.fetching and not await self._fetch_one(row, index, item):
+                    break
         finally:
             self._under_way.discard(row.id)
 
-    async def _fetch_one(self, row: InboundRow, index: int, item: MediaItem) -> None:
+    async def _fetch_one(self, row: InboundRow, index: int, item: MediaItem) -> bool:
+        """Fetch one file and write down what became of it; whether its message still waits."""
         staged: Staged | None = None
         try:
             try:
@@ -108,13 +109,29 @@ class Fetching:
             if staged is not None:
                 self._library.unstage(staged)
         if attached is None:
-            return  # it was withdrawn meanwhile, and with it the file
-        try:
-            await self._queue.send(Fetched(attached))
-        except ActorStopped:
-            log.debug("fetched_for_nobody", message_id=row.id)  # the next incarnation reads the row
+            return await self._correct(row)
+        await self._tell(Fetched(attached))
         if settled.problem is not None:
             await tell_not_taken(self._services, self._outbox, attached, (index,))
+        return True
+
+    async def _correct(self, row: InboundRow) -> bool:
+        """The message does not wait for this file: mostly it was withdrawn, and with it the file.
+
+        The queue may have heard of it after that, and would hold a place for it for ever.
+        """
+        status = await until_written(lambda: self._services.store.message_status(row.id))
+        waits = status is not None and status.message.state is InboundState.PENDING
+        await self._tell(
+            Fetched(status.message) if status is not None and waits else Arrived(dropped=(row,))
+        )
+        return waits
+
+    async def _tell(self, news: Fetched | Arrived) -> None:
+        try:
+            await self._queue.send(news)
+        except ActorStopped:
+            log.debug("fetched_for_nobody")  # the next incarnation reads the rows
 
     async def _fetched(self, row: InboundRow, item: MediaItem) -> Staged:
         """The file, on disk. A network that is slow keeps up only its own files."""

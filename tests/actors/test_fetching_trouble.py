@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
 import trio
 
 from actors.channels.scripted import Behaviour
+from actors.front import ActorFront
+from actors.queue import Arrived
+from actors.session_messages import SessionMessage
+from actors.sessions import Obtain
+from runtime.kernel import ActorRef
 from runtime.ports.channel import Attachment, Inbound
 from runtime.sessions.media import MediaKind
 from runtime.sessions.rows import Sender
-from tests.actors.test_fetching import content_of, image, links, place
+from tests.actors.test_fetching import content_of, image, links, on_disk, place
 
 
 # Q7 N5
@@ -79,3 +85,28 @@ async def test_a_message_that_a_network_makes_wrongly_befalls_only_that_network(
         with pytest.raises(TypeError):  # and not that the router has ended
             await here.network.put(wrong)
         assert (await (await session.prompt("hello")).result()).text == "echo: hello"
+
+
+# Q7 Q8 H3
+async def test_a_message_that_is_heard_of_after_it_was_withdrawn_holds_nobody_up(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with place(tmp_path / "media") as here:
+        here.network.let_files_go = trio.Event()
+        here.network.files.update(a=b"a", b=b"b")
+        await here.network.say("look", attachments=(image("a"), image("b")))
+        await trio.sleep(5)
+        (info,) = (await here.rt.front.list_sessions()).sessions
+        (row,) = await here.store.pending_messages(info.row.id)
+        assert await here.rt.front.clear_queue(info.row.id) == 1
+        sessions = cast("ActorFront", here.rt.front)._sessions
+        live: ActorRef[SessionMessage] = await sessions.ask(Obtain(info.row.id), timeout=60)
+        live.tell(Arrived(rows=(row,)))  # a word of it that was late
+        await here.network.say("hello")
+        await trio.sleep(5)
+        here.network.let_files_go.set()
+        assert (await here.agent.called(1)).text == "hello"
+        assert here.network.fetched == ["a"], "it went on with what nobody waits for"
+        await trio.sleep(60)
+        assert len(here.agent.calls) == 1
+        assert on_disk(tmp_path / "media") == []
