@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import msgspec
+import trio
 
 from actors.library import Library
 from runtime.log import get_logger
@@ -28,6 +29,9 @@ from runtime.storage.store import Store
 
 PAGE = 1_000
 """How many files are asked about at a stretch."""
+
+LOOK_LIMIT = 30.0
+"""Seconds for one look, however many outboxes it is into."""
 
 log = get_logger(__name__)
 
@@ -90,7 +94,13 @@ async def look_into(library: Library, store: Store, outboxes: Mapping[str, Outbo
     places = [
         (outbox, [blob.outgoing for blob in known[each]]) for each, outbox in outboxes.items()
     ]
-    looks = await library.disk(partial(_look, places))
+    looks: list[_Seen] = []
+    with trio.move_on_after(LOOK_LIMIT):
+        # Agents in containers may have anything there, also what does not answer any more.
+        looks = await library.disk(partial(_look, places), abandon=True)
+    if not looks and places:
+        log.warning("outboxes_not_read", sessions=len(places), reason="the disk is too slow")
+        return len(places)
     found: list[tuple[str, OutboxFile]] = []
     problems = 0
     for session_id, seen in zip(outboxes, looks, strict=True):

@@ -55,7 +55,8 @@ async def looked_into(
     try:
         with trio.CancelScope(shield=True, deadline=deadline) as limit:
             try:
-                outgoing = await _sorted_out(held, outbox, channel.capabilities.max_upload_bytes)
+                found = await services.library.disk(outbox.files, abandon=True)
+                outgoing = await _sorted_out(held, found, channel.capabilities.max_upload_bytes)
             except (MediaError, StoreError) as error:
                 log.warning("outbox_not_read", session=session.id, reason=str(error))
             except Exception:
@@ -100,8 +101,7 @@ class _Held:
             self._services.library.ledger.unstage(self._token, self._session_id, file.key)
 
 
-async def _sorted_out(held: _Held, outbox: Outbox, max_bytes: int) -> Outgoing:
-    found = await trio.to_thread.run_sync(outbox.files, abandon_on_cancel=True)
+async def _sorted_out(held: _Held, found: Sequence[OutboxFile], max_bytes: int) -> Outgoing:
     if not found:
         return Outgoing()
     known = await held.known(found)

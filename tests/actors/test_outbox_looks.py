@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+import trio
 
 from actors.disk import inline
 from actors.library import Library
@@ -23,6 +25,8 @@ from runtime.storage.requests import NewOutbound
 from runtime.storage.sqlite import SqliteStore, open_memory
 from runtime.storage.transcript import make_session_folder, session_folder
 from tests.actors.stage import EPOCH
+
+T = TypeVar("T")
 
 CHAT = ReplyAddress("telegram", "bot", "chat")
 
@@ -213,3 +217,25 @@ async def test_each_session_is_looked_into_once_for_all_its_turns(tmp_path: Path
     assert nowhere.take_used(10) == {}
     assert nowhere.of("echo", "a") is None
     assert nowhere.scan().files == []
+
+
+# M6
+async def test_an_outbox_that_does_not_answer_holds_up_nobody(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_memory(now) as store:
+        desk = Desk(store, tmp_path)
+        session_id, outbox = await desk.session()
+        (outbox / "a.txt").write_bytes(b"1")
+
+        async def hangs(work: Callable[[], T], /, *, abandon: bool = False) -> T:
+            with trio.CancelScope(shield=not abandon):
+                await trio.sleep_forever()
+            return work()
+
+        desk.library.disk = hangs
+        with trio.fail_after(60):
+            assert await desk.look(session_id) == 1
+        desk.library.disk = inline
+        assert await desk.look(session_id) == 0
+        assert desk.known == {"a.txt": Owner.SESSION}
