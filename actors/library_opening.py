@@ -209,7 +209,8 @@ async def reconcile(library: Library, tree: MediaTree, store: Store, older_than:
     scan = await library.disk(tree.scan)
     seen: set[tuple[str, str]] = set()
     orphans: list[Found] = []
-    sessions = {folder_name(blob.session_id): blob.session_id for blob in library.ledger}
+    known = {blob.session_id for blob in library.ledger}
+    sessions = {folder_name(session_id): session_id for session_id in known}
     for number, found in enumerate(scan.files):
         session_id = sessions.get(found.session)
         if session_id is not None and library.ledger.knows(session_id, found.file):
@@ -218,7 +219,10 @@ async def reconcile(library: Library, tree: MediaTree, store: Store, older_than:
             orphans.append(found)
         if number % PAGE == PAGE - 1:
             await trio.lowlevel.checkpoint()
-    gone = [blob for blob in library.ledger if _is_gone(blob, seen, older_than)]
+    gone: list[Blob] = []
+    for some in batched([*library.ledger], PAGE):
+        gone += [blob for blob in some if _is_gone(blob, seen, older_than)]
+        await trio.lowlevel.checkpoint()
     for blob in gone:
         present = await library.disk(partial(tree.exists, folder_name(blob.session_id), blob.file))
         if not present:
@@ -228,8 +232,9 @@ async def reconcile(library: Library, tree: MediaTree, store: Store, older_than:
 
 
 def _is_gone(blob: Blob, seen: set[tuple[str, str]], older_than: int) -> bool:
-    settled = blob.owner is Owner.SESSION and blob.used_at < older_than
-    return blob.outgoing is None and settled and (blob.session_id, blob.file) not in seen
+    if blob.outgoing is not None or (blob.session_id, blob.file) in seen:
+        return False
+    return blob.owner is Owner.SESSION and blob.used_at < older_than
 
 
 async def _note_gone(library: Library, store: Store, blob: Blob) -> None:
