@@ -173,7 +173,6 @@ def settle(
         rows,
         reason=end,
         not_before=now_ms + round(delay * 1000),
-        count_try=True,
     )
 
 
@@ -193,9 +192,8 @@ def _tried_again(
     *,
     reason: str,
     not_before: int | None,
-    count_try: bool = True,
 ) -> Verdict:
-    verdict = MessageVerdict(InboundState.PENDING, not_before, count_try, str(reason))
+    verdict = MessageVerdict(InboundState.PENDING, not_before, True, str(reason))
     return _verdict(state, rows, verdict, error=error)
 
 
