@@ -341,6 +341,34 @@ def test_clear_forgets_everything() -> None:  # Q8
     assert ids(waiting.look(0.0)) == ["m1"]
 
 
+def test_a_row_that_changed_keeps_its_place_and_its_window() -> None:  # Q7, Q8
+    waiting = queue(inbound(1), inbound(2), inbound(3, trigger=False), debounced=True)
+    waiting.add(inbound(4, trigger=False), 0.0, debounced=True)
+    for changed in (inbound(2, "new"), inbound(4, "new", trigger=False), inbound(5, "unknown")):
+        waiting.replace(changed)
+    assert waiting.waiting == (inbound(1), inbound(2, "new"))
+    assert waiting.context == (inbound(3, trigger=False), inbound(4, "new", trigger=False))
+    assert "m5" not in waiting
+    assert waiting.look(0.5) == WaitUntil(1.0)
+
+
+# Q2: collected while a turn ran, or said in one go.
+@pytest.mark.parametrize("behind", [(False, False), (True, False), (False, True), (True, True)])
+def test_a_batch_says_whether_it_was_collected(behind: tuple[bool, bool]) -> None:
+    waiting = Waiting()
+    for seq, each in enumerate(behind, 1):
+        waiting.add(inbound(seq), 0.0, debounced=False, behind=each)
+    assert waiting.look(0.0) == Run((inbound(1), inbound(2)), collected=any(behind))
+    usual = Waiting()
+    usual.add(inbound(1), 0.0, debounced=False)
+    assert usual.look(0.0) == Run((inbound(1),), collected=False)
+
+
+def test_a_message_that_is_there_when_a_turn_begins_without_the_queue_interrupts_it() -> None:
+    # Q3: after a restart, say
+    assert queue(inbound(1)).look(0.0, QueueMode.INTERRUPT, busy=True) == Interrupt()
+
+
 # S31
 def test_context_rows_wake_nobody_and_only_the_newest_are_kept() -> None:
     waiting = Waiting()

@@ -121,6 +121,7 @@ def test_tries_come_to_an_end(end: TurnEnd, max_tries: int) -> None:
     while row.state is PENDING:
         verdict = settle(end, first_event=False, rows=[row], now_ms=NOW_MS, max_tries=max_tries)
         prompts += 1
+        assert prompts < 10
         again = list(verdict.requeued([row]))
         if not again:
             break
@@ -145,12 +146,55 @@ def test_the_sender_learns_the_cause_and_that_it_was_given_up() -> None:
     verdict = settle(VANISHED, first_event=False, rows=[inbound(1, tries=5)], now_ms=0, error=cause)
     assert verdict.error is not None
     assert verdict.error.code == "agent_gone"
-    assert verdict.error.message.startswith("The agent went away: exit code 1. That was try 6,")
+    assert verdict.error.message == (
+        "The agent went away: exit code 1. That was try 6, and there will be no other by itself:"
+        " send the message again to have it tried again."
+    )
     assert verdict.settlements["m1"].reason == "agent_gone"
     verdict = settle(
         TurnEnd.ANSWERED_ERROR, first_event=True, rows=[inbound(1)], now_ms=0, error=cause
     )
     assert verdict.error == cause
+
+
+@pytest.mark.parametrize(
+    "end, tries, retry, said",
+    [
+        (VANISHED, 5, True, True),
+        (SILENT, 1, True, True),  # T4: once
+        (SHUTDOWN, 5, True, True),
+        (SHUTDOWN, 5, False, False),  # it was not tried for the last time, it is not tried at all
+        (SHUTDOWN, 0, False, False),
+        (TurnEnd.ANSWERED_ERROR, 5, True, False),
+    ],
+)
+def test_what_was_tried_in_vain_is_said_to_be(
+    end: TurnEnd, tries: int, retry: bool, said: bool
+) -> None:  # T5
+    case = Case(end, False, TurnState.FAILED, FAILED, tries=tries, retry=retry)
+    error = settled(case, first_event=False).error
+    assert error is not None
+    assert (f"That was try {tries + 1}, and" in error.message) is said
+
+
+def test_where_nothing_is_tried_again_nothing_is_said_of_tries() -> None:  # T5
+    cause = TurnError("agent_gone", "The agent went away.")
+    rows = [inbound(1)]
+    verdict = settle(VANISHED, first_event=False, rows=rows, now_ms=0, max_tries=0, error=cause)
+    assert verdict.error == cause
+
+
+@pytest.mark.parametrize("first_event", [True, False])
+def test_what_is_withdrawn_is_dropped(first_event: bool) -> None:  # H3
+    verdict = settle(
+        TurnEnd.WITHDRAWN, first_event=first_event, rows=[inbound(1, tries=5)], now_ms=0
+    )
+    assert verdict == Verdict(
+        TurnState.CANCELLED,
+        "cancelled",
+        InboundState.DROPPED,
+        {"m1": MessageVerdict(InboundState.DROPPED, reason="cleared")},
+    )
 
 
 @pytest.mark.parametrize("end", [VANISHED, SILENT, STALLED, SHUTDOWN, TurnEnd.ANSWERED_ERROR])
@@ -175,6 +219,7 @@ def test_what_is_requeued() -> None:
     verdict = settle(SHUTDOWN, first_event=True, rows=[row], now_ms=0)
     (again,) = verdict.requeued([row])
     assert (again.state, again.tries, again.not_before) == (PENDING, 3, None)
+    assert again.reason == "shutdown"
     verdict = settle(SHUTDOWN, first_event=True, rows=[inbound(1)], now_ms=0)
     assert [row.interrupted for row in verdict.requeued([inbound(1)])] == [True]
     verdict = settle(VANISHED, first_event=False, rows=[inbound(1)], now_ms=0)
@@ -188,3 +233,5 @@ def test_a_turn_without_messages_is_settled_too() -> None:  # T2
     verdict = settle(VANISHED, first_event=False, rows=[], now_ms=0)
     assert verdict.settlements == {}
     assert verdict.retry_at is None
+    verdict = settle(SILENT, first_event=False, rows=[], now_ms=0)
+    assert verdict.turn_state is TurnState.VANISHED
