@@ -1,4 +1,4 @@
-"""The questions with real servers: each of them runs, and what it says can be."""
+"""The questions with real servers and real files: each of them runs, and what it says can be."""
 
 import math
 import os
@@ -12,7 +12,7 @@ from bench.harness import discover
 from bench.processes import Server, program, serving
 
 SCALE = 0.002
-FILES = ("acceptance", "connections", "relay", "turns")
+FILES = ("acceptance", "connections", "library", "relay", "turns")
 VARIANTS = {
     f"{name}: {variant}": measured
     for name, question in discover().items()
