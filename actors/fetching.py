@@ -160,9 +160,9 @@ class Fetching:
             except TransientFailure as error:
                 reason = str(error)
                 pause = max(pause, pause_asked_for(error.retry_after))
-            except Exception as error:
+            except Exception:  # what it says is not for people: there may be a secret in it
                 log.exception("channel_raised", channel=channel.name)
-                reason = f"{type(error).__name__}: {error}"
+                reason = "its chat network failed"
             if attempt < ATTEMPTS - 1:
                 await trio.sleep(pause)
         raise NotFetched(reason)

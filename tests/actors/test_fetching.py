@@ -185,7 +185,7 @@ async def test_after_a_restart_it_is_fetched_again(
         (Behaviour("for_good"), 1, "the file is gone, as scripted"),
         (Behaviour("before"), 3, "not now, as scripted"),
         (Behaviour("during"), 3, "not now, as scripted"),
-        (Behaviour("bug"), 3, "a bug, as scripted"),
+        (Behaviour("bug"), 3, "its chat network failed"),
         (Behaviour(delay=10_000), 1, "the network took too long"),
     ],
 )

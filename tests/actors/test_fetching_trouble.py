@@ -110,3 +110,16 @@ async def test_a_message_that_is_heard_of_after_it_was_withdrawn_holds_nobody_up
         await trio.sleep(60)
         assert len(here.agent.calls) == 1
         assert on_disk(tmp_path / "media") == []
+
+
+# N5 H2
+async def test_what_a_bug_says_is_told_nobody(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with place(tmp_path / "media") as here:
+        here.network.files["a"] = Behaviour(fail="bug")
+        await here.network.say("look", attachments=(image("a"),))
+        call = await here.agent.called(1)
+        said = [arrival.text for arrival in await here.network.sent(2)]
+        assert any("its chat network failed" in text for text in said)
+        assert "as scripted" not in "".join((*said, call.text))
