@@ -21,7 +21,7 @@ import msgspec
 import trio
 
 from actors.library import Cleaner, Library, folder_name
-from actors.library_opening import reconcile
+from actors.library_opening import batched, reconcile
 from actors.outbox_looks import look_into, outboxes_of, reconcile_outboxes
 from actors.removing import remove_all
 from runtime.kernel import Actor, ActorRef, ActorStopped, AskTimeout, MailboxFull, Message, Request
@@ -50,6 +50,9 @@ ROOM_LIMIT = 30.0
 
 BATCH = 500
 """How many files are removed in one go."""
+
+TOLD = 10
+"""How many problems of one go are told in words; the others are only counted."""
 
 IDLE_STEP = 1_000
 """How many files a sweep looks at, whether their session is still in use (S43)."""
@@ -284,17 +287,21 @@ class Janitor(Actor[JanitorMessage]):
                 self._ledger.stay(blob)
             return Swept(problems=len(blobs))
         self._library.untold.update(blob.session_id for blob in blobs)
+        swept = await self._remove(tree, blobs, reason)
         for blob in blobs:
-            log.info("media_evicted", session=blob.session_id, file=blob.file, reason=reason)
-        return await self._remove(tree, blobs, reason)
+            if not self._ledger.knows(blob.session_id, blob.file):
+                log.info("media_evicted", session=blob.session_id, file=blob.file, reason=reason)
+        return swept
 
     async def _retry(self, tree: MediaTree) -> Swept:
         """Try once more to remove what could not be (M6)."""
         swept, stuck = Swept(), self._stuck
         self._stuck = []
-        for blob, reason in stuck:
-            again = self._remove if reason == "discarded" else self._evict_these
-            swept = _sum(swept, await again(tree, [blob], reason))
+        for why in dict.fromkeys(reason for _, reason in stuck):
+            again = self._remove if why == "discarded" else self._evict_these
+            blobs = [blob for blob, reason in stuck if reason == why]
+            for some in batched(blobs, BATCH):
+                swept = _sum(swept, await again(tree, some, why))
         await self._remove_folders(tree)
         return swept
 
@@ -322,13 +329,15 @@ class Janitor(Actor[JanitorMessage]):
             outcomes = await self._library.disk(partial(remove_all, tree, outboxes, blobs))
             removed: list[Blob] = []
             taken_back: list[Blob] = []
+            problems: list[str] = []
             for blob, outcome in zip(blobs, outcomes, strict=True):
                 if isinstance(outcome, str):
                     self._stuck.append((blob, reason))
-                    self._complain(outcome)
+                    problems.append(outcome)
                 else:
                     self._ledger.gone(blob)
                     (removed if outcome else taken_back).append(blob)
+            self._complain(*problems)
             # Those of outboxes have a row only when they were evicted: then nothing is to be told.
             of_media = [blob for blob in removed if blob.outgoing is None]
             await self._forget(of_media if reason == "discarded" else taken_back)
@@ -370,12 +379,14 @@ class Janitor(Actor[JanitorMessage]):
         except MediaError as error:
             self._complain(error)
             return
-        for problem in removed.problems:
-            self._complain(problem)
+        self._complain(*removed.problems)
 
-    def _complain(self, problem: object) -> None:
-        self._services.metrics.media_problems.inc()
-        log.warning("media_problem", reason=str(problem))
+    def _complain(self, *problems: object) -> None:
+        self._services.metrics.media_problems.inc(len(problems))
+        for problem in problems[:TOLD]:
+            log.warning("media_problem", reason=str(problem))
+        if len(problems) > TOLD:
+            log.warning("media_problems", others=len(problems) - TOLD)
 
 
 def _refs(blobs: Sequence[Blob]) -> tuple[BlobRef, ...]:

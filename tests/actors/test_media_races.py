@@ -14,6 +14,7 @@ import trio
 from trio.testing import MockClock
 
 from actors.disk import inline
+from actors.janitor import TOLD
 from actors.library import Library, MediaRefused
 from actors.library_opening import reconcile
 from actors.router import Router
@@ -22,11 +23,12 @@ from runtime.ports.front import Unavailable
 from runtime.sessions.content import ImageBlock, TextBlock
 from runtime.sessions.ids import IdSource
 from runtime.sessions.media import HandedOver, MediaItem
-from runtime.settings import MediaSettings
+from runtime.settings import MediaSettings, Settings
 from runtime.storage.errors import StoreUnavailable
 from runtime.storage.media_errors import MediaFailed
 from runtime.storage.media_tree import MediaTree
 from runtime.storage.sqlite import SqliteStore, open_memory
+from tests.actors.media_stage import SeeingAgent, house
 from tests.actors.stage import clock
 from tests.actors.test_fetching import content_of, links, on_disk, place
 from tests.actors.test_stubborn_disk import refusing
@@ -196,3 +198,30 @@ async def test_a_lost_file_that_could_not_be_noted_is_noted_later(
         assert await reconcile(library, cast("MediaTree", tree), store, later) == 1
         assert library.ledger.on_disk == 0
         tree.release()
+
+
+# M6 M7
+async def test_a_folder_from_which_nothing_can_be_removed_does_not_fill_the_log(
+    tmp_path: Path,
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(*_: object) -> bool:
+        raise MediaFailed("it is not ours, as scripted")
+
+    async with house(tmp_path / "media", agent=SeeingAgent(hold=False)) as here:
+        session = await here.session()
+        await here.kept(session, *(b"%d" % number for number in range(50)))
+        monkeypatch.setattr(MediaTree, "remove", refuse)
+        here.rt.reconfigure(
+            Settings(media=MediaSettings(root=here.root, free_space_floor=0, max_media_bytes=0))
+        )
+        caplog.clear()
+        await trio.sleep(600)
+        told = [line for line in caplog.messages if line.startswith("media_problem")]
+        assert here.metric("media_problems_total") > 50
+        assert 0 < len(told) <= 21 * (TOLD + 1)
+        monkeypatch.undo()
+        await trio.sleep(60)
+        assert here.files() == []
