@@ -225,7 +225,7 @@ class Library:
     ) -> Staged:
         if item.size is not None and item.size > limit:
             raise MediaRefused(_too_large(limit))
-        reserved = limit if item.size is None else item.size
+        reserved = min(limit, self.settings.max_media_bytes) if item.size is None else item.size
         await self._reserve(reserved)
         try:
             partial_file = await self.disk(

@@ -19,6 +19,7 @@ from runtime.kernel import ActorRef
 from runtime.ports.channel import Attachment, Inbound
 from runtime.sessions.media import MediaKind
 from runtime.sessions.rows import Sender
+from runtime.settings import MediaSettings
 from tests.actors.test_fetching import content_of, image, links, on_disk, place
 
 
@@ -123,3 +124,17 @@ async def test_what_a_bug_says_is_told_nobody(
         said = [arrival.text for arrival in await here.network.sent(2)]
         assert any("its chat network failed" in text for text in said)
         assert "as scripted" not in "".join((*said, call.text))
+
+
+# M3 M5
+async def test_a_file_of_unknown_size_is_taken_under_a_cap_that_is_less_than_the_largest_file(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    media = MediaSettings(root=tmp_path / "media", max_media_bytes=50_000, free_space_floor=0)
+    async with place(tmp_path / "media", media=media) as here:
+        await here.send_image("a", b"a" * 40_000)
+        (link,) = links(await here.agent.called(1))
+        assert content_of(link) == b"a" * 40_000
+        await here.send_image("b", b"b" * 60_000)
+        assert links(await here.agent.called(2)) == []
+        assert here.rt.front.media_usage().reserved == 0
