@@ -91,8 +91,7 @@ class Withdrawals:
 
         await self._queue.ask(Withdraw(everything=True, before=before), timeout=ASK_LIMIT)
         request = DropPending(self._conversation.id, DropReason.CLEARED, before=before)
-        dropped = await decided(self._services.store.drop_pending(request))
-        self._services.watchers.dropped(self._conversation.id, dropped, DropReason.CLEARED)
+        dropped = await self._drop(request)
         gone = {row.id for row in dropped}
         turn = self._conversation.turn
         if turn is not None and meant(turn.batch.rows[0]) and turn.withdraw():
@@ -105,10 +104,18 @@ class Withdrawals:
         ids = await self._queue.ask(request, timeout=ASK_LIMIT)
         if not ids:
             return 0
-        drop = DropPending(self._conversation.id, reason, ids)
-        dropped = await decided(self._services.store.drop_pending(drop))
-        self._services.watchers.dropped(self._conversation.id, dropped, reason)
-        return len(dropped)
+        return len(await self._drop(DropPending(self._conversation.id, reason, ids)))
+
+    async def _drop(self, request: DropPending) -> tuple[InboundRow, ...]:
+        """Drop rows. The queue may have got some back meanwhile, from a turn that has ended: it
+        forgets those too, which would hold up others until they are due.
+        """
+        dropped = await decided(self._services.store.drop_pending(request))
+        self._services.watchers.dropped(self._conversation.id, dropped, request.reason)
+        ids = tuple(row.id for row in dropped)
+        if ids:
+            await self._queue.ask(Withdraw(message_ids=ids), timeout=ASK_LIMIT)
+        return dropped
 
     async def withdrawn(self, rows: tuple[InboundRow, ...], end: TurnEnd) -> tuple[InboundRow, ...]:
         """Rows of a turn that a person ended before it could begin."""

@@ -27,39 +27,13 @@ from runtime.settings import MediaSettings, Settings
 from runtime.storage.errors import StoreUnavailable
 from runtime.storage.media_errors import MediaFailed
 from runtime.storage.media_tree import MediaTree
-from runtime.storage.sqlite import SqliteStore, open_memory
+from runtime.storage.sqlite import open_memory
 from tests.actors.media_stage import SeeingAgent, house
 from tests.actors.stage import clock
 from tests.actors.test_fetching import content_of, links, on_disk, place
-from tests.actors.test_stubborn_disk import refusing
+from tests.actors.test_stubborn_disk import Gated, refusing
 
 LOOK: Any = (TextBlock("look"), ImageBlock("aGVsbG8=", "image/png"))
-
-
-class Gated:
-    """The real store, one of whose operations waits at a gate, as one that is on its way to the
-    disk does: whoever is cancelled meanwhile sees its outcome first.
-    """
-
-    def __init__(self, store: SqliteStore) -> None:
-        self._store = store
-        self.gates: dict[str, trio.Event] = {}
-        self.waiting = trio.Event()
-
-    def __getattr__(self, name: str) -> Any:
-        operation = getattr(self._store, name)
-        gate = self.gates.get(name)
-        if gate is None:
-            return operation
-
-        async def wait(*args: Any, **options: Any) -> Any:
-            self.waiting.set()
-            with trio.CancelScope(shield=True):
-                await gate.wait()
-                result = await operation(*args, **options)
-            return result  # noqa: RET504 - see `actors.disk.Threads`
-
-        return wait
 
 
 # H7 M4 D5

@@ -50,6 +50,32 @@ class Refusing:
         return refuse
 
 
+class Gated:
+    """The real store, one of whose operations waits at a gate, as one that is on its way to the
+    disk does: whoever is cancelled meanwhile sees its outcome first.
+    """
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self.gates: dict[str, trio.Event] = {}
+        self.waiting = trio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        operation = getattr(self._store, name)
+        gate = self.gates.get(name)
+        if gate is None:
+            return operation
+
+        async def wait(*args: Any, **options: Any) -> Any:
+            self.waiting.set()
+            with trio.CancelScope(shield=True):
+                await gate.wait()
+                result = await operation(*args, **options)
+            return result  # noqa: RET504 - see `actors.disk.Threads`
+
+        return wait
+
+
 @asynccontextmanager
 async def refusing() -> AsyncIterator[Any]:
     async with open_memory(clock) as store:
@@ -339,3 +365,34 @@ async def test_what_is_taken_back_while_a_try_is_written_down_is_not_tried_again
         assert len(agent.calls) == 1
         message = (await store.message_status(turn.message_id)).message
         assert (message.state, message.reason) == (InboundState.DROPPED, reason)
+
+
+@pytest.mark.parametrize("work", ["clear", "cancel"])
+async def test_what_is_taken_back_when_its_try_has_just_been_written_down_holds_up_nobody(
+    autojump_clock: MockClock, work: str
+) -> None:
+    # H3 Q7 Q8
+    async def play(call: Call) -> AsyncIterator[AgentEvent]:
+        if call.text == "hello":
+            raise AgentGone("it fell over")
+        yield Result()
+
+    agent = HandAgent(play, hold=False)
+    async with open_memory(clock) as memory:
+        store: Any = Gated(memory)
+        async with stage(agent=agent, store=store) as rt, trio.open_nursery() as nursery:
+            store.gates.update(end_turn=trio.Event(), drop_pending=trio.Event())
+            session = await rt.session("demo")
+            turn = await session.prompt("hello")
+            await agent.called(1)
+            await trio.sleep(0.5)
+            nursery.start_soon(session.clear if work == "clear" else turn.cancel)
+            await trio.sleep(0.5)
+            store.gates.pop("end_turn").set()  # both are on their way to the disk, in this order
+            await trio.sleep(0.5)
+            store.gates.pop("drop_pending").set()
+            await trio.sleep(0.5)
+            with trio.fail_after(1):
+                await (await session.prompt("next")).result()
+            await trio.sleep(600)
+            assert [call.text for call in agent.calls] == ["hello", "next"]
