@@ -12,8 +12,8 @@ from actors.front import ActorFront
 from actors.queue import Arrived
 from actors.sessions import Obtain
 from runtime.app import Runtime
-from runtime.embedding import Session
-from runtime.ports.front import Outcome
+from runtime.embedding import Session, Turn
+from runtime.ports.front import Outcome, Watch
 from runtime.sessions.content import text_content
 from runtime.sessions.events import EpochStarted, Notice
 from runtime.sessions.principals import Role
@@ -33,6 +33,14 @@ async def order(session: Session, text: str) -> str | None:
     return (await (await session.prompt(text)).result()).text
 
 
+async def said_to(watch: Watch, command: Turn) -> str:
+    """What was said to a command, also when that was before anybody asked."""
+    async for live in watch:
+        if isinstance(live.event, Notice) and live.event.message_id == command.message_id:
+            return live.event.text
+    raise AssertionError("the watch has ended")
+
+
 async def only_session(rt: Runtime) -> SessionRow:
     (info,) = (await rt.front.list_sessions()).sessions
     return info.row
@@ -49,8 +57,9 @@ async def test_stop_takes_back_what_was_said_before_it(autojump_clock: MockClock
         runs = await session.prompt("runs")
         await agent.prompted(1)
         waits = [await session.prompt(text) for text in ("a", "b")]
-        stop, later = await session.prompt("/stop"), await session.prompt("later")
-        assert (await stop.result()).text == "Stopped. 2 messages withdrawn."
+        with session.watch() as watch:
+            stop, later = await session.prompt("/stop"), await session.prompt("later")
+            assert await said_to(watch, stop) == "Stopped. 2 messages withdrawn."
         assert (await runs.result()).stop_reason == "cancelled"
         assert [(await turn.result()).state for turn in waits] == [InboundState.DROPPED] * 2
         assert (await later.result()).text == "well: later"
@@ -320,10 +329,11 @@ async def test_a_stop_that_is_done_again_spares_what_was_said_later(
         await session.send("runs")
         await agent.called(1)
         store.refusals["finish_pending"] = 1
-        stop, later = await session.prompt("/stop"), await session.prompt("later")
-        call = await agent.called(2)
-        assert call.text == "later"
-        assert (await stop.result()).text == "Nothing is running."
+        with session.watch() as watch:
+            stop, later = await session.prompt("/stop"), await session.prompt("later")
+            call = await agent.called(2)
+            assert call.text == "later"
+            assert await said_to(watch, stop) == "Nothing is running."
         call.go.set()
         assert (await later.result()).text == "echo: later"
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import trio
 
+from tests.crash.processes import paused
 from tests.gateway.client import AcpClient
 
 from .conftest import PATIENCE, environment
@@ -61,14 +61,9 @@ class Editor(AcpClient):
         assert self.process.stdin is not None
         await self.process.stdin.send_all(data)
 
-    @contextmanager
-    def process_paused(self) -> Iterator[None]:
+    def process_paused(self) -> AbstractContextManager[None]:
         """It lives, and does nothing."""
-        self.process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self.process.send_signal(signal.SIGCONT)
+        return paused(self.process.pid)
 
     async def leave(self) -> int:
         """Close the pipe, read to the end; the exit code."""

@@ -69,9 +69,11 @@ async def test_leaving_a_runtime_cancels_nothing(house: House) -> None:
 
 # S45
 async def test_when_the_editor_leaves_what_runs_may_finish(tmp_path: Path) -> None:
+    (tmp_path / "runtime.toml").write_text("[agents.echo]\nkind = 'echo'\npace = '100ms'\n")
     async with editor(tmp_path / "data") as person:
         session_id = await person.new_session()
-        prompt = await person.request("session/prompt", said(session_id, "hello"))
+        prompt = await person.request("session/prompt", said(session_id, "one two three"))
+        await person.until("session/update", sessionUpdate="agent_message_chunk")
         assert await person.leave() == 0
         assert (await person.answer(prompt))["result"]["stopReason"] == "end_turn"
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import trio
@@ -17,6 +17,19 @@ ROOT = Path(__file__).parent.parent.parent
 START_LIMIT = 60.0
 STOP_LIMIT = 60.0
 LOOK_EVERY = 0.01
+
+
+@contextmanager
+def paused(pid: int) -> Iterator[None]:
+    """A process of ours lives, and does nothing: from when it has stopped, not from when it was
+    told to.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 class DidNotRun(Exception):
@@ -106,14 +119,9 @@ class RuntimeProcess:
             return await self._process.wait()
         raise DidNotRun(f"it did not stop within {STOP_LIMIT:g} s: {self._last_words()}")
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
+    def paused(self) -> AbstractContextManager[None]:
         """It lives, and does nothing."""
-        self._process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self._process.send_signal(signal.SIGCONT)
+        return paused(self._process.pid)
 
     def end(self) -> None:
         """Make sure that it does not live on."""
