@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from actors import giving
 from actors.intake import MOST_FILES, kind_of
 from runtime.ports.front import BadRequest, NoSuchSession, Unavailable
 from runtime.sessions.content import (
@@ -84,6 +86,22 @@ async def test_files_arrive_as_links_and_as_what_the_agent_takes(
         assert sound.name == path_of(sound).name  # nobody said what it is called
         assert [path_of(link).suffix for link in links(call)] == [".png", ".ogg", ".pdf"]
         here.check()
+
+
+async def test_what_is_large_is_linked_and_not_put_into_the_prompt(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # H1
+    monkeypatch.setattr(giving, "LARGEST_INLINE", 40)
+    monkeypatch.setattr(giving, "INLINE_TOGETHER", 100)
+    async with house(tmp_path / "media", agent=SeeingAgent(images=True)) as here:
+        session = await here.session()
+        sizes = [40, 41, 40, 21, 20, 1]
+        await session.send([image(bytes([number]) * size) for number, size in enumerate(sizes)])
+        call = await here.agent.called(1)
+        assert [link.size for link in links(call)] == sizes
+        shown = [block for block in call.turn.content if isinstance(block, ImageBlock)]
+        assert [len(b64decode(block.data)) for block in shown] == [40, 40, 20]
 
 
 async def test_names_of_files_are_made_here(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -165,6 +183,20 @@ async def test_the_same_bytes_are_kept_once(autojump_clock: MockClock, tmp_path:
         call.go.set()
         third = await here.agent.called(2)
         assert [(link.name, link.uri) for link in links(third)] == [("c.png", first.uri)]
+        here.check()
+
+
+async def test_the_same_bytes_that_come_at_once_are_kept_once(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    # M4
+    async with house(tmp_path / "media") as here:
+        session = await here.session()
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(session.send, said(image(PICTURE)))
+        assert here.on_disk() == [PICTURE]
+        assert here.usage.in_flight == len(PICTURE)
         here.check()
 
 
