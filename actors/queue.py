@@ -257,7 +257,7 @@ class QueueActor(Actor[QueueMessage]):
             case Ended():
                 self._end(message)
             case FirstEvent():
-                await self._hand_over(message)
+                self._hand_over(message)
             case Fetched():
                 self._waiting.replace(message.row)
             case Steered():
@@ -308,24 +308,26 @@ class QueueActor(Actor[QueueMessage]):
         self._services.metrics.late_events.inc()
         return None
 
-    async def _hand_over(self, message: FirstEvent) -> None:
-        """Write down that the files of the batch are the session's from now on (H1).
-
-        When the disk refuses, the end of the turn writes it down.
-        """
+    def _hand_over(self, message: FirstEvent) -> None:
+        """The files of the batch are the session's from now on (H1)."""
         offer = self._current(message.turn_id)
         if offer is None:
             return
         offer.steerable = message.steerable
         batch = offer.batch
         ids = tuple(row.id for row in batch.claimed if row.media)
-        if not ids:
-            return
-        request = HandOver(batch.turn_id, message.session_id, message.fence, message.at, ids)
+        if ids:
+            request = HandOver(batch.turn_id, message.session_id, message.fence, message.at, ids)
+            self.start(self._write_down, request, name="handover")
+
+    async def _write_down(self, request: HandOver) -> None:
+        """Beside the queue, which waits for nothing. When the disk refuses, the end of the turn
+        writes it down.
+        """
         try:
             await self._services.store.hand_over(request)
         except StoreError as error:
-            log.warning("handover_not_written", turn=batch.turn_id, reason=str(error))
+            log.warning("handover_not_written", turn=request.turn_id, reason=str(error))
 
     def _steered(self, message: Steered) -> None:
         offer = self._current(message.turn_id)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -23,13 +23,14 @@ from runtime.ports.front import Unavailable
 from runtime.sessions.content import ImageBlock, TextBlock
 from runtime.sessions.ids import IdSource
 from runtime.sessions.media import HandedOver, MediaItem
+from runtime.sessions.updates import AgentEvent, Result
 from runtime.settings import MediaSettings, Settings
 from runtime.storage.errors import StoreUnavailable
 from runtime.storage.media_errors import MediaFailed
 from runtime.storage.media_tree import MediaTree
 from runtime.storage.sqlite import open_memory
 from tests.actors.media_stage import SeeingAgent, house
-from tests.actors.stage import clock
+from tests.actors.stage import Call, chunk, clock
 from tests.actors.test_fetching import content_of, links, on_disk, place
 from tests.actors.test_stubborn_disk import Gated, refusing
 
@@ -199,3 +200,33 @@ async def test_a_folder_from_which_nothing_can_be_removed_does_not_fill_the_log(
         monkeypatch.undo()
         await trio.sleep(60)
         assert here.files() == []
+
+
+# H1 T1 Q5
+async def test_a_disk_that_is_slow_to_write_a_handover_down_holds_up_no_question(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async def play(call: Call) -> AsyncIterator[AgentEvent]:
+        yield chunk("well")
+        await call.go.wait()
+        yield Result()
+
+    agent = SeeingAgent(play, hold=False)
+    async with open_memory(clock) as memory:
+        store: Any = Gated(memory)
+        store.gates["hand_over"] = trio.Event()
+        async with house(tmp_path / "media", agent=agent, store=store) as here:
+            session = await here.session()
+            turn = await session.prompt(LOOK)
+            call = await agent.called(1)
+            await store.waiting.wait()
+            await trio.sleep(1)
+            try:
+                with trio.fail_after(1):
+                    assert (await session.queue()).running is not None
+                    assert await session.clear() == 0
+            finally:
+                store.gates.pop("hand_over").set()
+            call.go.set()
+            assert (await turn.result()).text == "well"
+            assert here.usage.evictable == here.usage.size > 0
