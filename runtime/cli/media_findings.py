@@ -12,7 +12,8 @@ from runtime.cli.words import amount, command_line, number_of
 from runtime.settings import Settings
 from runtime.storage.folders import folder
 from runtime.storage.lock import is_held
-from runtime.storage.media_errors import MediaUnsafe
+from runtime.storage.media_errors import MediaUnsafe, not_for_media
+from runtime.storage.media_scan import foreign_name
 
 _FOLDER = "media folder"
 
@@ -33,6 +34,7 @@ def media_folder(settings: Settings, *, running: bool) -> Finding:
     try:
         with folder(str(root), root, private=False) as descriptor:
             status, disk = os.fstat(descriptor), os.fstatvfs(descriptor)
+            foreign = foreign_name(descriptor) if status.st_mode & 0o077 else None
     except FileNotFoundError:
         return Finding(_FOLDER, "ok", f"{root} will be made at the start")
     except MediaUnsafe as error:
@@ -48,6 +50,9 @@ def media_folder(settings: Settings, *, running: bool) -> Finding:
     if not running and is_held(root):
         hint = "stop it, or set media.root to another folder"
         return Finding(_FOLDER, "problem", f"another runtime works on {root}", hint)
+    if foreign is not None:
+        what, _, hint = not_for_media(root, foreign).partition(". ")
+        return Finding(_FOLDER, "problem", what, hint)
     if status.st_mode & 0o077:
         text = f"{root} is open to other users (mode {stat.S_IMODE(status.st_mode):o})"
         return Finding(_FOLDER, "warning", text, "it is closed to them at the next start")

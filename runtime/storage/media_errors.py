@@ -72,3 +72,12 @@ def as_media_error(error: OSError, where: Path) -> MediaError:
         f"The disk refused to work on {where} ({error.strerror or error}). Look at its "
         "permissions, the disk and the system's log."
     )
+
+
+def not_for_media(root: Path, foreign: str) -> str:
+    """Why a folder with other things in it is left alone, and what to do next."""
+    return (
+        f"{root} is open to others and holds what is not of this runtime ({foreign}). It was not "
+        "touched: it would be closed to everybody else. Choose an empty or a new folder for media "
+        "in the settings."
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from runtime.sessions.filenames import safe_name
+from runtime.sessions.ids import is_id
 from runtime.storage.folders import FILE_MODE, folder, open_file, status_of
 from runtime.storage.media_errors import MediaError
 from runtime.storage.media_partial import is_partial
@@ -94,8 +95,30 @@ def found(session: str, file: str, status: os.stat_result) -> Found:
     return Found(session, file, status.st_size, mtime, is_partial(file))
 
 
+def foreign_name(root: int) -> str | None:
+    """The name of something in the root that no runtime has put there, None when there is nothing.
+
+    Hidden entries and the ``lost+found`` of a file system do not count.
+
+    Args:
+        root: The descriptor of the root.
+
+    Raises:
+        OSError: The root cannot be read.
+    """
+    with os.scandir(root) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name == "lost+found":
+                continue
+            if not (is_id(entry.name) and entry.is_dir(follow_symlinks=False)):
+                return entry.name
+    return None
+
+
 def look_through(root: int, where: Path) -> Scan:
     """Find all files below the root. What cannot be read, or is not ours, is told and skipped.
+
+    Only in folders that are named as sessions are is anything closed to others.
 
     Args:
         root: The descriptor of the root.
@@ -115,7 +138,8 @@ def look_through(root: int, where: Path) -> Scan:
             problems.add(place, "this is not the name of a session's folder")
             continue
         try:
-            with folder(entry.name, place, inside=root) as descriptor:
+            ours = is_id(entry.name)
+            with folder(entry.name, place, inside=root, private=ours) as descriptor:
                 if not _look_into(descriptor, entry.name, place, files, problems):
                     empty.append(entry.name)
         except FileNotFoundError:
@@ -174,7 +198,7 @@ def _look_into(
                 if not stat.S_ISREG(status.st_mode) or safe_name(entry.name) is None:
                     problems.add(where / entry.name, "this is not a file of ours")
                     continue
-                if status.st_mode & _OTHERS:
+                if is_id(session) and status.st_mode & _OTHERS:
                     _close_to_others(descriptor, entry.name, where / entry.name)
             except FileNotFoundError:
                 continue

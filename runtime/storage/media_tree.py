@@ -42,12 +42,22 @@ from runtime.storage.media_errors import (
     FileTooLarge,
     MediaFailed,
     MediaInUse,
+    MediaUnsafe,
     NoSuchFile,
     UnsafeName,
     explained,
+    not_for_media,
 )
 from runtime.storage.media_partial import Partial
-from runtime.storage.media_scan import Found, Removed, Scan, clear, found, look_through
+from runtime.storage.media_scan import (
+    Found,
+    Removed,
+    Scan,
+    clear,
+    foreign_name,
+    found,
+    look_through,
+)
 
 _ATTEMPTS = 10
 """How often a session's folder is made again when it is removed at the same time."""
@@ -86,15 +96,17 @@ class MediaTree:
         however it ends, and services that tidy up a shared directory leave a locked folder alone.
 
         Raises:
-            MediaUnsafe: At its place is something that is not a folder of this user.
+            MediaUnsafe: At its place is something that is not a folder of this user, or a folder
+                that is open to others and holds what is not ours.
             MediaInUse: Another runtime works on it.
             MediaFull: There is no room to make it.
             MediaFailed: It cannot be made or locked.
         """
         with explained(self.root):
             self._make_root()
-            descriptor = open_folder(str(self.root), self.root)
+            descriptor = open_folder(str(self.root), self.root, private=False)
             try:
+                self._adopt(descriptor)
                 self._flock(descriptor)
                 self._prepared = os.fstat(descriptor)
             except BaseException:
@@ -290,6 +302,15 @@ class MediaTree:
             with suppress(FileExistsError):
                 each.mkdir(mode=FOLDER_MODE)
 
+    def _adopt(self, descriptor: int) -> None:
+        """Close the root to others, unless others may need what is in it: it may be anybody's."""
+        status = os.fstat(descriptor)
+        if status.st_uid == os.geteuid() and status.st_mode & 0o077:
+            foreign = foreign_name(descriptor)
+            if foreign is not None:
+                raise MediaUnsafe(not_for_media(self.root, foreign))
+        make_private(descriptor, self.root)
+
     def _flock(self, descriptor: int) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -317,7 +338,10 @@ class MediaTree:
             prepared = self._prepared
             if prepared is not None and not os.path.samestat(prepared, os.fstat(descriptor)):
                 raise unsafe(f"{self.root} is not the folder that it was at the start")
-            make_private(descriptor, self.root)
+            if prepared is None:
+                self._adopt(descriptor)
+            else:
+                make_private(descriptor, self.root)
             yield descriptor
         finally:
             os.close(descriptor)

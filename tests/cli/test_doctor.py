@@ -254,6 +254,7 @@ def test_the_files_of_messages(
         ("link", "problem", "is a symbolic link"),
         ("file", "problem", "is not a folder"),
         ("open", "warning", "is open to other users (mode 755)"),
+        ("foreign", "problem", "holds what is not of this runtime (cat.jpg)"),
         ("locked", "problem", "another runtime works on"),
     ],
 )
@@ -267,8 +268,10 @@ def test_a_folder_for_files(
             root.symlink_to(tmp_path / "elsewhere")
         case "file":
             root.touch()
-        case "open" | "locked":
+        case "open" | "foreign" | "locked":
             root.mkdir(mode=0o755)
+    if what == "foreign":
+        (root / "cat.jpg").touch()
     tree = MediaTree(root)
     if what == "locked":
         tree.prepare()
@@ -277,7 +280,7 @@ def test_a_folder_for_files(
     tree.release()
     assert (found["state"], text in found["text"]) == (state, True), found
     assert root.exists() == (what != "missing"), "looking makes nothing"
-    if what == "open":
+    if what in ("open", "foreign"):
         assert root.stat().st_mode & 0o777 == 0o755, "looking changes nothing"
 
 

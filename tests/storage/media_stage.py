@@ -16,6 +16,8 @@ import pytest
 from runtime.storage.media_tree import MediaTree
 
 LIMIT = 1_000_000
+SESSION = "01a222e2-83e5-703d-8ed0-bb1211673b37"
+OTHER = "01a222e3-5554-73ff-b7d7-834c5b0515f3"
 NOBODY = 65_534
 SOMEBODY = 65_533
 MEMORY = Path("/dev/shm")

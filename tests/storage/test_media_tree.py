@@ -25,6 +25,8 @@ from runtime.storage.media_scan import Removed
 from runtime.storage.media_tree import MediaTree
 from tests.storage.media_stage import (
     LIMIT,
+    OTHER,
+    SESSION,
     descriptors,
     mode,
     picture,
@@ -76,18 +78,18 @@ def test_all_is_private_whatever_the_umask(tmp_path: Path, umask: int) -> None: 
 def test_what_was_open_to_others_is_closed(tmp_path: Path) -> None:  # M1
     root = tmp_path / "media"
     with prepared(root) as tree:
-        put(tree, "session", "file")
-        shared = put(tree, "other", "file")
+        put(tree, SESSION, "file")
+        shared = put(tree, OTHER, "file")
     os.link(shared, tmp_path / "its other name")
-    for path in (root, root / "session", root / "session" / "file", root / "other", shared):
+    for path in (root, root / SESSION, root / SESSION / "file", root / OTHER, shared):
         path.chmod(0o777)
     with prepared(root) as tree:
         assert mode(root) == 0o700
-        tree.stat("session", "file")
-        assert mode(root / "session") == 0o700
+        tree.stat(SESSION, "file")
+        assert mode(root / SESSION) == 0o700
         tree.scan()
-        assert mode(root / "session" / "file") == 0o600
-        assert mode(root / "other") == 0o700
+        assert mode(root / SESSION / "file") == 0o600
+        assert mode(root / OTHER) == 0o700
         # Whose file it is under its other name is not known.
         assert mode(shared) == 0o777
 

@@ -14,6 +14,8 @@ from runtime.storage.media_errors import MediaUnsafe
 from runtime.storage.media_tree import MediaTree
 from tests.storage.media_stage import (
     NOBODY,
+    OTHER,
+    SESSION,
     SOMEBODY,
     as_nobody,
     mode,
@@ -105,16 +107,16 @@ for path in sys.argv[1:]:
 
 def test_the_folder_of_a_session_that_another_user_owns(shared: Path) -> None:  # M2
     with prepared(shared / "media") as tree:
-        path = put(tree, "session", "file")
-        put(tree, "other", "file")
+        path = put(tree, SESSION, "file")
+        put(tree, OTHER, "file")
         os.chown(path.parent, NOBODY, NOBODY)
         for operation in (tree.remove, tree.open, tree.stat):
             with pytest.raises(MediaUnsafe, match="belongs to another user"):
-                operation("session", "file")
+                operation(SESSION, "file")
         with pytest.raises(MediaUnsafe, match="belongs to another user"):
-            tree.remove_session("session")
+            tree.remove_session(SESSION)
         scan = tree.scan()
-        assert [found.session for found in scan.files] == ["other"]
+        assert [found.session for found in scan.files] == [OTHER]
         assert "belongs to another user" in scan.problems[0]
         assert path.exists()
 
