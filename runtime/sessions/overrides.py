@@ -49,6 +49,10 @@ def checked_overrides(overrides: QueueOverrides) -> QueueOverrides:
     return msgspec.structs.replace(overrides, mode=mode)
 
 
+_ALONE = ("clear", "default", "reset", "status")
+"""What follows ``/queue`` and is no setting."""
+
+
 def typed_overrides(words: Sequence[str], before: QueueOverrides) -> QueueOverrides:
     """What is typed after ``/queue``: a mode, ``debounce:2s``, ``debounce_max:10s``, ``cap:25``,
     ``drop:old``, each at most once, in any order.
@@ -65,6 +69,8 @@ def typed_overrides(words: Sequence[str], before: QueueOverrides) -> QueueOverri
         name, colon, value = word.partition(":")
         if not colon:
             name, value = "mode", word
+            if word in _ALONE and len(words) > 1:
+                raise BadOverride(name, f"/queue {word} stands alone, with nothing before or after")
         if name in found:
             raise BadOverride(name, f"there are two values for {name}")
         found[name] = _read(name, value)

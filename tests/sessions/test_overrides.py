@@ -51,6 +51,9 @@ def test_what_is_not_named_stays() -> None:
     "typed, why",
     [
         ("fifo", "'fifo' is no queue mode; choose collect"),
+        ("clear now", "/queue clear stands alone"),
+        ("default steer", "/queue default stands alone"),
+        ("steer reset", "/queue reset stands alone"),
         ("collect followup", "two values for mode"),
         ("cap:1 cap:2", "two values for cap"),
         ("cap:0", f"the cap is from 1 to {LARGEST_CAP}"),
