@@ -81,7 +81,8 @@ def _read(path: Path, room: int) -> bytes:
     if len(data) > largest:
         size = amount(max(status.st_size, len(data)))
         text = f"{path} is too large: it has {size}, and one message has room for {amount(largest)}"
-        raise CommandError(text, "gateway.max_frame_bytes of the runtime limits a message")
+        hint = "gateway.max_frame_bytes of the runtime limits a message, with all that is attached"
+        raise CommandError(text, hint)
     return data
 
 
