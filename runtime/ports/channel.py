@@ -65,6 +65,9 @@ class Attachment(msgspec.Struct, frozen=True, omit_defaults=True):
         name: what its sender called it.
         mime_type: as the network says.
         size: bytes, as the network says; its word is not relied on.
+
+    Raises:
+        ValueError: the kind is none of `MediaKind`: a message with it could not be read again.
     """
 
     reference: str
@@ -72,6 +75,11 @@ class Attachment(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str | None = None
     mime_type: str | None = None
     size: int | None = None
+
+    def __post_init__(self) -> None:
+        kinds = [kind.value for kind in MediaKind]
+        if self.kind not in kinds:
+            raise ValueError(f"{self.kind!r} is no kind of file; there are {', '.join(kinds)}")
 
 
 class Inbound(msgspec.Struct, frozen=True, omit_defaults=True):

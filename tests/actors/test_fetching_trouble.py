@@ -138,3 +138,10 @@ async def test_a_file_of_unknown_size_is_taken_under_a_cap_that_is_less_than_the
         await here.send_image("b", b"b" * 60_000)
         assert links(await here.agent.called(2)) == []
         assert here.rt.front.media_usage().reserved == 0
+
+
+async def test_a_kind_that_could_not_be_read_again_is_refused() -> None:  # N3
+    for kind in MediaKind:
+        assert Attachment("photo-1", kind).kind is kind
+    with pytest.raises(ValueError, match="'document' is no kind of file; there are image, audio"):
+        Attachment("photo-1", cast("MediaKind", "document"))
