@@ -1,7 +1,7 @@
 """Removes files, in media folders and outboxes: what nobody wants, what the cap or the disk wants
 back, what is of no session (M5–M9, H2, R7).
 
-    Look        something may be nobody's, or new in an outbox; or a session was closed (S43)
+    Look        something may be nobody's, new in an outbox, over the cap; or a session was closed
     MakeRoom    evict until so many bytes fit               → when that was tried
     Sweep       enforce everything now                      → Swept
 
@@ -72,7 +72,7 @@ class Swept(msgspec.Struct, frozen=True):
 
 
 class Look(Message, frozen=True):
-    """Something may be nobody's, or new in an outbox, or a session was closed."""
+    """Something may be nobody's, new in an outbox, over the cap; or a session was closed (S43)."""
 
 
 class MakeRoom(Request[None], frozen=True):
@@ -181,19 +181,21 @@ class Janitor(Actor[JanitorMessage]):
 
     async def _look(self, tree: MediaTree) -> None:
         """See what agents have put into their outboxes, which the cap may not have room for."""
-        looked = await self._look_into_used()
+        await self._look_into_used()
         await self._discard(tree)
-        if looked:
-            await self._evict(tree, self._ledger.excess(0, self._library.settings.max_media_bytes))
+        await self._evict(tree, self._excess)
 
-    async def _look_into_used(self) -> bool:
-        """A step; whether there was anything to look into."""
+    @property
+    def _excess(self) -> int:
+        """Bytes over the cap, beside those that are on their way out (M5)."""
+        return self._ledger.excess(0, self._library.settings.max_media_bytes)
+
+    async def _look_into_used(self) -> None:
         used = self._library.outboxes.take_used(BATCH)
         if len(used) == BATCH:
             self.ref.tell(Look())  # the others after what waits meanwhile
         if used:
             await self._look_into(await self._outboxes_of(used))
-        return bool(used)
 
     async def _look_into(self, outboxes: Mapping[str, Outbox]) -> None:
         try:
@@ -209,8 +211,8 @@ class Janitor(Actor[JanitorMessage]):
         swept = await self._discard(tree)
         swept = _sum(swept, await self._retry(tree))
         swept = _sum(swept, await self._evict_idle(tree))
-        excess = self._ledger.excess(0, self._library.settings.max_media_bytes)
-        swept = _sum(swept, await self._evict(tree, max(excess, await self._lack())))
+        lack = await self._lack()
+        swept = _sum(swept, await self._evict(tree, max(self._excess, lack)))
         with_old = self._services.now() - KEEP_EVICTIONS
         try:
             await self._services.store.forget_old_evictions(with_old)
@@ -229,10 +231,12 @@ class Janitor(Actor[JanitorMessage]):
         return swept
 
     async def _make_room(self, tree: MediaTree, message: MakeRoom) -> None:
+        """Nothing is evicted for a file that would not fit all the same (M5)."""
         await self._discard(tree)
-        cap = self._library.settings.max_media_bytes
-        excess = self._ledger.total + message.size - cap
-        await self._evict(tree, max(excess, message.lack))
+        cap, ledger = self._library.settings.max_media_bytes, self._ledger
+        if ledger.usage.in_flight + ledger.reserved + message.size <= cap:
+            excess = ledger.total + message.size - cap
+            await self._evict(tree, max(excess, message.lack))
 
     async def _lack(self) -> int:
         """Bytes of the disk that are missing under the floor (M7)."""

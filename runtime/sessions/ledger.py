@@ -135,10 +135,12 @@ class Ledger:
         self._reserved -= size
 
     def excess(self, size: int, cap: int) -> int:
-        """How many bytes have to go before so many more fit under the cap, beside those that are
-        on their way out.
-        """
+        """Bytes that have to go so that so many more fit under the cap, beside those that leave."""
         return max(0, self.total - self._leaving.size + size - cap)
+
+    def has_too_much(self, cap: int) -> bool:
+        """Whether there is what nobody wants, or what may be evicted and is over the cap (M5)."""
+        return self.has_discarded or (self.evictable > 0 and self.excess(0, cap) > 0)
 
     @property
     def evictable(self) -> int:

@@ -71,6 +71,17 @@ def test_a_staged_file_stays_until_it_is_let_go_of() -> None:  # M3, H2
     assert names(ledger.take_discarded()) == ["f"]
 
 
+@pytest.mark.parametrize("cap, expected", [(20, False), (19, True), (0, True)])
+def test_over_the_cap_is_too_much_once_it_may_go(cap: int, expected: bool) -> None:  # M5
+    ledger = Ledger()
+    accept(ledger, "m", "a", "b")  # of 10 bytes each
+    assert not ledger.has_too_much(cap)
+    ledger.apply([Claimed("s", "m"), HandedOver("s", "m", ("a", "b"), 7)])
+    assert ledger.has_too_much(cap) is expected
+    assert names(ledger.take_evictable(20 - cap)) == ["a", "b"][: 2 - cap // 10]
+    assert not ledger.has_too_much(cap)
+
+
 def test_a_message_takes_its_files_over_from_who_brought_them() -> None:  # H2
     ledger = Ledger()
     accept(ledger, "m", "f")

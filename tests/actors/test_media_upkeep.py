@@ -1,0 +1,48 @@
+"""Files and folders that go at once, and those that stay for want of a reason (M5, M8, S43)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from trio.testing import MockClock
+
+from runtime.ports.front import Unavailable
+from tests.actors.media_stage import a_while, house, image, lower_cap, said
+
+PICTURE, OTHER = b"\x89PNG" * 5, b"other" * 2
+
+
+async def test_what_is_over_a_lower_cap_goes_as_soon_as_it_may(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    # M5: and not only at the next sweep
+    async with house(tmp_path / "media") as here:
+        session = await here.session()
+        await session.send(said(image(PICTURE)))
+        call = await here.agent.called(1)
+        lower_cap(here, 10)
+        await a_while()
+        assert here.on_disk() == [PICTURE]  # it is in flight
+        call.go.set()
+        await a_while()
+        assert here.on_disk() == []
+        here.check()
+
+
+async def test_nothing_is_evicted_for_a_file_that_does_not_fit_all_the_same(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    # M5
+    async with house(tmp_path / "media", media={"max_media_bytes": 40}) as here:
+        busy, other = await here.session("busy"), await here.session("other")
+        await here.kept(other, OTHER)
+        await busy.send(said(image(PICTURE)))
+        await here.agent.called(2)
+        with pytest.raises(Unavailable, match="There is no room for this file"):
+            await other.send(said(image(b"x" * 21)))
+        await a_while()
+        assert here.on_disk() == sorted([OTHER, PICTURE])
+        await other.send(said(image(b"x" * 20)))
+        assert here.on_disk() == sorted([PICTURE, b"x" * 20])
+        here.check()
