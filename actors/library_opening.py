@@ -17,6 +17,7 @@ import msgspec
 import trio
 
 from actors.library import Library, folder_name
+from actors.removing import remove_empty
 from actors.outbox_looks import load_outboxes
 from runtime.log import get_logger
 from runtime.sessions.handover import Owner
@@ -50,11 +51,12 @@ class Opened(msgspec.Struct, frozen=True):
 
 class Differences(msgspec.Struct, frozen=True):
     """Where the rows and the disk do not say the same: rows without their file, and files without a
-    row.
+    row. And the folders in which there is nothing.
     """
 
     missing: list[BlobRow]
     unknown: list[Found]
+    empty: list[str]
 
 
 @asynccontextmanager
@@ -88,7 +90,10 @@ async def _make_index(library: Library, tree: MediaTree, store: Store) -> Opened
     differences = await read_index(library, tree, store)
     library.untold.update(await store.sessions_with_untold_evictions())
     await _write_down_missing(library, store, differences.missing)
-    orphans, orphans_size = await _remove_orphans(library, tree, _ours(differences.unknown))
+    unknown = _ours(differences.unknown)
+    orphans, orphans_size = await _remove_orphans(library, tree, unknown)
+    empty = {*filter(is_id, differences.empty), *(found.session for found in unknown)}
+    await library.disk(partial(remove_empty, tree, empty))
     usage = library.ledger.usage
     missing = len(differences.missing)
     return Opened(usage.files, usage.size, orphans, orphans_size, missing)
@@ -124,7 +129,7 @@ async def read_index(library: Library, tree: MediaTree, store: Store) -> Differe
     library.ledger.settle()
     library.ledger.apply(map(SessionEnded, closed))
     library.closed.update(closed)
-    return Differences(missing, list(unknown.values()))
+    return Differences(missing, list(unknown.values()), scan.empty)
 
 
 def _on_disk(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from actors.library import folder_name
+from runtime.log import get_logger
 from runtime.sessions.ledger import Blob
 from runtime.storage.attachments import Outbox
 from runtime.storage.media_errors import MediaError
 from runtime.storage.media_tree import MediaTree
+
+log = get_logger(__name__)
 
 
 def remove_all(
@@ -31,7 +34,21 @@ def remove_all(
             outcomes.append(_remove(tree, outboxes, blob))
         except MediaError as error:
             outcomes.append(str(error))
+    remove_empty(tree, {blob.session_id for blob in blobs if blob.outgoing is None})
     return outcomes
+
+
+def remove_empty(tree: MediaTree, session_ids: Iterable[str]) -> None:
+    """Remove folders in which nothing is left; belongs into a thread.
+
+    A session that goes on has its folder made again; one that was closed while a file of it came
+    leaves none (S43).
+    """
+    for session_id in session_ids:
+        try:
+            tree.remove_empty(folder_name(session_id))
+        except MediaError as error:
+            log.warning("media_problem", reason=str(error))
 
 
 def _remove(tree: MediaTree, outboxes: Mapping[str, Outbox], blob: Blob) -> bool | str:

@@ -287,6 +287,26 @@ class MediaTree:
                 return msgspec.structs.replace(removed, problems=problems, failed=failed)
         return removed
 
+    def remove_empty(self, session: str) -> bool:
+        """Remove the folder of a session if there is nothing in it; whether it was removed.
+
+        Raises:
+            UnsafeName: The name is not safe, or begins with a dot.
+            MediaUnsafe: The root must not be used.
+            MediaFailed: The disk refused, or at the folder's place is something else.
+        """
+        place = self._place(session)
+        with explained(place), self._opened() as root:
+            try:
+                os.rmdir(session, dir_fd=root)
+            except FileNotFoundError:
+                return False
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                    return False
+                raise
+        return True
+
     # -- help --------------------------------------------------------------------------------------
 
     def _place(self, session: str) -> Path:

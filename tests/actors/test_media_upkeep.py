@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 from trio.testing import MockClock
 
+from actors.intake import pieces
 from runtime.ports.front import Unavailable
+from runtime.sessions.ids import IdSource
+from runtime.sessions.media import MediaItem
 from tests.actors.media_stage import a_while, house, image, lower_cap, said
 
 PICTURE, OTHER = b"\x89PNG" * 5, b"other" * 2
@@ -45,4 +48,34 @@ async def test_nothing_is_evicted_for_a_file_that_does_not_fit_all_the_same(
         assert here.on_disk() == sorted([OTHER, PICTURE])
         await other.send(said(image(b"x" * 20)))
         assert here.on_disk() == sorted([PICTURE, b"x" * 20])
+        here.check()
+
+
+async def test_an_empty_folder_goes_at_the_start_if_it_is_ours(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    # M8 S43: the session may have been closed just before the power failed
+    root, ours = tmp_path / "media", IdSource().new()
+    (root / ours).mkdir(parents=True)
+    (root / "somebodys").mkdir()
+    async with house(root) as here:
+        assert here.folders() == ["somebodys"]
+        session = await here.session()
+        await here.kept(session, PICTURE)
+        assert here.folders() == sorted([session.id, "somebodys"])
+
+
+async def test_a_file_that_comes_after_its_session_was_closed_leaves_no_folder(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    # S43
+    async with house(tmp_path / "media") as here:
+        session = await here.session()
+        await session.close()
+        await a_while()
+        staged = await here.library.receive(session.id, pieces(PICTURE), MediaItem())
+        assert here.folders() == [session.id]
+        here.library.unstage(staged)  # since the message is not accepted
+        await a_while()
+        assert here.folders() == []
         here.check()

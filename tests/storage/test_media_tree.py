@@ -311,6 +311,19 @@ def test_removing_a_session(tmp_path: Path) -> None:  # M6
         partial.abort()
 
 
+def test_removing_an_empty_folder(tmp_path: Path) -> None:  # M2 S43
+    with prepared(tmp_path / "media") as tree:
+        put(tree, "session", "file")
+        assert not tree.remove_empty("session")
+        assert not tree.remove_empty("other")
+        tree.remove("session", "file")
+        (tree.root / "link").symlink_to(tree.root / "session")
+        with pytest.raises(MediaFailed):
+            tree.remove_empty("link")
+        assert tree.remove_empty("session")
+        assert [path.name for path in tree.root.iterdir()] == ["link"]
+
+
 def test_what_is_not_ours_in_a_session_is_left_and_told(tmp_path: Path) -> None:  # M6
     target = tmp_path / "target"
     target.mkdir()
