@@ -21,12 +21,12 @@ REMAKE := $(shell test -x $(RUN) || echo remake)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check format crash hostile villains mutants bench lock clean remake
+.PHONY: help run test check format crash ownership hostile villains mutants bench lock clean remake
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  ARGS="..." goes to the program behind run, test, crash, hostile, villains, mutants and bench.'
+	@echo '  ARGS="..." goes to the program behind run, test, crash, ownership, hostile, villains, mutants and bench.'
 
 run: $(VENV)/runtime.stamp ## Start the runtime with the echo agent; set up .venv first if needed
 	@exec $(RUN) -m runtime serve $(ARGS)
@@ -47,6 +47,10 @@ format: $(VENV)/development.stamp ## Format the code and apply the safe fixes of
 
 crash: $(VENV)/development.stamp ## Kill the real process at random: COUNT=100 times, SEED=n to repeat
 	$(RUN) -m tests.crash --count $(COUNT) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+ownership: $(VENV)/development.stamp ## Look for a file without its one owner: COUNT=100 histories, SEED=n to repeat
+	OWNERSHIP_EXAMPLES=$(COUNT) $(RUN) -m pytest -o faulthandler_timeout=0 \
+		$(if $(SEED),--hypothesis-seed $(SEED)) tests/property/test_ownership.py $(ARGS)
 
 hostile: $(VENV)/development.stamp ## Attack the real process while others talk to it: COUNT=100 rounds
 	$(RUN) -m tests.hostile --count $(COUNT) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -211,8 +211,7 @@ class Janitor(Actor[JanitorMessage]):
         swept = await self._discard(tree)
         swept = _sum(swept, await self._retry(tree))
         swept = _sum(swept, await self._evict_idle(tree))
-        lack = await self._lack()
-        swept = _sum(swept, await self._evict(tree, max(self._excess, lack)))
+        swept = _sum(swept, await self._evict(tree, max(await self._lack(), self._excess)))
         with_old = self._services.now() - KEEP_EVICTIONS
         try:
             await self._services.store.forget_old_evictions(with_old)

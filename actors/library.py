@@ -164,7 +164,7 @@ class Library:
                 self.closed.add(change.session_id)
                 self.outboxes.used(change.session_id)
                 ended = True
-        if ended or self._has_too_much:
+        if ended or self.ledger.has_too_much(self.settings.max_media_bytes):
             self.cleaner.look()
 
     def outbox_used(self, agent_id: str, session_id: str) -> None:
@@ -276,15 +276,8 @@ class Library:
     def unstage(self, staged: Staged) -> None:
         """The message of a file was accepted, or will not be."""
         self.ledger.unstage(staged.token, staged.session_id, staged.blob.file)
-        if self._has_too_much:
+        if self.ledger.has_too_much(self.settings.max_media_bytes):
             self.cleaner.look()
-
-    @property
-    def _has_too_much(self) -> bool:
-        """Whether there is what nobody wants, or more than the cap of what may go (M5)."""
-        ledger = self.ledger
-        excess = ledger.excess(0, self.settings.max_media_bytes)
-        return ledger.has_discarded or (excess > 0 and ledger.evictable > 0)
 
     async def _reserve(self, size: int) -> None:
         """Count so many bytes as taken, once there is room for them (M3, M5, M7)."""

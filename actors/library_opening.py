@@ -17,8 +17,8 @@ import msgspec
 import trio
 
 from actors.library import Library, folder_name
-from actors.removing import remove_empty
 from actors.outbox_looks import load_outboxes
+from actors.removing import remove_empty
 from runtime.log import get_logger
 from runtime.sessions.handover import Owner
 from runtime.sessions.ids import is_id

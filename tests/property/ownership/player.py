@@ -1,0 +1,197 @@
+"""An agent that does what the rules say, and writes down what it was given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import trio
+
+from runtime.ports.agent import (
+    Agent,
+    AgentCapabilities,
+    AgentContext,
+    AgentGone,
+    AgentHandle,
+    AgentRefused,
+    PromptTurn,
+)
+from runtime.sessions.content import PromptContent, ResourceLink, plain_text
+from runtime.sessions.prompting import EVICTED
+from runtime.sessions.updates import AgentEvent, Result
+from tests.actors.stage import chunk
+
+FileKey = tuple[str, str]
+"""A session and the name of a file."""
+
+
+class Order(StrEnum):
+    """What a rule tells the agent to do next."""
+
+    SPEAK = "speak"
+    FINISH = "finish"
+    END = "end without a word"
+    VANISH = "vanish"
+    REFUSE = "answer with an error"
+    CONFIRM = "it is cancelled"
+
+
+@dataclass
+class Steer:
+    """A message that the agent is told of while it works."""
+
+    session_id: str
+    turn_id: str
+    key: str
+    links: tuple[FileKey, ...]
+    decided: trio.Event = field(default_factory=trio.Event)
+    taken: bool = False
+    doubtful: bool = False
+    seen: bool = False
+
+
+@dataclass
+class Call:
+    """A prompt that reached the agent.
+
+    ``spoke``: the runtime took an event of it. ``withdrawn``: before that it was called off.
+    ``doubtful``: both happened at once, and only the outcome tells which came first.
+    """
+
+    session_id: str
+    turn_id: str
+    message_ids: tuple[str, ...]
+    links: tuple[FileKey, ...]
+    named_as_gone: frozenset[FileKey]
+    send: trio.MemorySendChannel[Order]
+    spoke: bool = False
+    withdrawn: bool = False
+    doubtful: bool = False
+    asked_to_end: bool = False
+    over: bool = False
+    read: bool = False
+    seen: bool = False
+
+
+class Player(Agent):
+    """The agent of all sessions.
+
+    Args:
+        note: is told of each link when it is given, to look at what is there.
+    """
+
+    def __init__(self, note: Callable[[str, ResourceLink], FileKey]) -> None:
+        self.calls: list[Call] = []
+        self.steers: list[Steer] = []
+        self.stubborn = False
+        self.can_be_steered = False
+        self.note = note
+
+    @property
+    def open_calls(self) -> list[Call]:
+        """The prompts that wait for a rule."""
+        return [call for call in self.calls if not call.over]
+
+    @property
+    def open_steers(self) -> list[Steer]:
+        """The messages that wait for a rule to take them."""
+        return [steer for steer in self.steers if not steer.decided.is_set()]
+
+    @asynccontextmanager
+    async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
+        yield _Handle(self, context)
+
+
+class _Handle(AgentHandle):
+    def __init__(self, player: Player, context: AgentContext) -> None:
+        self._player = player
+        self._session_id = context.session_id
+        self._call: Call | None = None
+        self.capabilities = AgentCapabilities(steer=player.can_be_steered, images=True)
+
+    def _links(self, content: PromptContent) -> tuple[FileKey, ...]:
+        return tuple(
+            self._player.note(self._session_id, block)
+            for block in content
+            if isinstance(block, ResourceLink)
+        )
+
+    async def prompt(self, turn: PromptTurn) -> AsyncIterator[AgentEvent]:
+        send, orders = trio.open_memory_channel[Order](100)
+        call = self._call = Call(
+            self._session_id,
+            turn.turn_id,
+            turn.message_ids,
+            self._links(turn.content),
+            named_as_gone(self._session_id, plain_text(turn.content)),
+            send,
+        )
+        self._player.calls.append(call)
+        try:
+            async for order in orders:
+                match order:
+                    case Order.SPEAK:
+                        call.spoke = True  # whoever reads has it before anything else happens
+                        yield chunk("so: ")
+                    case Order.FINISH:
+                        call.spoke = call.spoke or not call.asked_to_end
+                        yield Result("cancelled" if call.asked_to_end else "end_turn")
+                        return
+                    case Order.CONFIRM:
+                        yield Result("cancelled")
+                        return
+                    case Order.END:
+                        return
+                    case Order.VANISH:
+                        raise AgentGone("as the rule says")
+                    case Order.REFUSE:
+                        raise AgentRefused("as the rule says")
+        finally:
+            call.over = True
+
+    async def cancel(self) -> None:
+        call = self._call
+        if call is not None:
+            call.asked_to_end = True
+            if not self._player.stubborn:
+                call.send.send_nowait(Order.CONFIRM)
+
+    async def steer(self, content: PromptContent) -> bool:
+        if self._call is None:
+            return False
+        key = said_in(plain_text(content))
+        steer = Steer(self._session_id, self._call.turn_id, key, self._links(content))
+        self._player.steers.append(steer)
+        try:
+            await steer.decided.wait()
+        finally:
+            steer.decided.set()
+        return steer.taken
+
+
+def said_in(text: str) -> str:
+    """The message that a text is of: each says its own name."""
+    found = re.search(r"\bm\d+\b", text)
+    return "" if found is None else found[0]
+
+
+def named_as_gone(session_id: str, text: str) -> frozenset[FileKey]:
+    """The files that a prompt says were removed."""
+    _, found, rest = text.partition(EVICTED)
+    lines = re.match(r"(\n- .*)*", rest)
+    if not found or lines is None:
+        return frozenset()
+    return frozenset(
+        (session_id, path_of(uri).name)
+        for uri in re.findall(r"file://[^\s)]+", lines[0].replace(",", " "))
+    )
+
+
+def path_of(uri: str) -> Path:
+    """The path of a ``file:`` address."""
+    return Path(unquote(urlsplit(uri).path))

@@ -1,0 +1,96 @@
+"""One life of the runtime, whose power can go at a chosen instant."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import trio
+
+from actors.disk import inline
+from runtime.app import Runtime
+from runtime.storage.errors import StoreUnavailable
+from runtime.storage.media_errors import MediaFailed
+from runtime.storage.store import Store
+
+T = TypeVar("T")
+
+ONLY_READ = frozenset(
+    [
+        "session",
+        "message_status",
+        "pending_messages",
+        "journal",
+        "blobs",
+        "untold_evictions",
+        "maintain",
+    ]
+)
+
+
+class PowerIsGone(StoreUnavailable, MediaFailed):
+    """What is tried after the end has no effect any more, on the rows or on the disk."""
+
+
+class Life:
+    """The runtime from its start to its end.
+
+    With a *fuse* the power goes before the operation on rows or disk of that number: nothing after
+    that instant leaves a trace, as when the process is killed.
+    """
+
+    def __init__(self) -> None:
+        self.power = trio.CancelScope()
+        self.stop = trio.Event()
+        self.ended = trio.Event()
+        self.dead = False
+        self.fuse: int | None = None
+        self.runtime: Runtime | None = None
+
+    @property
+    def rt(self) -> Runtime:
+        """The runtime, once it is open."""
+        assert self.runtime is not None
+        return self.runtime
+
+    def cut(self) -> None:
+        """The power goes now."""
+        self.dead = True
+        self.power.cancel()
+
+    def spend(self) -> None:
+        """Something is about to leave a trace."""
+        if self.fuse is not None and not self.dead:
+            self.fuse -= 1
+            if self.fuse < 0:
+                self.cut()
+        if self.dead:
+            raise PowerIsGone("the power is gone")
+
+    async def disk(self, work: Callable[[], T], /, *, abandon: bool = False) -> T:
+        """Work on the disk in the calling task; the lock of the folder goes with the process."""
+        if getattr(work, "__name__", "") != "release":
+            self.spend()
+        return await inline(work, abandon=abandon)
+
+    def mortal(self, store: Store) -> Store:
+        """The store as this life can use it."""
+        return cast("Store", _Mortal(store, self))
+
+
+class _Mortal:
+    def __init__(self, store: Store, life: Life) -> None:
+        self._store = store
+        self._life = life
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if name in ONLY_READ or not inspect.iscoroutinefunction(found):
+            return found
+
+        async def operation(*args: Any, **kwargs: Any) -> Any:
+            self._life.spend()
+            return await found(*args, **kwargs)
+
+        return operation

@@ -1,0 +1,360 @@
+"""A runtime, life after life on the same rows and the same folder, and what people do to it."""
+
+from __future__ import annotations
+
+import base64
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import trio
+
+from actors.channels.scripted import ScriptedChannel
+from actors.front import ActorFront
+from actors.janitor import MakeRoom
+from actors.queue import Arrived, Batch, Offered
+from actors.sessions import FindLive
+from runtime.app import open_runtime
+from runtime.kernel import ActorStopped, AskTimeout
+from runtime.ports.channel import Attachment, ChannelCapabilities, Inbound
+from runtime.ports.front import FrontError
+from runtime.sessions.content import ImageBlock, ResourceLink, TextBlock
+from runtime.sessions.media import MediaKind
+from runtime.sessions.rows import InboundRow, QueueOverrides, Sender
+from runtime.settings import MediaSettings, QueueSettings, SessionSettings, Settings
+from runtime.storage.errors import StoreError
+from runtime.storage.media_errors import MediaError
+from runtime.storage.sqlite import SqliteStore, open_memory
+from tests.actors.stage import clock
+from tests.property.ownership.facts import facts
+from tests.property.ownership.loop import Loop, quiet
+from tests.property.ownership.player import FileKey, Order, Player, path_of
+from tests.property.ownership.power import Life
+from tests.property.ownership.record import Record, Step
+
+LARGEST_FILE = 1_000
+FIRST_CAP = 2_000
+ATTEMPTS = 3
+"""How often a file may be taken in within one step, with a restart in it."""
+
+LONGEST_END = 120.0
+
+Work = Callable[[], Awaitable[None]]
+
+
+class Network(ScriptedChannel):
+    """A chat network that knows which of its files are being fetched."""
+
+    def __init__(self) -> None:
+        super().__init__(capabilities=ChannelCapabilities(max_download_bytes=LARGEST_FILE))
+        self.under_way: list[int] = []
+        self.cap = FIRST_CAP
+
+    async def fetch(self, attachment: Attachment) -> AsyncIterator[bytes]:
+        size = min(LARGEST_FILE, self.cap) if attachment.size is None else attachment.size
+        self.under_way.append(size)
+        try:
+            async for chunk in super().fetch(attachment):
+                yield chunk
+        finally:
+            self.under_way.remove(size)
+
+
+class World:
+    """Everything. All methods are for the loop's thread.
+
+    Args:
+        loop: where it happens.
+        folder: an empty folder.
+    """
+
+    def __init__(self, loop: Loop, folder: Path) -> None:
+        self.loop = loop
+        self.folder = folder
+        self.root = folder / "media"
+        self.record = Record()
+        self.player = Player(self._given)
+        self.network = Network()
+        self.cap = FIRST_CAP
+        self.serial = 0
+        self.problems: list[str] = []
+        self.step_so_far = Step(FIRST_CAP, FIRST_CAP)
+        self.store: SqliteStore
+        self.life: Life
+        self._over = trio.Event()
+
+    # -- lives --------------------------------------------------------------------------------
+
+    async def begin(self) -> None:
+        (self.folder / "outside").write_bytes(b"not ours")
+        self.store = await self.loop.nursery.start(self._keep_store)
+        await self._live()
+
+    async def _keep_store(self, task_status: trio.TaskStatus[SqliteStore]) -> None:
+        async with open_memory(clock) as store:
+            task_status.started(store)
+            await self._over.wait()
+
+    async def end(self) -> None:
+        """Nothing is left."""
+        self.life.cut()
+        await self._until_ended()
+        self._over.set()
+        await quiet()
+
+    async def _live(self) -> None:
+        self.life = Life()
+        await self.loop.nursery.start(self._one_life, self.life)
+        await quiet()
+
+    async def _one_life(self, life: Life, task_status: trio.TaskStatus[None]) -> None:
+        try:
+            with life.power:
+                async with open_runtime(
+                    self.settings,
+                    agents={"agent": self.player},
+                    channels=[self.network],
+                    store=life.mortal(self.store),
+                    clock=clock,
+                    disk=life.disk,
+                ) as life.runtime:
+                    task_status.started()
+                    await life.stop.wait()
+        except Exception:
+            if not life.dead:
+                self.problems.append(traceback.format_exc())
+        finally:
+            life.ended.set()
+
+    async def _until_ended(self) -> None:
+        end = trio.current_time() + LONGEST_END
+        await quiet()
+        while not self.life.ended.is_set():
+            assert trio.current_time() < end, "the runtime does not come to its end"
+            await self.loop.advance(1)
+        self.network.lose_connection()
+
+    async def restart(self, *, orderly: bool) -> None:
+        """The runtime ends, at once or in order; it is started again when all is quiet."""
+        if orderly:
+            self.life.stop.set()
+        else:
+            self.life.cut()
+
+    async def _revive(self) -> None:
+        await self._until_ended()
+        for call in self.player.calls:
+            call.doubtful = call.doubtful or (call.spoke and not call.seen)
+        await self._live()
+        await self.loop.advance(2)
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(
+            media=MediaSettings(
+                root=self.root,
+                max_media_bytes=self.cap,
+                max_file_bytes=LARGEST_FILE,
+                free_space_floor=0,
+                idle=None,
+            ),
+            queue=QueueSettings(cap=4),
+            sessions=SessionSettings(max_tries=2, shutdown_grace=3.0),
+        )
+
+    # -- steps --------------------------------------------------------------------------------
+
+    async def step(self, works: Sequence[Work], wait: float = 0.0) -> None:
+        """Things happen at the same time; then everything is quiet again."""
+        unspoken = [call for call in self.player.open_calls if not call.spoke]
+        for work in works:
+            self.loop.nursery.start_soon(self._do, work)
+        await quiet()
+        if wait:
+            await self.loop.advance(wait)
+        if self.life.dead or self.life.stop.is_set():
+            await self._revive()
+        if len(works) > 1:
+            for call in unspoken:
+                call.doubtful = call.doubtful or (call.spoke and not call.seen)
+            for steer in self.player.steers:
+                steer.doubtful = steer.doubtful or (steer.taken and not steer.seen)
+
+    async def _do(self, work: Work) -> None:
+        try:
+            await work()
+        except (FrontError, StoreError, MediaError, ActorStopped, AskTimeout):
+            pass  # what is refused was not promised
+        except Exception:
+            self.problems.append(traceback.format_exc())
+
+    async def check(self) -> None:
+        """Everything is as it was promised."""
+        assert not self.problems, "\n".join(self.problems)
+        assert not self.life.ended.is_set(), "the runtime has ended by itself"
+        found = await facts(self.store, self._library, self.root)
+        step = self.step_so_far
+        step.reserved, step.unfinished = sum(self.network.under_way), len(self.network.under_way)
+        self.record.check(found, self.player.calls, self.player.steers, step, trio.current_time())
+        coming = sum(message.fetching for message in found.messages.values())
+        self.step_so_far = Step(self.cap, self.cap, ATTEMPTS * coming * LARGEST_FILE)
+        there = sorted(path.name for path in self.folder.iterdir())
+        assert there == ["media", "outside"], there
+        assert (self.folder / "outside").read_bytes() == b"not ours"
+
+    @property
+    def _front(self) -> ActorFront:
+        front = self.life.rt.front
+        assert isinstance(front, ActorFront)
+        return front
+
+    @property
+    def _library(self) -> Any:
+        return self._front._services.library
+
+    def _given(self, session_id: str, link: ResourceLink) -> FileKey:
+        """The agent is given a file: it is there, in its session's own folder (M4, H1)."""
+        path = path_of(link.uri)
+        if path.parent != self.root / session_id:
+            self.problems.append(f"{path} was given to an agent of {session_id}")
+        elif not path.is_file():
+            self.problems.append(f"{path} was given to an agent, and is not there")
+        return session_id, path.name
+
+    # -- what people do -----------------------------------------------------------------------
+
+    async def session_id(self, name: str) -> str | None:
+        """The session of a client, made when it is not there, or of a chat that has one."""
+        if name.startswith("chat"):
+            page = await self._front.list_sessions()
+            found = [each.row for each in page.sessions if each.row.key.endswith(name)]
+            return found[0].id if found else None
+        return (await self._front.open_session(key=name)).id
+
+    def _named(self, sizes: Sequence[int]) -> tuple[str, tuple[bytes, ...]]:
+        """A new message: its name, and what comes with it; the same bytes for the same size."""
+        self.serial += 1
+        key, contents = f"m{self.serial}", tuple(map(content_of, sizes))
+        self.record.said[key] = contents
+        self.step_so_far.tried.update(contents)
+        self.step_so_far.taken_in += ATTEMPTS * len(contents) * LARGEST_FILE
+        return key, contents
+
+    async def prompt(self, name: str, sizes: Sequence[int]) -> None:
+        key, contents = self._named(sizes)
+        session_id = await self.session_id(name)
+        if session_id is None:
+            return
+        images = (ImageBlock(base64.b64encode(each).decode(), "image/png") for each in contents)
+        await self._front.submit(session_id, (TextBlock(f"say {key}"), *images), message_id=key)
+
+    async def push(self, chat: str, sizes: Sequence[int], *, announced: bool) -> None:
+        key, contents = self._named(sizes)
+        attachments = []
+        for number, content in enumerate(contents):
+            reference = f"{key}-{number}"
+            self.network.files[reference] = content
+            size = len(content) if announced else None
+            attachments.append(Attachment(reference, MediaKind.IMAGE, None, "image/png", size))
+        await self.network.put(
+            Inbound(chat, key, Sender("ann"), f"say {key}", attachments=tuple(attachments))
+        )
+
+    async def type(self, name: str, text: str) -> None:
+        session_id = await self.session_id(name)
+        if session_id is not None:
+            await self._front.submit(session_id, (TextBlock(text),))
+
+    async def clear(self, name: str) -> None:
+        session_id = await self.session_id(name)
+        if session_id is not None:
+            await self._withdrawing(session_id, lambda: self._front.clear_queue(session_id))
+
+    async def reset(self, name: str) -> None:
+        session_id = await self.session_id(name)
+        if session_id is not None:
+            await self._withdrawing(session_id, lambda: self._front.reset_session(session_id))
+
+    async def _withdrawing(self, session_id: str, work: Callable[[], Awaitable[object]]) -> None:
+        """An agent that has said nothing before is too late from now on (H3)."""
+        calls = [
+            call
+            for call in self.player.open_calls
+            if call.session_id == session_id and not (call.spoke or call.withdrawn)
+        ]
+        for call in calls:
+            call.withdrawn = True
+        try:
+            await work()
+        except BaseException:
+            for call in calls:
+                call.doubtful = True
+            raise
+
+    async def close(self, name: str) -> None:
+        session_id = await self.session_id(name)
+        if session_id is not None:
+            await self._front.close_session(session_id)
+
+    async def cancel(self, name: str) -> None:
+        session_id = await self.session_id(name)
+        if session_id is not None:
+            await self._front.cancel(session_id)
+
+    async def set_mode(self, name: str, mode: str) -> None:
+        session_id = await self.session_id(name)
+        if session_id is not None:
+            await self._front.set_queue(session_id, QueueOverrides(mode=mode))
+
+    async def crash(self, name: str, part: str) -> None:
+        """A bug: a handler stumbles over something."""
+        if part == "janitor":
+            self._front._janitor.tell(cast("Any", MakeRoom(cast("int", None), 0)))
+            return
+        session_id = await self.session_id(name)
+        live = await self._front._sessions.ask(FindLive((session_id or "",)), timeout=60)
+        for ref in live.values():
+            if part == "session":
+                ref.tell(Offered(cast("Batch", None)))
+            else:
+                ref.tell(Arrived(rows=(cast("InboundRow", None),)))
+
+    async def sweep(self) -> None:
+        await self._front.sweep_media()
+
+    async def set_cap(self, cap: int) -> None:
+        self.cap = self.network.cap = self.step_so_far.cap = cap
+        self.step_so_far.lowest_cap = min(cap, self.step_so_far.lowest_cap)
+        self.life.rt.reconfigure(self.settings)
+
+    # -- what else there is -------------------------------------------------------------------
+
+    async def order(self, number: int, orders: Sequence[Order]) -> None:
+        """Tell the agent what to do with one of its prompts."""
+        calls = self.player.open_calls
+        for order in orders if calls else ():
+            calls[number % len(calls)].send.send_nowait(order)
+
+    async def decide(self, number: int, taken: bool) -> None:
+        """The agent takes a message in, or does not."""
+        steers = self.player.open_steers
+        if steers:
+            steer = steers[number % len(steers)]
+            steer.taken = taken
+            steer.decided.set()
+
+    async def nothing(self) -> None:
+        """Only time passes."""
+
+    async def let_files_go(self, going: bool) -> None:
+        """The network delivers files, or makes everybody wait."""
+        if going:
+            self.network.let_files_go.set()
+        elif self.network.let_files_go.is_set():
+            self.network.let_files_go = trio.Event()
+
+
+def content_of(size: int) -> bytes:
+    """Bytes that no other size has."""
+    return (b"%d " % size * size)[:size]

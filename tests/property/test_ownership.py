@@ -1,0 +1,167 @@
+"""A file of a message has exactly one owner, whatever happens and in whatever order (H7).
+
+Hypothesis plays to a whole runtime (real actors, real rows, a real folder) what people, the agent,
+the clock, the janitor and a power cut can do; several of these also at the same moment. After every
+step that is quiet, what was promised is held against the rows, the index and the disk.
+
+``OWNERSHIP_EXAMPLES=2000`` looks for longer, as ``make ownership COUNT=2000`` does.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.property.ownership.loop import Loop
+from tests.property.ownership.player import Order
+from tests.property.ownership.world import Work, World
+
+EXAMPLES = int(os.environ.get("OWNERSHIP_EXAMPLES", "60"))
+STEPS = 30
+
+SIZES = (100, 250, 400, 600, 900, 901)
+CAPS = (300, 1_000, 2_000, 4_000)
+ORDERS = (
+    (Order.FINISH,),
+    (Order.SPEAK, Order.FINISH),
+    (Order.END,),
+    (Order.VANISH,),
+    (Order.SPEAK, Order.VANISH),
+    (Order.REFUSE,),
+)
+TROUBLES = ("session", "queue", "janitor", "power cut soon", "power cut", "stop")
+BACKLOG = "steer-backlog"
+CHATS = ("chat-red", "chat-blue")
+names = st.sampled_from(("one", "two", *CHATS))
+files = st.lists(st.sampled_from(SIZES), max_size=3)
+together = st.sampled_from((False, False, False, True))
+numbers = st.integers(0, 3)
+
+
+class Ownership(RuleBasedStateMachine):
+    """What happens. A rule that is drawn ``with_next`` happens at the same time as the next one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="ownership-"))
+        self.loop = Loop()
+        self.world = World(self.loop, self.folder)
+        self.works: list[Work] = []
+
+    @initialize()
+    def begin(self) -> None:
+        self.loop.call(self.world.begin)
+
+    def teardown(self) -> None:
+        try:
+            self.loop.call(self.world.end)
+        finally:
+            self.loop.close()
+            shutil.rmtree(self.folder)
+
+    @invariant()
+    def everything_is_as_promised(self) -> None:
+        if not self.works:
+            self.loop.call(self.world.check)
+
+    def _do(self, work: Work, with_next: bool, wait: float = 0.0) -> None:
+        self.works.append(work)
+        if not with_next:
+            works, self.works = self.works, []
+            self.loop.call(self.world.step, works, wait)
+
+    # -- people -------------------------------------------------------------------------------
+
+    @rule(name=names, files=files, with_next=together)
+    def prompt(self, name: str, files: list[int], with_next: bool) -> None:
+        self._do(partial(self.world.prompt, name, files), with_next)
+
+    @rule(chat=st.sampled_from(CHATS), files=files, known=st.booleans(), with_next=together)
+    def push(self, chat: str, files: list[int], known: bool, with_next: bool) -> None:
+        self._do(partial(self.world.push, chat, files, announced=known), with_next)
+
+    @rule(name=names, files=files)
+    def exchange(self, name: str, files: list[int]) -> None:
+        """All goes well, from the question to the answer."""
+        self._do(partial(self.world.prompt, name, files), False)
+        for number in range(len(self.world.player.open_calls)):
+            self._do(partial(self.world.order, number, (Order.SPEAK, Order.FINISH)), True)
+        self._do(self.world.nothing, False)
+
+    @rule(name=names, how=st.sampled_from(("cancel", "clear", "reset", "close")), also=together)
+    def take_back(self, name: str, how: str, also: bool) -> None:
+        self._do(partial(getattr(self.world, how), name), also)
+
+    @rule(name=names, mode=st.sampled_from(("collect", "followup", "interrupt", "steer", BACKLOG)))
+    def set_mode(self, name: str, mode: str) -> None:
+        self._do(partial(self.world.set_mode, name, mode), False)
+
+    # -- the agent ----------------------------------------------------------------------------
+
+    @precondition(lambda self: self.world.player.open_calls)
+    @rule(number=numbers, orders=st.sampled_from(ORDERS), with_next=together)
+    def agent(self, number: int, orders: tuple[Order, ...], with_next: bool) -> None:
+        self._do(partial(self.world.order, number, orders), with_next)
+
+    @precondition(lambda self: self.world.player.open_calls)
+    @rule(number=numbers, with_next=together)
+    def agent_speaks(self, number: int, with_next: bool) -> None:
+        self._do(partial(self.world.order, number, (Order.SPEAK,)), with_next)
+
+    @precondition(lambda self: self.world.player.open_steers)
+    @rule(number=numbers, taken=st.booleans(), with_next=together)
+    def steered(self, number: int, taken: bool, with_next: bool) -> None:
+        self._do(partial(self.world.decide, number, taken), with_next)
+
+    @rule(stubborn=st.booleans(), steerable=st.booleans())
+    def manners(self, stubborn: bool, steerable: bool) -> None:
+        self.world.player.stubborn, self.world.player.can_be_steered = stubborn, steerable
+
+    # -- the runtime --------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from((0.4, 1.1, 5.5, 11.0, 31.0, 130.0, 305.0)))
+    def wait(self, seconds: float) -> None:
+        self._do(self.world.nothing, False, seconds)
+
+    @rule(with_next=together)
+    def sweep(self, with_next: bool) -> None:
+        self._do(self.world.sweep, with_next)
+
+    @rule(cap=st.sampled_from(CAPS), with_next=together)
+    def set_cap(self, cap: int, with_next: bool) -> None:
+        self._do(partial(self.world.set_cap, cap), with_next)
+
+    @rule(name=names, how=st.sampled_from(TROUBLES), operations=st.integers(0, 8))
+    def trouble(self, name: str, how: str, operations: int) -> None:
+        match how:
+            case "power cut soon":
+                self.world.life.fuse = operations
+            case "power cut" | "stop":
+                self._do(partial(self.world.restart, orderly=how == "stop"), False)
+            case part:
+                self._do(partial(self.world.crash, name, part), False, 10.0)
+
+    # -- the network --------------------------------------------------------------------------
+
+    @rule(going=st.booleans(), with_next=together)
+    def downloads(self, going: bool, with_next: bool) -> None:
+        self._do(partial(self.world.let_files_go, going), with_next)
+
+
+Ownership.TestCase.settings = settings(
+    max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None
+)
+
+
+# H1 H2 H3 H4 H6 H7 H8 M4 M5 M7 M8 M9 Q1 Q4
+@pytest.mark.slow
+class TestOwnership(Ownership.TestCase):  # type: ignore[misc,valid-type]
+    pass
