@@ -56,8 +56,9 @@ async def test_an_empty_folder_goes_at_the_start_if_it_is_ours(
 ) -> None:
     # M8 S43: the session may have been closed just before the power failed
     root, ours = tmp_path / "media", IdSource().new()
-    (root / ours).mkdir(parents=True)
-    (root / "somebodys").mkdir()
+    async with house(root):
+        (root / ours).mkdir()
+        (root / "somebodys").mkdir()
     async with house(root) as here:
         assert here.folders() == ["somebodys"]
         session = await here.session()
