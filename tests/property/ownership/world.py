@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,8 +56,9 @@ class Network(ScriptedChannel):
         size = min(LARGEST_FILE, self.cap) if attachment.size is None else attachment.size
         self.under_way.append(size)
         try:
-            async for chunk in super().fetch(attachment):
-                yield chunk
+            async with aclosing(super().fetch(attachment)) as chunks:  # type: ignore[type-var]
+                async for chunk in chunks:
+                    yield chunk
         finally:
             self.under_way.remove(size)
 
