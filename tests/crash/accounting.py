@@ -29,7 +29,7 @@ TRIED_AGAIN = frozenset({"interrupted", "vanished"})
 UNREADABLE = "cannot be read"
 WITHDRAWN_BY = {
     "cancelled": {"cancel", "reset"},  # a reset cancels the turn that there is
-    "cleared": {"clear"},
+    "cleared": {"clear", "reset"},  # and takes back one whose agent has not begun
     "reset": {"reset"},
 }
 FATES_TOLD: dict[Told, frozenset[str]] = {
