@@ -14,12 +14,14 @@ import shutil
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import Literal, get_args
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from runtime.settings import QueueMode
 from tests.property.ownership.loop import Loop
 from tests.property.ownership.player import Order
 from tests.property.ownership.world import Work, World
@@ -38,12 +40,16 @@ ORDERS = (
     (Order.REFUSE,),
 )
 TROUBLES = ("session", "queue", "janitor", "power cut soon", "power cut", "stop")
-BACKLOG = "steer-backlog"
 CHATS = ("chat-red", "chat-blue")
 names = st.sampled_from(("one", "two", *CHATS))
 files = st.lists(st.sampled_from(SIZES), max_size=3)
 together = st.sampled_from((False, False, False, True))
+caps = st.sampled_from(CAPS)
 numbers = st.integers(0, 3)
+clients = st.sampled_from(("one", "two"))
+steering: st.SearchStrategy[QueueMode] = st.sampled_from(("steer", "steer-backlog"))
+modes = st.sampled_from(get_args(QueueMode))
+ways_back = st.sampled_from(("cancel", "clear", "reset", "close", "/stop", "/queue clear", "/new"))
 
 
 class Ownership(RuleBasedStateMachine):
@@ -56,9 +62,9 @@ class Ownership(RuleBasedStateMachine):
         self.world = World(self.loop, self.folder)
         self.works: list[Work] = []
 
-    @initialize()
-    def begin(self) -> None:
-        self.loop.call(self.world.begin)
+    @initialize(mode=modes)
+    def begin(self, mode: QueueMode) -> None:
+        self.loop.call(self.world.begin, mode)
 
     def teardown(self) -> None:
         try:
@@ -78,11 +84,21 @@ class Ownership(RuleBasedStateMachine):
             works, self.works = self.works, []
             self.loop.call(self.world.step, works, wait)
 
+    def _all_calls(self, *orders: Order) -> None:
+        for number in range(len(self.world.player.open_calls)):
+            self.works.append(partial(self.world.order, number, orders))
+        self._do(self.world.nothing, False)
+
     # -- people -------------------------------------------------------------------------------
 
     @rule(name=names, files=files, with_next=together)
     def prompt(self, name: str, files: list[int], with_next: bool) -> None:
         self._do(partial(self.world.prompt, name, files), with_next)
+
+    @precondition(lambda self: self.world.player.open_calls)
+    @rule(number=numbers, files=files, with_next=together)
+    def say_more(self, number: int, files: list[int], with_next: bool) -> None:
+        self._do(partial(self.world.say_more, number, files), with_next)
 
     @rule(chat=st.sampled_from(CHATS), files=files, known=st.booleans(), with_next=together)
     def push(self, chat: str, files: list[int], known: bool, with_next: bool) -> None:
@@ -92,16 +108,36 @@ class Ownership(RuleBasedStateMachine):
     def exchange(self, name: str, files: list[int]) -> None:
         """All goes well, from the question to the answer."""
         self._do(partial(self.world.prompt, name, files), False)
-        for number in range(len(self.world.player.open_calls)):
-            self._do(partial(self.world.order, number, (Order.SPEAK, Order.FINISH)), True)
-        self._do(self.world.nothing, False)
+        self._all_calls(Order.SPEAK, Order.FINISH)
 
-    @rule(name=names, how=st.sampled_from(("cancel", "clear", "reset", "close")), also=together)
-    def take_back(self, name: str, how: str, also: bool) -> None:
-        self._do(partial(getattr(self.world, how), name), also)
+    @rule(name=clients, mode=steering, files=files, taken=st.sampled_from((True, False, None)))
+    def while_it_works(
+        self, name: str, mode: QueueMode, files: list[int], taken: bool | None
+    ) -> None:
+        """A message for the turn that runs; it is taken in, or not, or the agent ponders (Q3)."""
+        self._do(partial(self.world.set_mode, name, mode), False)
+        self._do(partial(self.world.prompt, name, []), False)
+        self._all_calls(Order.SPEAK)
+        self._do(partial(self.world.prompt, name, files), False)
+        if taken is not None:
+            self._do(partial(self.world.decide, -1, taken), False)
 
-    @rule(name=names, mode=st.sampled_from(("collect", "followup", "interrupt", "steer", BACKLOG)))
-    def set_mode(self, name: str, mode: str) -> None:
+    @rule(name=names, how=ways_back, with_next=together)
+    def take_back(self, name: str, how: str, with_next: bool) -> None:
+        self._do(partial(self.world.take_back, name, how), with_next)
+
+    @precondition(lambda self: self.world.player.open_calls)
+    @rule(number=numbers, how=ways_back, orders=st.sampled_from(ORDERS), at_once=st.booleans())
+    def speak_too_late(
+        self, number: int, how: str, orders: tuple[Order, ...], at_once: bool
+    ) -> None:
+        """Somebody takes back what an agent has, which does not stop for that."""
+        self.world.player.stubborn = True
+        self._do(partial(self.world.take_back_turn, number, how), at_once)
+        self._do(partial(self.world.order, number, orders), False)
+
+    @rule(name=names, mode=modes)
+    def set_mode(self, name: str, mode: QueueMode) -> None:
         self._do(partial(self.world.set_mode, name, mode), False)
 
     # -- the agent ----------------------------------------------------------------------------
@@ -121,9 +157,9 @@ class Ownership(RuleBasedStateMachine):
     def steered(self, number: int, taken: bool, with_next: bool) -> None:
         self._do(partial(self.world.decide, number, taken), with_next)
 
-    @rule(stubborn=st.booleans(), steerable=st.booleans())
-    def manners(self, stubborn: bool, steerable: bool) -> None:
-        self.world.player.stubborn, self.world.player.can_be_steered = stubborn, steerable
+    @rule(stubborn=st.booleans())
+    def manners(self, stubborn: bool) -> None:
+        self.world.player.stubborn = stubborn
 
     # -- the runtime --------------------------------------------------------------------------
 
@@ -135,7 +171,7 @@ class Ownership(RuleBasedStateMachine):
     def sweep(self, with_next: bool) -> None:
         self._do(self.world.sweep, with_next)
 
-    @rule(cap=st.sampled_from(CAPS), with_next=together)
+    @rule(cap=caps, with_next=together)
     def set_cap(self, cap: int, with_next: bool) -> None:
         self._do(partial(self.world.set_cap, cap), with_next)
 
@@ -148,6 +184,18 @@ class Ownership(RuleBasedStateMachine):
                 self._do(partial(self.world.restart, orderly=how == "stop"), False)
             case part:
                 self._do(partial(self.world.crash, name, part), False, 10.0)
+
+    @rule(
+        name=names, how=ways_back, removals=st.sampled_from(("are refused", "fall over")), cap=caps
+    )
+    def removals_fail(
+        self, name: str, how: str, removals: Literal["are refused", "fall over"], cap: int
+    ) -> None:
+        """What could not be removed is tried again at a sweep (M6)."""
+        self._do(partial(self.world.removals, removals), True)
+        self._do(partial(self.world.set_cap, cap), True)
+        self._do(partial(self.world.take_back, name, how), False, 1.0)
+        self._do(partial(self.world.removals, "work"), False, 61.0)
 
     # -- the network --------------------------------------------------------------------------
 

@@ -89,7 +89,6 @@ class Player(Agent):
         self.calls: list[Call] = []
         self.steers: list[Steer] = []
         self.stubborn = False
-        self.can_be_steered = False
         self.note = note
 
     @property
@@ -108,11 +107,12 @@ class Player(Agent):
 
 
 class _Handle(AgentHandle):
+    capabilities = AgentCapabilities(steer=True, images=True)
+
     def __init__(self, player: Player, context: AgentContext) -> None:
         self._player = player
         self._session_id = context.session_id
         self._call: Call | None = None
-        self.capabilities = AgentCapabilities(steer=player.can_be_steered, images=True)
 
     def _links(self, content: PromptContent) -> tuple[FileKey, ...]:
         return tuple(

@@ -67,6 +67,11 @@ class Record:
     epochs: dict[str, int] = field(default_factory=dict)
     on_disk: int = 0
 
+    def given(self, key: FileKey, content: bytes) -> None:
+        """An agent is given a file: its message may not speak of it any more at the next look."""
+        known = self.files.setdefault(key, File(content))
+        assert known.content == content, f"{key} has other bytes"
+
     def check(
         self, facts: Facts, calls: Sequence[Call], steers: Sequence[Steer], step: Step, now: float
     ) -> None:

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import trio
 
@@ -23,7 +23,7 @@ from runtime.ports.front import FrontError
 from runtime.sessions.content import ImageBlock, ResourceLink, TextBlock
 from runtime.sessions.media import MediaKind
 from runtime.sessions.rows import InboundRow, QueueOverrides, Sender
-from runtime.settings import MediaSettings, QueueSettings, SessionSettings, Settings
+from runtime.settings import MediaSettings, QueueMode, QueueSettings, SessionSettings, Settings
 from runtime.storage.errors import StoreError
 from runtime.storage.media_errors import MediaError
 from runtime.storage.sqlite import SqliteStore, open_memory
@@ -79,6 +79,7 @@ class World:
         self.player = Player(self._given)
         self.network = Network()
         self.cap = FIRST_CAP
+        self.mode: QueueMode = "collect"
         self.serial = 0
         self.problems: list[str] = []
         self.step_so_far = Step(FIRST_CAP, FIRST_CAP)
@@ -88,7 +89,8 @@ class World:
 
     # -- lives --------------------------------------------------------------------------------
 
-    async def begin(self) -> None:
+    async def begin(self, mode: QueueMode) -> None:
+        self.mode = mode
         (self.folder / "outside").write_bytes(b"not ours")
         self.store = await self.loop.nursery.start(self._keep_store)
         await self._live()
@@ -161,7 +163,7 @@ class World:
                 free_space_floor=0,
                 idle=None,
             ),
-            queue=QueueSettings(cap=4),
+            queue=QueueSettings(cap=4, mode=self.mode),
             sessions=SessionSettings(max_tries=2, shutdown_grace=3.0),
         )
 
@@ -222,6 +224,8 @@ class World:
             self.problems.append(f"{path} was given to an agent of {session_id}")
         elif not path.is_file():
             self.problems.append(f"{path} was given to an agent, and is not there")
+        else:
+            self.record.given((session_id, path.name), path.read_bytes())
         return session_id, path.name
 
     # -- what people do -----------------------------------------------------------------------
@@ -244,10 +248,18 @@ class World:
         return key, contents
 
     async def prompt(self, name: str, sizes: Sequence[int]) -> None:
-        key, contents = self._named(sizes)
         session_id = await self.session_id(name)
-        if session_id is None:
-            return
+        if session_id is not None:
+            await self._prompt(session_id, sizes)
+
+    async def say_more(self, number: int, sizes: Sequence[int]) -> None:
+        """A prompt in the session of one that waits for a rule."""
+        calls = self.player.open_calls
+        if calls:
+            await self._prompt(calls[number % len(calls)].session_id, sizes)
+
+    async def _prompt(self, session_id: str, sizes: Sequence[int]) -> None:
+        key, contents = self._named(sizes)
         images = (ImageBlock(base64.b64encode(each).decode(), "image/png") for each in contents)
         await self._front.submit(session_id, (TextBlock(f"say {key}"), *images), message_id=key)
 
@@ -263,20 +275,30 @@ class World:
             Inbound(chat, key, Sender("ann"), f"say {key}", attachments=tuple(attachments))
         )
 
-    async def type(self, name: str, text: str) -> None:
+    async def take_back(self, name: str, how: str) -> None:
         session_id = await self.session_id(name)
         if session_id is not None:
-            await self._front.submit(session_id, (TextBlock(text),))
+            await self._take_back(session_id, how)
 
-    async def clear(self, name: str) -> None:
-        session_id = await self.session_id(name)
-        if session_id is not None:
-            await self._withdrawing(session_id, lambda: self._front.clear_queue(session_id))
+    async def take_back_turn(self, number: int, how: str) -> None:
+        """The same, in the session of one of the prompts that wait for a rule."""
+        calls = self.player.open_calls
+        if calls:
+            await self._take_back(calls[number % len(calls)].session_id, how)
 
-    async def reset(self, name: str) -> None:
-        session_id = await self.session_id(name)
-        if session_id is not None:
-            await self._withdrawing(session_id, lambda: self._front.reset_session(session_id))
+    async def _take_back(self, session_id: str, how: str) -> None:
+        match how:
+            case "cancel":
+                await self._front.cancel(session_id)
+            case "clear":
+                await self._withdrawing(session_id, lambda: self._front.clear_queue(session_id))
+            case "reset":
+                await self._withdrawing(session_id, lambda: self._front.reset_session(session_id))
+            case "/stop" | "/queue clear" | "/new":
+                typed = (TextBlock(how),)
+                await self._withdrawing(session_id, lambda: self._front.submit(session_id, typed))
+            case "close":
+                await self._withdrawing(session_id, lambda: self._front.close_session(session_id))
 
     async def _withdrawing(self, session_id: str, work: Callable[[], Awaitable[object]]) -> None:
         """An agent that has said nothing before is too late from now on (H3)."""
@@ -294,17 +316,7 @@ class World:
                 call.doubtful = True
             raise
 
-    async def close(self, name: str) -> None:
-        session_id = await self.session_id(name)
-        if session_id is not None:
-            await self._front.close_session(session_id)
-
-    async def cancel(self, name: str) -> None:
-        session_id = await self.session_id(name)
-        if session_id is not None:
-            await self._front.cancel(session_id)
-
-    async def set_mode(self, name: str, mode: str) -> None:
+    async def set_mode(self, name: str, mode: QueueMode) -> None:
         session_id = await self.session_id(name)
         if session_id is not None:
             await self._front.set_queue(session_id, QueueOverrides(mode=mode))
@@ -321,6 +333,10 @@ class World:
                 ref.tell(Offered(cast("Batch", None)))
             else:
                 ref.tell(Arrived(rows=(cast("InboundRow", None),)))
+
+    async def removals(self, how: Literal["work", "are refused", "fall over"]) -> None:
+        """Removing files works, or is refused by the disk, or is a bug."""
+        self.life.removals = how
 
     async def sweep(self) -> None:
         await self._front.sweep_media()
