@@ -21,6 +21,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from runtime.sessions.media import MediaKind
 from runtime.settings import QueueMode
 from tests.property.ownership.loop import Loop
 from tests.property.ownership.player import Order
@@ -30,6 +31,7 @@ EXAMPLES = int(os.environ.get("OWNERSHIP_EXAMPLES", "60"))
 STEPS = 30
 
 SIZES = (100, 250, 400, 600, 900, 901)
+VOICES = (120, 150, 350)  # of the last there is no text
 CAPS = (300, 1_000, 2_000, 4_000)
 ORDERS = (
     (Order.FINISH,),
@@ -39,12 +41,14 @@ ORDERS = (
     (Order.SPEAK, Order.VANISH),
     (Order.REFUSE,),
 )
-TROUBLES = ("session", "queue", "janitor", "power cut soon", "power cut", "stop")
 CHATS = ("chat-red", "chat-blue")
 names = st.sampled_from(("one", "two", *CHATS))
+chats = st.sampled_from(CHATS)
+voices = st.lists(st.sampled_from(VOICES), min_size=1, max_size=2)
 files = st.lists(st.sampled_from(SIZES), max_size=3)
 together = st.sampled_from((False, False, False, True))
 caps = st.sampled_from(CAPS)
+operations = st.integers(0, 8)
 numbers = st.integers(0, 3)
 clients = st.sampled_from(("one", "two"))
 steering: st.SearchStrategy[QueueMode] = st.sampled_from(("steer", "steer-backlog"))
@@ -100,9 +104,14 @@ class Ownership(RuleBasedStateMachine):
     def say_more(self, number: int, files: list[int], with_next: bool) -> None:
         self._do(partial(self.world.say_more, number, files), with_next)
 
-    @rule(chat=st.sampled_from(CHATS), files=files, known=st.booleans(), with_next=together)
+    @rule(chat=chats, files=files, known=st.booleans(), with_next=together)
     def push(self, chat: str, files: list[int], known: bool, with_next: bool) -> None:
         self._do(partial(self.world.push, chat, files, announced=known), with_next)
+
+    @rule(chat=chats, files=voices, with_next=together)
+    def speak(self, chat: str, files: list[int], with_next: bool) -> None:
+        voice = MediaKind.VOICE
+        self._do(partial(self.world.push, chat, files, announced=True, kind=voice), with_next)
 
     @rule(name=names, files=files)
     def exchange(self, name: str, files: list[int]) -> None:
@@ -133,6 +142,9 @@ class Ownership(RuleBasedStateMachine):
     ) -> None:
         """Somebody takes back what an agent has, which does not stop for that."""
         self.world.player.stubborn = True
+        calls = self.world.player.open_calls
+        quiet = [at for at, call in enumerate(calls) if call.links and not call.spoke]
+        number = quiet[number % len(quiet)] if quiet else number
         self._do(partial(self.world.take_back_turn, number, how), at_once)
         self._do(partial(self.world.order, number, orders), False)
 
@@ -175,15 +187,23 @@ class Ownership(RuleBasedStateMachine):
     def set_cap(self, cap: int, with_next: bool) -> None:
         self._do(partial(self.world.set_cap, cap), with_next)
 
-    @rule(name=names, how=st.sampled_from(TROUBLES), operations=st.integers(0, 8))
-    def trouble(self, name: str, how: str, operations: int) -> None:
-        match how:
-            case "power cut soon":
-                self.world.life.fuse = operations
-            case "power cut" | "stop":
-                self._do(partial(self.world.restart, orderly=how == "stop"), False)
-            case part:
-                self._do(partial(self.world.crash, name, part), False, 10.0)
+    @rule(name=names, part=st.sampled_from(("session", "queue", "janitor")), with_next=together)
+    def crash(self, name: str, part: str, with_next: bool) -> None:
+        self._do(partial(self.world.crash, name, part), with_next)
+
+    @rule(orderly=st.booleans(), with_next=together)
+    def restart(self, orderly: bool, with_next: bool) -> None:
+        self._do(partial(self.world.restart, orderly=orderly), with_next)
+
+    @rule(operations=operations)
+    def power_cut_soon(self, operations: int) -> None:
+        self.world.life.fuse = operations
+
+    @rule(operations=operations, name=names, how=ways_back, cap=caps)
+    def power_cut_while_files_go(self, operations: int, name: str, how: str, cap: int) -> None:
+        self.world.life.fuse = operations
+        self._do(partial(self.world.set_cap, cap), True)
+        self._do(partial(self.world.take_back, name, how), False)
 
     @rule(
         name=names, how=ways_back, removals=st.sampled_from(("are refused", "fall over")), cap=caps
@@ -209,7 +229,7 @@ Ownership.TestCase.settings = settings(
 )
 
 
-# H1 H2 H3 H4 H6 H7 H8 M4 M5 M7 M8 M9 Q1 Q4
+# H1 H2 H3 H4 H5 H6 H7 H8 M4 M5 M7 M8 M9 Q1 Q4
 @pytest.mark.slow
 class TestOwnership(Ownership.TestCase):  # type: ignore[misc,valid-type]
     pass

@@ -20,7 +20,9 @@ _media = msgspec.json.Decoder(list[dict[str, Any]]).decode
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A message with files: ``files`` by position, None for one that is not here."""
+    """A message with files: ``files`` by position, None for one that is not here; ``heard`` are
+    those of which there is a text (H5).
+    """
 
     key: str
     session_id: str
@@ -29,6 +31,7 @@ class Message(msgspec.Struct, frozen=True):
     turn_id: str | None
     files: tuple[str | None, ...]
     fetching: int
+    heard: frozenset[str]
 
     @property
     def waits(self) -> bool:
@@ -144,6 +147,7 @@ def _message(row: SqlRow) -> Message:
         turn_id=turn_id,
         files=tuple(item.get("file") for item in items),
         fetching=sum("file" not in item and "problem" not in item for item in items),
+        heard=frozenset(item["file"] for item in items if "transcript" in item),
     )
 
 

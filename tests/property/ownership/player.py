@@ -43,7 +43,11 @@ class Order(StrEnum):
 
 @dataclass
 class Steer:
-    """A message that the agent is told of while it works."""
+    """A message that the agent is told of while it works.
+
+    ``taken``: it has confirmed it. ``doubtful``: the message was taken back at the same time, or
+    the power went: nobody knows, and either is right as long as it is kept to.
+    """
 
     session_id: str
     turn_id: str
@@ -59,7 +63,8 @@ class Steer:
 class Call:
     """A prompt that reached the agent.
 
-    ``spoke``: the runtime took an event of it. ``withdrawn``: before that it was called off.
+    ``spoke``: the runtime took an event of it; ``only_ended``: a result and nothing before it,
+    which does not count when it was asked to end. ``withdrawn``: before that it was called off.
     ``doubtful``: both happened at once, and only the outcome tells which came first.
     """
 
@@ -70,6 +75,7 @@ class Call:
     named_as_gone: frozenset[FileKey]
     send: trio.MemorySendChannel[Order]
     spoke: bool = False
+    only_ended: bool = False
     withdrawn: bool = False
     doubtful: bool = False
     asked_to_end: bool = False
@@ -139,6 +145,7 @@ class _Handle(AgentHandle):
                         call.spoke = True  # whoever reads has it before anything else happens
                         yield chunk("so: ")
                     case Order.FINISH:
+                        call.only_ended = not call.spoke
                         call.spoke = call.spoke or not call.asked_to_end
                         yield Result("cancelled" if call.asked_to_end else "end_turn")
                         return

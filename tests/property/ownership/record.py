@@ -41,6 +41,9 @@ class Step:
     Args:
         cap: the cap as it is now.
         lowest_cap: the lowest that held.
+        number: how many files were to be taken in.
+        works: how many things happened.
+        refused: a message was refused for want of room.
         taken_in: bytes that were to be taken in, at most.
         tried: which bytes these were.
         reserved: bytes of the downloads that have not come to their end.
@@ -49,7 +52,10 @@ class Step:
 
     cap: int
     lowest_cap: int
+    number: int = 0
     taken_in: int = 0
+    refused: bool = False
+    works: int = 0
     tried: set[bytes] = field(default_factory=set)
     reserved: int = 0
     unfinished: int = 0
@@ -82,8 +88,8 @@ class Record:
             if _spoke(facts, call):
                 self._promise(call.links, facts, call.turn_id, now, fresh=not call.seen)
         for steer in steers:
-            if _took(facts, steer):
-                self._promise(steer.links, facts, steer.turn_id, now, fresh=not steer.seen)
+            taken = [key for key in steer.links if _took(facts, steer, key)]
+            self._promise(taken, facts, steer.turn_id, now, fresh=not steer.seen)
         self._check_told(facts, calls)
         in_doubt = self._check_files(facts, by_turn, steers, step)
         _check_figures(facts, step)
@@ -94,7 +100,7 @@ class Record:
         for call in calls:
             call.seen = call.spoke
         for steer in steers:
-            steer.seen = steer.taken
+            steer.seen = steer.decided.is_set()
 
     # -- what has happened --------------------------------------------------------------------
 
@@ -147,7 +153,7 @@ class Record:
                     )
             if evicted and not file.evicted:
                 gone_now.append(key)
-            file.evicted, file.in_flight = evicted, key in flying
+            file.evicted, file.in_flight = evicted, key in flying - doubtful
             file.here = here
         self._check_evictions(gone_now, step)
         contents = [(session, content) for (session, _), content in facts.disk.items()]
@@ -193,16 +199,15 @@ class Record:
         for call in by_turn.values():
             if _spoke(facts, call) is None:
                 doubtful.update(call.links)
-        for steer in steers:
-            if _took(facts, steer) is None:
-                doubtful.update(steer.links)
         for message_id, message in facts.messages.items():
-            keys = {(message.session_id, name) for name in message.files if name is not None}
-            if message.waits or (
-                message.state == "claimed"
-                and not _answered(facts, message_id, message, by_turn, steers)
+            names = {name for name in message.files if name is not None}
+            if message.state == "claimed" and _answered(
+                facts, message_id, message, by_turn, steers
             ):
-                flying.update(keys)
+                names &= message.heard  # the text was handed over, and the sound goes with it (H5)
+            elif not message.waits and message.state != "claimed":
+                continue
+            flying.update((message.session_id, name) for name in names)
         return flying, doubtful
 
     # -- what is evicted ----------------------------------------------------------------------
@@ -211,6 +216,8 @@ class Record:
         """Only as much as was needed, and what was used longest ago first (M5)."""
         if not gone:
             return
+        in_vain = step.refused and step.number == 1 == step.works
+        assert not in_vain, f"{gone} were evicted for a file that did not fit all the same"
         sizes = [len(self.files[key].content) for key in gone]
         needed = self.on_disk + step.taken_in + step.reserved - step.lowest_cap
         assert sum(sizes) - max(sizes) < needed, f"{gone} were evicted for {needed} bytes"
@@ -274,12 +281,11 @@ def _spoke(facts: Facts, call: Call) -> bool | None:
     return call.spoke and not call.withdrawn
 
 
-def _took(facts: Facts, steer: Steer) -> bool | None:
-    """Whether the agent has confirmed a message."""
-    if not steer.doubtful:
-        return steer.taken
-    handed = [facts.blobs[key].handed for key in steer.links if key in facts.blobs]
-    return None if any(handed) else False
+def _took(facts: Facts, steer: Steer, key: FileKey) -> bool:
+    """Whether an agent has confirmed a message with a file."""
+    if steer.doubtful:
+        return key in facts.blobs and facts.blobs[key].handed
+    return steer.taken
 
 
 def _answered(
@@ -296,8 +302,10 @@ def _answered(
     if message_id in call.message_ids:
         return bool(_spoke(facts, call))
     return any(
-        steer.turn_id == message.turn_id and steer.key == message.key and _took(facts, steer)
+        _took(facts, steer, key)
         for steer in steers
+        if steer.turn_id == message.turn_id and steer.key == message.key
+        for key in steer.links
     )
 
 

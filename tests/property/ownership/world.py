@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import base64
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import trio
 
-from actors.channels.scripted import ScriptedChannel
 from actors.front import ActorFront
 from actors.janitor import MakeRoom
 from actors.queue import Arrived, Batch, Offered
 from actors.sessions import FindLive
 from runtime.app import open_runtime
 from runtime.kernel import ActorStopped, AskTimeout
-from runtime.ports.channel import Attachment, ChannelCapabilities, Inbound
-from runtime.ports.front import FrontError
-from runtime.sessions.content import ImageBlock, ResourceLink, TextBlock
+from runtime.ports.channel import Attachment, Inbound
+from runtime.ports.front import FrontError, Unavailable
+from runtime.sessions.content import AgentBlock, ImageBlock, ResourceLink, TextBlock
 from runtime.sessions.media import MediaKind
 from runtime.sessions.rows import InboundRow, QueueOverrides, Sender
 from runtime.settings import MediaSettings, QueueMode, QueueSettings, SessionSettings, Settings
@@ -28,39 +26,20 @@ from runtime.storage.errors import StoreError
 from runtime.storage.media_errors import MediaError
 from runtime.storage.sqlite import SqliteStore, open_memory
 from tests.actors.stage import clock
+from tests.property.ownership.edges import FIRST_CAP, LARGEST_FILE, Listener, Network
 from tests.property.ownership.facts import facts
 from tests.property.ownership.loop import Loop, quiet
-from tests.property.ownership.player import FileKey, Order, Player, path_of
+from tests.property.ownership.player import Call, FileKey, Order, Player, path_of
 from tests.property.ownership.power import Life
 from tests.property.ownership.record import Record, Step
 
-LARGEST_FILE = 1_000
-FIRST_CAP = 2_000
 ATTEMPTS = 3
 """How often a file may be taken in within one step, with a restart in it."""
 
+AFTER_A_CRASH = 10.0
 LONGEST_END = 120.0
 
 Work = Callable[[], Awaitable[None]]
-
-
-class Network(ScriptedChannel):
-    """A chat network that knows which of its files are being fetched."""
-
-    def __init__(self) -> None:
-        super().__init__(capabilities=ChannelCapabilities(max_download_bytes=LARGEST_FILE))
-        self.under_way: list[int] = []
-        self.cap = FIRST_CAP
-
-    async def fetch(self, attachment: Attachment) -> AsyncIterator[bytes]:
-        size = min(LARGEST_FILE, self.cap) if attachment.size is None else attachment.size
-        self.under_way.append(size)
-        try:
-            async with aclosing(super().fetch(attachment)) as chunks:  # type: ignore[type-var]
-                async for chunk in chunks:
-                    yield chunk
-        finally:
-            self.under_way.remove(size)
 
 
 class World:
@@ -80,7 +59,8 @@ class World:
         self.network = Network()
         self.cap = FIRST_CAP
         self.mode: QueueMode = "collect"
-        self.serial = 0
+        self.serial = self.taken_back = 0
+        self.crashed = False
         self.problems: list[str] = []
         self.step_so_far = Step(FIRST_CAP, FIRST_CAP)
         self.store: SqliteStore
@@ -122,6 +102,7 @@ class World:
                     store=life.mortal(self.store),
                     clock=clock,
                     disk=life.disk,
+                    transcriber=Listener(),
                 ) as life.runtime:
                     task_status.started()
                     await life.stop.wait()
@@ -150,6 +131,8 @@ class World:
         await self._until_ended()
         for call in self.player.calls:
             call.doubtful = call.doubtful or (call.spoke and not call.seen)
+        for steer in self.player.steers:
+            steer.doubtful = steer.doubtful or not steer.seen
         await self._live()
         await self.loop.advance(2)
 
@@ -172,18 +155,29 @@ class World:
     async def step(self, works: Sequence[Work], wait: float = 0.0) -> None:
         """Things happen at the same time; then everything is quiet again."""
         unspoken = [call for call in self.player.open_calls if not call.spoke]
+        before, taken_back = len(self.player.calls), self.taken_back
+        self.step_so_far.works += len(works)
         for work in works:
             self.loop.nursery.start_soon(self._do, work)
         await quiet()
+        if self.crashed:
+            self.crashed, wait = False, max(wait, AFTER_A_CRASH)
         if wait:
             await self.loop.advance(wait)
         if self.life.dead or self.life.stop.is_set():
             await self._revive()
         if len(works) > 1:
-            for call in unspoken:
-                call.doubtful = call.doubtful or (call.spoke and not call.seen)
-            for steer in self.player.steers:
-                steer.doubtful = steer.doubtful or (steer.taken and not steer.seen)
+            self._doubt(unspoken, self.player.calls[before:], taken_back != self.taken_back)
+
+    def _doubt(self, unspoken: Sequence[Call], new: Sequence[Call], taken_back: bool) -> None:
+        """What happened at the same time may have happened in either order."""
+        for call in unspoken:
+            if call.spoke and not call.seen and (taken_back or call.only_ended):
+                call.doubtful = True
+        for call in new if taken_back else ():
+            call.doubtful = True  # it may have been taken back as well
+        for steer in self.player.steers:
+            steer.doubtful = steer.doubtful or (steer.taken and not steer.seen and taken_back)
 
     async def _do(self, work: Work) -> None:
         try:
@@ -202,7 +196,7 @@ class World:
         step.reserved, step.unfinished = sum(self.network.under_way), len(self.network.under_way)
         self.record.check(found, self.player.calls, self.player.steers, step, trio.current_time())
         coming = sum(message.fetching for message in found.messages.values())
-        self.step_so_far = Step(self.cap, self.cap, ATTEMPTS * coming * LARGEST_FILE)
+        self.step_so_far = Step(self.cap, self.cap, coming, ATTEMPTS * coming * LARGEST_FILE)
         there = sorted(path.name for path in self.folder.iterdir())
         assert there == ["media", "outside"], there
         assert (self.folder / "outside").read_bytes() == b"not ours"
@@ -244,6 +238,7 @@ class World:
         key, contents = f"m{self.serial}", tuple(map(content_of, sizes))
         self.record.said[key] = contents
         self.step_so_far.tried.update(contents)
+        self.step_so_far.number += len(contents)
         self.step_so_far.taken_in += ATTEMPTS * len(contents) * LARGEST_FILE
         return key, contents
 
@@ -261,16 +256,23 @@ class World:
     async def _prompt(self, session_id: str, sizes: Sequence[int]) -> None:
         key, contents = self._named(sizes)
         images = (ImageBlock(base64.b64encode(each).decode(), "image/png") for each in contents)
-        await self._front.submit(session_id, (TextBlock(f"say {key}"), *images), message_id=key)
+        said: tuple[AgentBlock, ...] = (TextBlock(f"say {key}"), *images)
+        try:
+            await self._front.submit(session_id, said, message_id=key)
+        except Unavailable as error:
+            self.step_so_far.refused |= "no room" in str(error)
+            raise
 
-    async def push(self, chat: str, sizes: Sequence[int], *, announced: bool) -> None:
+    async def push(
+        self, chat: str, sizes: Sequence[int], *, announced: bool, kind: MediaKind = MediaKind.IMAGE
+    ) -> None:
         key, contents = self._named(sizes)
         attachments = []
         for number, content in enumerate(contents):
             reference = f"{key}-{number}"
             self.network.files[reference] = content
             size = len(content) if announced else None
-            attachments.append(Attachment(reference, MediaKind.IMAGE, None, "image/png", size))
+            attachments.append(Attachment(reference, kind, size=size))
         await self.network.put(
             Inbound(chat, key, Sender("ann"), f"say {key}", attachments=tuple(attachments))
         )
@@ -289,6 +291,7 @@ class World:
     async def _take_back(self, session_id: str, how: str) -> None:
         match how:
             case "cancel":
+                self.taken_back += 1
                 await self._front.cancel(session_id)
             case "clear":
                 await self._withdrawing(session_id, lambda: self._front.clear_queue(session_id))
@@ -302,6 +305,7 @@ class World:
 
     async def _withdrawing(self, session_id: str, work: Callable[[], Awaitable[object]]) -> None:
         """An agent that has said nothing before is too late from now on (H3)."""
+        self.taken_back += 1
         calls = [
             call
             for call in self.player.open_calls
@@ -323,6 +327,7 @@ class World:
 
     async def crash(self, name: str, part: str) -> None:
         """A bug: a handler stumbles over something."""
+        self.crashed = True
         if part == "janitor":
             self._front._janitor.tell(cast("Any", MakeRoom(cast("int", None), 0)))
             return

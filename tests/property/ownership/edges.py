@@ -1,0 +1,47 @@
+"""What files come from, and what makes text of voices, played by the test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import trio
+
+from actors.channels.scripted import ScriptedChannel
+from runtime.ports.channel import Attachment, ChannelCapabilities
+from runtime.ports.transcriber import Transcriber, TranscriptionFailed
+
+LARGEST_FILE = 1_000
+LONGEST_VOICE = 200
+FIRST_CAP = 2_000
+
+
+class Network(ScriptedChannel):
+    """A chat network that knows which of its files are being fetched."""
+
+    def __init__(self) -> None:
+        super().__init__(capabilities=ChannelCapabilities(max_download_bytes=LARGEST_FILE))
+        self.under_way: list[int] = []
+        self.cap = FIRST_CAP
+
+    async def fetch(self, attachment: Attachment) -> AsyncIterator[bytes]:
+        size = min(LARGEST_FILE, self.cap) if attachment.size is None else attachment.size
+        self.under_way.append(size)
+        try:
+            async with aclosing(super().fetch(attachment)) as chunks:  # type: ignore[type-var]
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            self.under_way.remove(size)
+
+
+class Listener(Transcriber):
+    """Makes text of short voice notes."""
+
+    async def transcribe(self, file: Path, mime_type: str | None) -> str:
+        size = len(file.read_bytes())  # noqa: ASYNC240 - a thread would outrun the clock
+        await trio.lowlevel.checkpoint()
+        if size > LONGEST_VOICE:
+            raise TranscriptionFailed("it is too long")
+        return f"a voice of {size} bytes"
