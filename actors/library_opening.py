@@ -149,16 +149,20 @@ def _on_disk(
 
 
 async def _write_down_missing(library: Library, store: Store, missing: Sequence[BlobRow]) -> None:
-    """A file that an agent was given is told as gone; of another nothing is known any more."""
-    given = [row for row in missing if row.handed_at is not None]
+    """A file that an agent was given is told as gone; of another, and of a session that is closed,
+    nothing is known any more.
+    """
+    given: list[BlobRow] = []
+    forgotten: list[BlobRow] = []
     for row in missing:
         log.warning("media_missing", session=row.session_id, file=row.file)
+        told = row.handed_at is not None and row.session_id not in library.closed
+        (given if told else forgotten).append(row)
     for rows in batched(given, PAGE):
         await store.blobs_evicted([BlobRef(row.session_id, row.file) for row in rows])
         library.untold.update(row.session_id for row in rows)
-    never = [BlobRef(row.session_id, row.file) for row in missing if row.handed_at is None]
-    for refs in batched(never, PAGE):
-        await store.blobs_forgotten(refs)
+    for rows in batched(forgotten, PAGE):
+        await store.blobs_forgotten([BlobRef(row.session_id, row.file) for row in rows])
 
 
 def _ours(found: Iterable[Found]) -> list[Found]:

@@ -11,7 +11,9 @@ from actors.intake import pieces
 from runtime.ports.front import Unavailable
 from runtime.sessions.ids import IdSource
 from runtime.sessions.media import MediaItem
+from runtime.storage.sqlite import open_memory
 from tests.actors.media_stage import a_while, house, image, lower_cap, said
+from tests.actors.stage import clock
 
 PICTURE, OTHER = b"\x89PNG" * 5, b"other" * 2
 
@@ -80,3 +82,20 @@ async def test_a_file_that_comes_after_its_session_was_closed_leaves_no_folder(
         await a_while()
         assert here.folders() == []
         here.check()
+
+
+async def test_of_a_session_that_was_closed_nothing_is_told(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    # M9 S43: the power failed when its file was gone and its row was not
+    async with open_memory(clock) as store:
+        async with house(tmp_path / "media", store=store) as here:
+            session = await here.session()
+            await here.kept(session, PICTURE)
+            (file,) = here.files()
+        await store.close_session(session.id)
+        file.unlink()
+        async with house(tmp_path / "media", store=store) as again:
+            assert again.folders() == []
+            assert again.library.untold == set()
+            assert await store.sessions_with_untold_evictions() == ()
