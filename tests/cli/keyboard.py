@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from .conftest import PATIENCE, environment
 
@@ -14,7 +15,7 @@ AT_TERMINAL = "import os, sys; os.login_tty(0); os.execv(sys.executable, sys.arg
 
 
 class Terminal:
-    """A pseudo-terminal with ``chat`` in it, as the one that controls it."""
+    """A pseudo-terminal with ``chat`` in it, as the one that controls it; closed on leaving."""
 
     def __init__(self, data_dir: Path, *arguments: str) -> None:
         self.controller, terminal = pty.openpty()
@@ -27,8 +28,21 @@ class Terminal:
         os.close(terminal)
         self.shown = ""
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait(PATIENCE)
+        os.close(self.controller)
+
     def press(self, keys: str) -> None:
         os.write(self.controller, keys.encode())
+
+    def say(self, text: str) -> None:
+        """Enter a text and wait until it stands above the line, where it is not drawn again."""
+        self.press(f"{text}\r")
+        self.wait_for(f"> {text}\r\n")
 
     def wait_for(self, *texts: str) -> None:
         """Read until the texts were shown since the last time, in whatever order."""
@@ -43,5 +57,4 @@ class Terminal:
         with suppress(OSError):  # the way in which a terminal that nobody writes to ends
             while os.read(self.controller, 65_536):
                 pass
-        os.close(self.controller)
         return self.process.wait(PATIENCE)

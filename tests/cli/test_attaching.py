@@ -168,17 +168,17 @@ def test_paths_are_completed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 # G3 G5
 def test_a_person_at_a_terminal_attaches_a_file(serve: Start, folder: Path) -> None:
     served = serve(folder / "data")
-    asking, watching = Terminal(served.data_dir), Terminal(served.data_dir)
-    for terminal in (asking, watching):
-        terminal.wait_for("Session main, agent echo")
-    asking.press("/attach ~/my no\t")
-    asking.wait_for("tes.txt")
-    asking.press("\r")
-    asking.wait_for("With your next message: my notes.txt (text/plain, 8 B)")
-    asking.press("read it\r")
-    asking.wait_for("[file: my notes.txt, text/plain, 8 bytes, readable")
-    watching.wait_for("Somebody else: read it", "my notes.txt (attachment:")
-    asking.press("/quit\r")
-    assert asking.wait_for_end() == 0
-    watching.press("\x04")
-    assert watching.wait_for_end() == 0
+    with Terminal(served.data_dir) as asking, Terminal(served.data_dir) as watching:
+        for terminal in (asking, watching):
+            terminal.wait_for("Session main, agent echo")
+        asking.press("/attach ~/my no\t")
+        asking.wait_for("tes.txt")
+        asking.press("\r")
+        asking.wait_for("With your next message: my notes.txt (text/plain, 8 B)")
+        asking.press("read it\r")
+        asking.wait_for("[file: my notes.txt, text/plain, 8 bytes, readable")
+        watching.wait_for("Somebody else: read it", "my notes.txt (attachment:")
+        asking.press("/quit\r")
+        assert asking.wait_for_end() == 0
+        watching.press("\x04")
+        assert watching.wait_for_end() == 0

@@ -165,50 +165,49 @@ def test_a_script_does_not_wait_for_ever(
 # G3, G11
 def test_a_person_at_a_terminal(serve: Start, tmp_path: Path) -> None:
     toml = "[agents.echo]\nkind = 'echo'\npace = '100ms'"
-    terminal = Terminal(serve(tmp_path / "data", toml=toml).data_dir)
-    terminal.wait_for("Session main, agent echo")
-    terminal.press("good morning\r")
-    terminal.wait_for("> good morning")
-    terminal.wait_for("good morning")
-    terminal.press("one " * 200 + "\r")
-    terminal.wait_for("> one one")
-    terminal.wait_for("one")
-    terminal.press("meanwhile\r")
-    terminal.wait_for("a turn runs, 1 message waiting")
-    terminal.press("\x03")
-    terminal.wait_for(
-        "Cancelling; Ctrl-C again leaves.",
-        "Withdrawn, the agent never got it: meanwhile",
-        "Cancelled.",
-    )
-    terminal.press("half a thought\x03\x04")
-    assert terminal.wait_for_end() == 0
+    data_dir = serve(tmp_path / "data", toml=toml).data_dir
+    with Terminal(data_dir) as terminal:
+        terminal.wait_for("Session main, agent echo")
+        terminal.say("good morning")
+        terminal.wait_for("good morning\r\n")
+        terminal.say("one " * 200)
+        terminal.wait_for("one")
+        terminal.say("meanwhile")
+        terminal.wait_for("a turn runs, 1 message waiting")
+        terminal.press("\x03")
+        terminal.wait_for(
+            "Cancelling; Ctrl-C again leaves.",
+            "Withdrawn, the agent never got it: meanwhile",
+            "Cancelled.",
+        )
+        terminal.press("half a thought\x03\x04")
+        assert terminal.wait_for_end() == 0
 
 
 # G5, G12, T5
 def test_a_restart_in_mid_answer_at_a_terminal(serve: Start, tmp_path: Path) -> None:
     toml = "[agents.echo]\nkind = 'echo'\npace = '100ms'"
     first = serve(tmp_path / "data", toml=toml)
-    asking, watching = Terminal(first.data_dir), Terminal(first.data_dir)
-    for terminal in (asking, watching):
-        terminal.wait_for("Session main, agent echo")
-    long = " ".join(f"a{number}" for number in range(1, 21))
-    asking.press(f"{long}\r")
-    asking.wait_for("> a1")
-    watching.wait_for("Somebody else: a1")
-    asking.press("b1 b2 b3\r")
-    asking.wait_for("1 message waiting")
-    first.stop(signal.SIGKILL)
-    for terminal in (asking, watching):
-        terminal.wait_for("The connection is lost")
-    serve(tmp_path / "data", toml=toml)
-    watching.wait_for("Connected again.")
-    asking.wait_for("Connected again.")
-    asking.wait_for(f"{long}\r\n")
-    asking.wait_for("b1 b2 b3\r\n")
-    watching.wait_for(f"{long}\r\n")
-    watching.wait_for("Somebody else: b1 b2 b3")
-    watching.wait_for("b1 b2 b3\r\n")
-    for terminal in (asking, watching):
-        terminal.press("\x04")
-        assert terminal.wait_for_end() == 0
+    with Terminal(first.data_dir) as asking, Terminal(first.data_dir) as watching:
+        for terminal in (asking, watching):
+            terminal.wait_for("Session main, agent echo")
+        long = " ".join(f"a{number}" for number in range(1, 21))
+        asking.say(long)
+        asking.wait_for("a1")
+        watching.wait_for(f"Somebody else: {long}")
+        asking.say("b1 b2 b3")
+        asking.wait_for("1 message waiting")
+        first.stop(signal.SIGKILL)
+        for terminal in (asking, watching):
+            terminal.wait_for("The connection is lost")
+        serve(tmp_path / "data", toml=toml)
+        watching.wait_for("Connected again.")
+        asking.wait_for("Connected again.")
+        asking.wait_for(f"{long}\r\n")
+        asking.wait_for("b1 b2 b3\r\n")
+        watching.wait_for(f"{long}\r\n")
+        watching.wait_for("Somebody else: b1 b2 b3")
+        watching.wait_for("b1 b2 b3\r\n")
+        for terminal in (asking, watching):
+            terminal.press("\x04")
+            assert terminal.wait_for_end() == 0

@@ -37,32 +37,33 @@ def agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 # P1, G5, T6
 def test_a_person_answers_with_a_number(agents: Served) -> None:
-    asked, other = (Terminal(agents.data_dir, "--thoughts") for _ in range(2))
-    for terminal in (asked, other):
-        terminal.wait_for("Session main, agent asking")
-    asked.press("hello\r")
-    asked.wait_for("in mode ask", "[ ] remove it", "· Remove it")
-    for terminal in (asked, other):
-        terminal.wait_for("The agent asks for permission: Remove it", "1. Allow", "2. Reject")
-    asked.press("meanwhile\r")
-    asked.wait_for("1 message waiting")
-    asked.press("1\r")
-    asked.wait_for("Your answer: Allow")
-    asked.wait_for("✓ Remove it", "hello: go")
-    other.wait_for("somebody else chose: Allow")
-    other.wait_for("The agent asks for permission: Remove it", "2. Reject")
-    other.press("reject\r")
-    other.wait_for("Your answer: Reject", "meanwhile: stay")
-    asked.wait_for("somebody else chose: Reject", "meanwhile: stay")
-    asked.press("again\r")
-    asked.wait_for("2. Reject")
-    other.wait_for("2. Reject")
-    other.press("\x03")
-    other.wait_for("Cancelling; Ctrl-C again leaves.", "(nobody has chosen)")
-    asked.wait_for("(nobody has chosen)", "Cancelled.")
-    for terminal in (asked, other):
-        terminal.press("\x04")
-        assert terminal.wait_for_end() == 0
+    place = agents.data_dir, "--thoughts"
+    with Terminal(*place) as asked, Terminal(*place) as other:
+        for terminal in (asked, other):
+            terminal.wait_for("Session main, agent asking")
+        asked.press("hello\r")
+        asked.wait_for("in mode ask", "[ ] remove it", "· Remove it")
+        for terminal in (asked, other):
+            terminal.wait_for("The agent asks for permission: Remove it", "1. Allow", "2. Reject")
+        asked.press("meanwhile\r")
+        asked.wait_for("1 message waiting")
+        asked.press("1\r")
+        asked.wait_for("Your answer: Allow")
+        asked.wait_for("✓ Remove it", "hello: go")
+        other.wait_for("somebody else chose: Allow")
+        other.wait_for("The agent asks for permission: Remove it", "2. Reject")
+        other.press("reject\r")
+        other.wait_for("Your answer: Reject", "meanwhile: stay")
+        asked.wait_for("somebody else chose: Reject", "meanwhile: stay")
+        asked.press("again\r")
+        asked.wait_for("2. Reject")
+        other.wait_for("2. Reject")
+        other.press("\x03")
+        other.wait_for("Cancelling; Ctrl-C again leaves.", "(nobody has chosen)")
+        asked.wait_for("(nobody has chosen)", "Cancelled.")
+        for terminal in (asked, other):
+            terminal.press("\x04")
+            assert terminal.wait_for_end() == 0
 
 
 # P1
@@ -112,19 +113,19 @@ def test_settings_and_commands_of_the_agent(agents: Served, cli: CommandLine) ->
 # G2
 def test_words_are_completed_and_commands_are_known_at_once(agents: Served) -> None:
     place = ("--session", "completing", "--agent", "offering")
-    terminal = Terminal(agents.data_dir, *place)
-    terminal.wait_for("Session completing, agent offering")
-    terminal.press("hi\r")
-    terminal.wait_for("> hi", "hi")
-    for begun, rest in (
-        *(("/rev", "iew"), ("/set f", "ast"), ("/queue int", "errupt")),
-        ("/runtime rec", "onnect"),
-    ):
-        terminal.press(f"{begun}\t")
-        terminal.wait_for(rest)
-        terminal.press("\x03")
-    terminal.press("\x04")
-    assert terminal.wait_for_end() == 0
+    with Terminal(agents.data_dir, *place) as terminal:
+        terminal.wait_for("Session completing, agent offering")
+        terminal.press("hi\r")
+        terminal.wait_for("> hi", "hi")
+        for begun, rest in (
+            *(("/rev", "iew"), ("/set f", "ast"), ("/queue int", "errupt")),
+            ("/runtime rec", "onnect"),
+        ):
+            terminal.press(f"{begun}\t")
+            terminal.wait_for(rest)
+            terminal.press("\x03")
+        terminal.press("\x04")
+        assert terminal.wait_for_end() == 0
 
 
 # R2, T6
