@@ -39,6 +39,11 @@ class Lease:
         """Whether somebody uses it: then it is not closed for another session (P6)."""
         return self._users > 0
 
+    @property
+    def loss(self) -> str:
+        """Why it is gone, for people."""
+        return str(self.error) if self.error is not None else "it ended in the middle of the turn"
+
     def take(self) -> None:
         """Begin to use it."""
         self._users += 1

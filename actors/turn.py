@@ -63,7 +63,6 @@ for again when whoever looks after it has just crashed.
 
 log = get_logger(__name__)
 
-
 WITHDRAWALS = (TurnEnd.CANCELLED, TurnEnd.WITHDRAWN)
 """Ends that a person asked for: of the messages too, when they were not claimed."""
 
@@ -101,7 +100,7 @@ class Turn:
         self._end_now = trio.Event()
         self._scope = trio.CancelScope()
         self._handover = Handover()
-        self._last_event = 0.0
+        self._last_event, self._heard = 0.0, trio.Event()
         self._progress = Progress(services, session, batch.turn_id, self._reply)
         self._told: tuple[str, ...] = ()
         self._drafts = Drafts(services, session, batch, self._reply)
@@ -272,7 +271,7 @@ class Turn:
                     nursery.cancel_scope.cancel()
         if self._scope.cancelled_caught:
             await self._discard(lease)
-            end = (TurnEnd.VANISHED, self._gone(_lost(lease)))
+            end = (TurnEnd.VANISHED, self._gone(lease.loss))
         elif end[0] is TurnEnd.VANISHED:
             await self._discard(lease)
         return end
@@ -282,7 +281,7 @@ class Turn:
     ) -> tuple[TurnEnd, TurnError | None]:
         """Write the prompt and relay what comes back; says how it ended."""
         if lease.handle is None:
-            return TurnEnd.VANISHED, self._gone(_lost(lease))
+            return TurnEnd.VANISHED, self._gone(lease.loss)
         handle = lease.handle
         try:
             content = await self._prompt(handle)
@@ -339,6 +338,7 @@ class Turn:
             return
         if self.begun or is_turn_event(event):  # announcements do not count as a beginning (T6)
             self._last_event = trio.current_time()
+            self._heard.set()
         confirmed = isinstance(event, Result) and self._asked_to_end is not None
         counts = is_turn_event(event) and not confirmed
         now = self._services.now()
@@ -386,11 +386,16 @@ class Turn:
         limits = self._settings
         while True:
             limit = limits.turn_silence_limit if self.begun else limits.first_event_limit
-            deadline = self._last_event + max(limit, self._declared_silence(lease))
+            declared = self._declared_silence(lease)
+            deadline = self._last_event + max(limit, declared)
             if trio.current_time() >= deadline:
                 self.request_end(TurnEnd.STALLED if self.begun else TurnEnd.SILENT)
                 return
-            await trio.sleep_until(deadline)
+            with trio.move_on_at(deadline):
+                if declared <= limit:
+                    await trio.sleep_forever()
+                self._heard = trio.Event()  # with what comes next, a longer limit may be over
+                await self._heard.wait()
 
     @property
     def _handle(self) -> AgentHandle | None:
@@ -413,8 +418,3 @@ class Turn:
         lease.release()
         with trio.move_on_after(DISCARD_LIMIT):
             await lease.lost.wait()
-
-
-def _lost(lease: Lease) -> str:
-    """Why an agent is gone, for people."""
-    return str(lease.error) if lease.error is not None else "it ended in the middle of the turn"

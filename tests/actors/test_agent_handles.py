@@ -15,7 +15,13 @@ from runtime.ports.agent import Agent, AgentCapabilities, AgentContext, AgentHan
 from runtime.ports.front import SessionBlocked
 from runtime.sessions.content import PromptContent, plain_text
 from runtime.sessions.rows import InboundState
-from runtime.sessions.updates import AgentEvent, AvailableCommands, Result
+from runtime.sessions.updates import (
+    AgentEvent,
+    AvailableCommands,
+    Result,
+    ToolCall,
+    ToolCallUpdate,
+)
 from runtime.storage.sqlite import open_memory
 from tests.actors.stage import Call, HandAgent, chunk, clock, stage
 
@@ -144,6 +150,38 @@ async def test_a_declared_long_tool_extends_the_limit(autojump_clock: MockClock)
     async with stage(agent=Patient()) as rt:
         turn = await (await rt.session("demo")).prompt("go")
         assert (await turn.result()).stop_reason == "end_turn"
+
+
+class DeclaresForAWhile(AgentHandle):
+    """A long tool runs for ten minutes; then the agent falls silent."""
+
+    def __init__(self) -> None:
+        self.declared = 0.0
+
+    def declared_silence(self) -> float:
+        return self.declared
+
+    async def prompt(self, turn: PromptTurn) -> AsyncIterator[AgentEvent]:
+        self.declared = 7_200.0
+        yield ToolCall("1", "build")
+        await trio.sleep(600)
+        self.declared = 0.0
+        yield ToolCallUpdate("1", status="completed")
+        await trio.sleep_forever()
+
+
+async def test_a_longer_limit_is_over_with_its_tool(autojump_clock: MockClock) -> None:
+    # T4
+    class Patient(Agent):
+        @asynccontextmanager
+        async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
+            yield DeclaresForAWhile()
+
+    async with stage(agent=Patient()) as rt:
+        began = trio.current_time()
+        with pytest.raises(TurnFailed, match="silent in the middle"):
+            await (await (await rt.session("demo")).prompt("go")).result()
+        assert 600 + 1_800 <= trio.current_time() - began <= 600 + 1_800 + 5 + 5
 
 
 async def test_the_agents_own_session_id_comes_back(autojump_clock: MockClock) -> None:
