@@ -242,7 +242,7 @@ class ActorFront(Front):
                 "the runtime is stopping; the message is kept and runs after the start"
             )
         turn = status.turn
-        text = None
+        text = status.message.said
         if turn is not None:
             async with client_errors():
                 entry = await self._services.store.journal_entry(

@@ -11,6 +11,7 @@ from actors.services import Services
 from runtime.sessions.commands import Command, Typed
 from runtime.sessions.durations import format_duration
 from runtime.sessions.events import QueueStatus
+from runtime.sessions.numbers import number_of
 from runtime.sessions.overrides import BadOverride, in_words, typed_overrides
 from runtime.sessions.rows import InboundRow, QueueOverrides
 from runtime.storage.requests import StartAnew, StartedAnew
@@ -66,13 +67,13 @@ class Orders:
                 everything = not self.denied(row, Command.CLEAR)
                 stopped, withdrawn = await self._doors.stop(row, everything)
                 what = "Stopped." if stopped else "Nothing is running."
-                return f"{what} {_number(withdrawn)} withdrawn." if withdrawn else what
+                return f"{what} {number_of(withdrawn, 'message')} withdrawn." if withdrawn else what
             case Command.STATUS:
                 return _state(await self._doors.status())
             case Command.QUEUE:
                 return f"{_state(await self._doors.status())} {self._settings()}"
             case Command.CLEAR:
-                return f"{_number(await self._doors.clear(row))} withdrawn."
+                return f"{number_of(await self._doors.clear(row), 'message')} withdrawn."
             case Command.DEFAULT:
                 await self._doors.set_queue(QueueOverrides())
                 return f"This session has no queue settings of its own any more. {self._settings()}"
@@ -103,10 +104,6 @@ class Orders:
             f"What holds: {policy.mode}, debounce {format_duration(policy.debounce)}, at most"
             f" {format_duration(policy.debounce_max)}, cap {cap}, drop {drop}."
         )
-
-
-def _number(count: int) -> str:
-    return f"{count} message" if count == 1 else f"{count} messages"
 
 
 def _state(status: QueueStatus) -> str:

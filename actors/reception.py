@@ -136,7 +136,7 @@ class Reception:
         """The message is done with the new epoch, or is its first one, in the same commit (S40)."""
         address = row.reply_to
         outbound = parts(self._services, address, ANEW, "notice") if address is not None else ()
-        request = StartAnew(self._id, row.id, typed.first, outbound)
+        request = StartAnew(self._id, row.id, typed.first, outbound, ANEW)
         started = await self._orders.start_anew(request)
         if started is None:
             return  # it was withdrawn meanwhile, and that was told
@@ -173,7 +173,7 @@ class Reception:
     async def _finish(self, row: InboundRow, reason: str, text: str) -> None:
         address = row.reply_to
         outbound = parts(self._services, address, text, "notice") if address is not None else ()
-        request = FinishPending(self._id, (row.id,), reason, outbound)
+        request = FinishPending(self._id, (row.id,), reason, outbound, text or None)
         try:
             finished = await decided(self._services.store.finish_pending(request))
         except StoreError as error:  # the row waits; the next look at it does it again

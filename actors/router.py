@@ -152,7 +152,6 @@ class Router(Actor[Submit | Deliver]):
     def _submitted(self, message: Submit, staged: tuple[Staged, ...]) -> NewInbound:
         """A client's message as a row."""
         settings = self._services.settings.queue_of(CLIENTS)
-        is_command = self._is_command(message.content)
         return NewInbound(
             id=self._services.ids.new(),
             session=message.session_id,
@@ -160,8 +159,9 @@ class Router(Actor[Submit | Deliver]):
             key=None
             if message.message_id is None
             else MessageKey(CLIENTS, "", message.session_id, message.message_id),
-            limit=None if is_command else QueueLimit(settings.cap, settings.drop),
-            refuse_when_full=not is_command,
+            limit=QueueLimit(settings.cap, settings.drop),
+            refuse_when_full=True,
+            command=self._is_command(message.content),
             connection=message.connection,
             sender=message.sender,
             media=tuple(each.item for each in staged),
@@ -262,9 +262,8 @@ class Router(Actor[Submit | Deliver]):
             key=MessageKey(
                 message.channel, message.account, inbound.chat, inbound.message_id, inbound.version
             ),
-            limit=None
-            if self._is_command(content)
-            else QueueLimit(queue.cap, queue.drop, CAP_NOTICE, NEW_NOTICE),
+            limit=QueueLimit(queue.cap, queue.drop, CAP_NOTICE, NEW_NOTICE),
+            command=self._is_command(content),
             sent_at=inbound.sent_at,
             state=InboundState.EXPIRED if expired else InboundState.PENDING,
             reason=DropReason.EXPIRED.value if expired else None,

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from runtime.sessions.numbers import number_of as number_of
+
 
 def program() -> str:
     """How this program is typed here: the shortest way that starts the same interpreter."""
@@ -42,11 +44,6 @@ def moment(milliseconds: int | None) -> str:
         return "-"
     utc = datetime.fromtimestamp(milliseconds / 1_000, tz=UTC)
     return utc.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def number_of(count: int, singular: str, plural: str | None = None) -> str:
-    """``1 message``, ``2 messages``."""
-    return f"{count} {singular if count == 1 else plural or f'{singular}s'}"
 
 
 def amount(size: int) -> str:

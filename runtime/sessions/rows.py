@@ -231,7 +231,7 @@ class SessionRow(msgspec.Struct, frozen=True):
 
 class InboundRow(msgspec.Struct, frozen=True):
     """One admitted message (D6). ``interrupted``: its last turn was cut off by the runtime (T5
-    d).
+    d). ``said``: what the runtime answered, to a command.
     """
 
     id: str
@@ -254,6 +254,7 @@ class InboundRow(msgspec.Struct, frozen=True):
     finished_at: int | None = None
     connection: str | None = None
     media: Media = ()
+    said: str | None = None
 
     @property
     def fetching(self) -> bool:

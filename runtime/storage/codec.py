@@ -63,7 +63,8 @@ INBOUND_COLUMNS = (
     "inbound.id, inbound.session_id, inbound.epoch, inbound.seq, inbound.kind, inbound.state,"
     " inbound.content, inbound.admitted_at, inbound.sender, inbound.reply_to, inbound.trigger,"
     " inbound.not_before, inbound.tries, inbound.turn_id, turns.state IS 'interrupted',"
-    " inbound.reason, inbound.sent_at, inbound.finished_at, inbound.connection, inbound.media"
+    " inbound.reason, inbound.sent_at, inbound.finished_at, inbound.connection, inbound.media,"
+    " inbound.said"
 )
 
 INBOUND_SOURCE = "inbound LEFT JOIN turns ON turns.id = inbound.turn_id"
@@ -152,6 +153,7 @@ def inbound_row(row: SqlRow) -> InboundRow:
         finished_at=row[17],
         connection=row[18],
         media=() if row[19] is None else _media.decode(row[19]),
+        said=row[20],
     )
 
 
@@ -219,6 +221,11 @@ def outbound_row(row: SqlRow) -> OutboundRow:
         edits=row[15],
         file=_maybe(_file, row[16]),
     )
+
+
+def ids_of(text: str) -> tuple[str, ...]:
+    """A list of names."""
+    return _ids.decode(text)
 
 
 def draft_of(text: str) -> Draft:

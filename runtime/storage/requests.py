@@ -46,7 +46,7 @@ class QueueLimit(msgspec.Struct, frozen=True):
     Args:
         cap: how many pending messages there may be after this one.
         drop: ``old``, ``new`` or ``summarize``: which message goes when there are more.
-        notice: what the sender of a dropped message is told, once per burst; None tells nobody.
+        notice: what a conversation is told of its dropped messages, once per burst; None: nothing.
         refusal: what is told instead when the newest message itself goes.
     """
 
@@ -70,6 +70,7 @@ class NewInbound(msgspec.Struct, frozen=True):
         state: ``PENDING``, or ``HELD`` (approval), ``EXPIRED`` (Q6) with a reason.
         from_person: a person spoke: moves ``last_interaction_at`` (S41).
         connection: which client connection waits for the answer, for G11.
+        command: it is for the runtime: it does not fill the queue, and is not dropped (Q4, S36).
         media: what came with it.
         blobs: the files of it that are on disk; they get their rows in the same transaction.
     """
@@ -90,6 +91,7 @@ class NewInbound(msgspec.Struct, frozen=True):
     reason: str | None = None
     from_person: bool = True
     connection: str | None = None
+    command: bool = False
     media: Media = ()
     blobs: tuple[NewBlob, ...] = ()
 
@@ -316,12 +318,14 @@ class FinishPending(msgspec.Struct, frozen=True):
         message_ids: those that wait become done; others are not touched.
         reason: why there was no turn.
         outbound: what is owed to a push channel for it.
+        said: what is said to it, kept for whoever asks.
     """
 
     session_id: str
     message_ids: tuple[str, ...]
     reason: str
     outbound: tuple[NewOutbound, ...] = ()
+    said: str | None = None
 
 
 class FinishedPending(msgspec.Struct, frozen=True):
@@ -343,12 +347,14 @@ class StartAnew(msgspec.Struct, frozen=True):
         first: the first message of the new epoch, which the message is from then on; empty when it
             says no more: then it is done.
         outbound: what is owed to a push channel for it.
+        said: what is said to it, when it says no more.
     """
 
     session_id: str
     message_id: str
     first: StoredContent = ()
     outbound: tuple[NewOutbound, ...] = ()
+    said: str | None = None
 
 
 class StartedAnew(msgspec.Struct, frozen=True):

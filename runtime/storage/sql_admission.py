@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from msgspec import structs
 
+from runtime.sessions.numbers import number_of
 from runtime.sessions.rows import (
     DropReason,
     InboundKind,
@@ -21,6 +22,7 @@ from runtime.storage import sql_inbound, sql_media, sql_outbox, sql_sessions
 from runtime.storage.codec import (
     INBOUND_COLUMNS,
     INBOUND_SOURCE,
+    ids_of,
     inbound_row,
     to_json,
     to_json_or_null,
@@ -37,11 +39,20 @@ from runtime.storage.requests import (
 CONTEXT_ROWS = 50
 """How many messages that wake nobody a session keeps for its next turn (S31)."""
 
-_COUNTED = "session_id = ? AND state = 'pending' AND trigger = 1 AND kind IN ('chat', 'webhook')"
+MOST_COMMANDS = 100
+"""How many commands may wait in a session. They are done at once, so that more of them mean that
+something is wrong.
+"""
+
+_COUNTED = (
+    "session_id = ? AND state = 'pending' AND trigger = 1 AND kind IN ('chat', 'webhook')"
+    " AND command = ?"
+)
 _VICTIMS = (
     f"SELECT {INBOUND_COLUMNS} FROM {INBOUND_SOURCE}"
     " WHERE inbound.session_id = ? AND inbound.state = 'pending' AND inbound.trigger = 1"
-    " AND inbound.kind IN ('chat', 'webhook') AND inbound.reply_to IS NOT NULL"
+    " AND inbound.kind IN ('chat', 'webhook') AND inbound.command = 0"
+    " AND inbound.reply_to IS NOT NULL"
     " ORDER BY inbound.seq LIMIT ?"
 )
 _OLD_CONTEXT = (
@@ -98,7 +109,7 @@ def _admit_one(transaction: Transaction, new: NewInbound) -> Admitted:
     room = _make_room(transaction, session, new)
     session, seq = _touch(transaction, session, new)
     message = _insert(transaction, session, new, seq, room.refused)
-    notices = _notify_once(transaction, session, room.notice)
+    notices = _notify(transaction, session, room)
     return Admitted(
         session,
         message,
@@ -124,23 +135,25 @@ def _first_time(transaction: Transaction, new: NewInbound) -> InboundRow | None:
 
 
 class _Room:
-    """What the cap did: which rows went, which of them leave a line, who is told.
+    """What the cap did: which rows went, which of them leave a line, who is told what.
 
     ``refused``: the newcomer itself goes.
     """
 
-    __slots__ = ("dropped", "notice", "overflow", "refused")
+    __slots__ = ("dropped", "notice", "overflow", "refused", "told")
 
     def __init__(
         self,
         dropped: tuple[InboundRow, ...] = (),
         refused: bool = False,
-        notice: tuple[ReplyAddress, str] | None = None,
+        told: tuple[ReplyAddress | None, ...] = (),
+        notice: str | None = None,
         overflow: tuple[InboundRow, ...] = (),
     ) -> None:
         self.dropped = dropped
         self.overflow = overflow
         self.refused = refused
+        self.told = told
         self.notice = notice
 
 
@@ -150,7 +163,8 @@ def _make_room(transaction: Transaction, session: SessionRow, new: NewInbound) -
     Only messages that wake the agent and come from outside count: scheduled tasks and answers to
     the agent's questions neither fill the queue nor fall out of it. A row without a reply address
     belongs to a caller who waits, and is never dropped; where such rows alone fill the queue, the
-    newcomer goes. The session's own settings come before those of the request (Q3).
+    newcomer goes. A command is not counted among them and never dropped (S36). The session's own
+    settings come before those of the request (Q3).
     """
     limit = new.limit
     if limit is not None:
@@ -160,31 +174,30 @@ def _make_room(transaction: Transaction, session: SessionRow, new: NewInbound) -
     counted = new.trigger and new.kind in _COUNTED_KINDS and new.state is InboundState.PENDING
     if limit is None or not counted:
         return _Room()
-    row = transaction.row(f"SELECT count(*) FROM inbound WHERE {_COUNTED}", session.id)
+    row = transaction.row(
+        f"SELECT count(*) FROM inbound WHERE {_COUNTED}", session.id, int(new.command)
+    )
     waiting = 0 if row is None else int(row[0])
-    excess = waiting + 1 - limit.cap
+    most = MOST_COMMANDS if new.command else limit.cap
+    excess = waiting + 1 - most
     if excess <= 0:
         return _Room()
     if new.refuse_when_full:
         raise QueueFull(
-            f"{waiting} messages wait in this session and {limit.cap} are allowed. "
-            "Nothing was accepted; send it again when an answer has come."
+            f"The queue of this session is full, with {number_of(waiting, 'message')} of at most"
+            f" {most}. Nothing was accepted; send it again when an answer has come."
         )
     victims: list[InboundRow] = []
-    if limit.drop != "new":
+    if limit.drop != "new" and not new.command:
         found = transaction.rows(_VICTIMS, session.id, excess)
         victims = [inbound_row(each) for each in found]
     if new.reply_to is not None and len(victims) < excess:
-        return _Room(refused=True, notice=_notice(limit.refusal or limit.notice, new.reply_to))
+        return _Room(refused=True, told=(new.reply_to,), notice=limit.refusal or limit.notice)
     dropped = tuple(sql_inbound.drop_row(transaction, victim, DropReason.CAP) for victim in victims)
     overflow = dropped if limit.drop == "summarize" else ()
     _owe_lines(transaction, session.id, overflow, limit.cap)
-    told = dropped[0].reply_to if dropped else None
-    return _Room(dropped=dropped, notice=_notice(limit.notice, told), overflow=overflow)
-
-
-def _notice(text: str | None, address: ReplyAddress | None) -> tuple[ReplyAddress, str] | None:
-    return None if text is None or address is None else (address, text)
+    told = tuple(victim.reply_to for victim in dropped)
+    return _Room(dropped=dropped, told=told, notice=limit.notice, overflow=overflow)
 
 
 def _owe_lines(
@@ -204,21 +217,26 @@ def _owe_lines(
     )
 
 
-def _notify_once(
-    transaction: Transaction, session: SessionRow, notice: tuple[ReplyAddress, str] | None
-) -> tuple[OutboundRow, ...]:
-    """Tell a sender that a message went, unless somebody was told since the last turn began."""
-    if notice is None:
+def _notify(transaction: Transaction, session: SessionRow, room: _Room) -> tuple[OutboundRow, ...]:
+    """Tell the senders of what went, unless their conversations were told since the last turn
+    began.
+    """
+    addresses = {each.conversation: each for each in reversed(room.told) if each is not None}
+    if room.notice is None or not addresses:
         return ()
-    first = transaction.row(
-        "UPDATE sessions SET cap_noticed = 1 WHERE id = ? AND cap_noticed = 0 RETURNING id",
-        session.id,
+    row = transaction.row("SELECT cap_noticed FROM sessions WHERE id = ?", session.id)
+    known = ids_of(row[0]) if row is not None else ()
+    news = {name: address for name, address in addresses.items() if name not in known}
+    if not news:
+        return ()
+    transaction.run(
+        "UPDATE sessions SET cap_noticed = ? WHERE id = ?", to_json((*known, *news)), session.id
     )
-    if first is None:
-        return ()
-    address, text = notice
-    outbound = NewOutbound(transaction.ids.new(), address, text, kind="notice")
-    return (sql_outbox.insert(transaction, session.id, None, outbound),)
+    notices = (
+        NewOutbound(transaction.ids.new(), address, room.notice, kind="notice")
+        for address in news.values()
+    )
+    return tuple(sql_outbox.insert(transaction, session.id, None, each) for each in notices)
 
 
 def _trim_context(
@@ -270,8 +288,8 @@ def _insert(
     )
     transaction.run(
         "INSERT INTO inbound (id, session_id, epoch, seq, kind, state, content, sender, reply_to,"
-        " trigger, not_before, reason, sent_at, admitted_at, finished_at, connection, media)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " trigger, not_before, reason, sent_at, admitted_at, finished_at, connection, media,"
+        " command) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         row.id,
         row.session_id,
         row.epoch,
@@ -289,6 +307,7 @@ def _insert(
         row.finished_at,
         row.connection,
         media,
+        int(new.command),
     )
     if waits:
         sql_media.lease(transaction, row, new.blobs)

@@ -29,6 +29,7 @@ def start_anew(transaction: Transaction, request: StartAnew) -> StartedAnew | No
     epoch = session.epoch + 1
     transaction.run(
         "UPDATE sessions SET epoch = ?, generation = generation + 1, agent_session_id = NULL,"
+        " cap_noticed = '[]',"
         " updated_at = max(updated_at, ?) WHERE id = ?",
         epoch,
         transaction.now,
@@ -46,10 +47,12 @@ def start_anew(transaction: Transaction, request: StartAnew) -> StartedAnew | No
     if request.first:
         asked = structs.replace(asked, content=request.first)
         transaction.run(
-            "UPDATE inbound SET content = ? WHERE id = ?", to_json(asked.content), asked.id
+            "UPDATE inbound SET content = ?, command = 0 WHERE id = ?",
+            to_json(asked.content),
+            asked.id,
         )
     else:
-        asked = sql_inbound.finish_row(transaction, asked, COMMAND)
+        asked = sql_inbound.finish_row(transaction, asked, COMMAND, request.said)
     return StartedAnew(
         session=sql_sessions.existing(transaction, session.id),
         message=asked,

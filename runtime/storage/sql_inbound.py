@@ -117,7 +117,7 @@ def withdraw_all(
     """Drop all that waits in a session; with ``held`` also what waits for approval, with ``before``
     only what has a lower ``seq``.
 
-    The lines that earlier drops still owe to the agent are forgotten too.
+    The lines that earlier drops still owe to the agent are forgotten too, and a burst is over.
     """
     rows = pending(transaction, session_id)
     rows = tuple(row for row in rows if before is None or row.seq < before)
@@ -126,6 +126,7 @@ def withdraw_all(
     transaction.run(
         "UPDATE inbound SET line_owed = 0 WHERE session_id = ? AND line_owed = 1", session_id
     )
+    transaction.run("UPDATE sessions SET cap_noticed = '[]' WHERE id = ?", session_id)
     return tuple(drop_row(transaction, row, reason) for row in rows)
 
 
@@ -158,18 +159,23 @@ def waiting_among(
     ]
 
 
-def finish_row(transaction: Transaction, row: InboundRow, reason: str) -> InboundRow:
-    """A message that is done without a turn."""
-    state = InboundState.DONE
+def finish_row(
+    transaction: Transaction, row: InboundRow, reason: str, said: str | None
+) -> InboundRow:
+    """A message that is done without a turn, and what was said to it."""
+    row = structs.replace(
+        row, state=InboundState.DONE, reason=reason, finished_at=transaction.now, said=said
+    )
     transaction.run(
-        "UPDATE inbound SET state = ?, reason = ?, finished_at = ? WHERE id = ?",
-        state,
-        reason,
-        transaction.now,
+        "UPDATE inbound SET state = ?, reason = ?, finished_at = ?, said = ? WHERE id = ?",
+        row.state,
+        row.reason,
+        row.finished_at,
+        row.said,
         row.id,
     )
     ended(transaction, row)
-    return structs.replace(row, state=state, reason=reason, finished_at=transaction.now)
+    return row
 
 
 def record_drop(transaction: Transaction, drop: Drop) -> None:

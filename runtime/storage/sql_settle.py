@@ -214,7 +214,10 @@ def finish_pending(transaction: Transaction, request: FinishPending) -> Finished
     sql_sessions.existing(transaction, session_id)
     waiting = sql_inbound.waiting_among(transaction, session_id, request.message_ids)
     return FinishedPending(
-        messages=tuple(sql_inbound.finish_row(transaction, row, request.reason) for row in waiting),
+        messages=tuple(
+            sql_inbound.finish_row(transaction, row, request.reason, request.said)
+            for row in waiting
+        ),
         outbound=tuple(
             sql_outbox.insert(transaction, session_id, None, new)
             for new in request.outbound

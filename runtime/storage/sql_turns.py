@@ -101,7 +101,7 @@ def begin(transaction: Transaction, request: BeginTurn) -> TurnRow:
     )
     _set_owed(transaction, session.id, request.overflow, owed=False)
     transaction.run(
-        "UPDATE sessions SET cap_noticed = 0, updated_at = max(updated_at, ?1),"
+        "UPDATE sessions SET cap_noticed = '[]', updated_at = max(updated_at, ?1),"
         " last_active_at = max(coalesce(last_active_at, 0), ?1) WHERE id = ?2",
         transaction.now,
         session.id,

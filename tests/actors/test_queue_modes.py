@@ -111,7 +111,7 @@ async def test_a_caller_is_refused_before_the_queue_overflows(autojump_clock: Mo
         await session.send("runs")
         call = await agent.called(1)
         waiting = [await session.prompt("a"), await session.prompt("b")]
-        with pytest.raises(QueueIsFull, match="2 are allowed"):
+        with pytest.raises(QueueIsFull, match="2 messages of at most 2"):
             await session.send("c")
         agent.hold = False
         call.go.set()

@@ -114,7 +114,7 @@ async def test_clients_are_refused_at_the_cap_of_their_channel(autojump_clock: M
         await session.send("one")
         await agent.called(1)
         await session.send("two")
-        with pytest.raises(QueueIsFull, match="1 are allowed"):
+        with pytest.raises(QueueIsFull, match="1 message of at most 1"):
             await session.send("three")
         await session.set_queue(cap=2)
         await session.send("three")

@@ -238,7 +238,7 @@ async def test_no_notice_where_none_is_wanted(store: SqliteStore) -> None:  # Q4
 async def test_who_waits_is_refused_before_acceptance(store: SqliteStore) -> None:  # Q4
     await admit(store, prompt(limit=cap(1)))
     refused = prompt(limit=cap(1), key=key(7))
-    with pytest.raises(QueueFull, match="1 messages wait"):
+    with pytest.raises(QueueFull, match="with 1 message of at most 1"):
         await admit(store, refused)
     assert await store.message_status(refused.id) is None
     with pytest.raises(QueueFull):

@@ -7,8 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from runtime.sessions.content import text_content
 from runtime.sessions.media import Leased, MediaItem
 from runtime.sessions.rows import DropReason, InboundState, SessionSpec
+from runtime.storage.codec import to_json
 from runtime.storage.errors import UnknownSession
 from runtime.storage.media_requests import Attach, BlobRef
 from runtime.storage.migrations import bundled
@@ -16,7 +18,7 @@ from runtime.storage.requests import DropPending, NewInbound
 from runtime.storage.sql_media import MOST_TOLD
 from runtime.storage.sqlite import SqliteStore, open_sqlite
 from tests.storage.media_messages import Feed, new_blob, running, with_files
-from tests.storage.stage import START, Actor, Clock, admit, message
+from tests.storage.stage import SPEC, START, Actor, Clock, admit, message
 
 OTHER = SessionSpec("echo", "agent:echo:other")
 
@@ -277,11 +279,18 @@ async def test_what_is_gone_is_not_idle(store: SqliteStore) -> None:  # S43
 async def test_messages_of_before_have_no_files(clock: Clock, tmp_path: Path) -> None:  # D4
     (older,) = [each.number - 1 for each in bundled() if each.name == "media"]
     async with open_sqlite(tmp_path, clock, migrations=bundled()[:older]) as store:
-        waits = (await admit(store, message(text="from before"))).message
+        session, _ = await store.resolve(SPEC)
+        row = (
+            "INSERT INTO inbound (id, session_id, epoch, seq, kind, state, content, trigger,"
+            " admitted_at) VALUES ('m', ?, 1, 1, 'chat', 'pending', ?, 1, 1)"
+        )
+        content = to_json(text_content("from before"))
+        await store._writes.write(lambda transaction: transaction.run(row, session.id, content))
     async with open_sqlite(tmp_path, clock) as store:
-        status = await store.message_status(waits.id)
+        status = await store.message_status("m")
         assert status is not None
-        assert status.message == waits
+        assert status.message.content == text_content("from before")
+        assert (status.message.media, status.message.said) == ((), None)
         assert await store.media_in_flight() == ()
         assert await files(store) == []
         session_id = await answered(store, "a")

@@ -1,0 +1,69 @@
+"""Admission to a full queue: who is told of what goes, and what never goes (Q4, S36)."""
+
+from __future__ import annotations
+
+import pytest
+
+from runtime.sessions.rows import DropReason, InboundState, ReplyAddress
+from runtime.storage.errors import QueueFull
+from runtime.storage.requests import DropPending, StartAnew
+from runtime.storage.sql_admission import MOST_COMMANDS
+from runtime.storage.sqlite import SqliteStore
+from tests.storage.stage import CHAT, admit, cap, message, prompt
+from tests.storage.test_admission import waiting
+
+
+async def test_each_conversation_gets_the_notice_once(store: SqliteStore) -> None:  # Q4, S34
+    elsewhere = ReplyAddress("telegram", "bot", "chat-1", thread="7")
+    for address in (CHAT, elsewhere, CHAT, elsewhere):
+        await admit(store, message(limit=cap(4), reply_to=address))
+    lowered = await admit(store, message(limit=cap(2)))
+    assert [notice.reply_to for notice in lowered.notices] == [CHAT, elsewhere]
+    assert (await admit(store, message(limit=cap(1), reply_to=elsewhere))).notices == ()
+    there = ReplyAddress("telegram", "bot", "chat-2")
+    await admit(store, message(limit=cap(1), reply_to=there))
+    (notice,) = (await admit(store, message(limit=cap(1)))).notices
+    assert notice.reply_to == there
+    new = ReplyAddress("telegram", "bot", "chat-3")
+    refused = await admit(store, message(limit=cap(1, "new"), reply_to=new))
+    assert [notice.reply_to for notice in refused.notices] == [new]
+
+
+@pytest.mark.parametrize("how", ["cleared", "a new epoch", "begun anew"])
+async def test_with_the_queue_a_burst_is_over(store: SqliteStore, how: str) -> None:  # Q4, H3, S18
+    session_id = (await admit(store, message(limit=cap(1)))).session.id
+    assert len((await admit(store, message(limit=cap(1)))).notices) == 1
+    match how:
+        case "cleared":
+            await store.drop_pending(DropPending(session_id, DropReason.CLEARED))
+        case "a new epoch":
+            await store.new_epoch(session_id)
+        case _:
+            asked = await admit(store, message(command=True, limit=cap(1)))
+            await store.start_anew(StartAnew(session_id, asked.message.id))
+    assert (await admit(store, message(limit=cap(1)))).notices == ()
+    assert len((await admit(store, message(limit=cap(1)))).notices) == 1
+
+
+async def test_a_command_neither_fills_the_queue_nor_falls_out_of_it(  # Q4, S36
+    store: SqliteStore,
+) -> None:
+    command = await admit(store, message(text="/stop", limit=cap(1), command=True))
+    first = await admit(store, message(text="first", limit=cap(1)))
+    assert (first.dropped, first.message.state) == ((), InboundState.PENDING)
+    second = await admit(store, message(text="second", limit=cap(1)))
+    assert second.dropped[0].id == first.message.id
+    assert await waiting(store, command.session.id) == ["/stop", "second"]
+    with pytest.raises(QueueFull):
+        await admit(store, prompt(limit=cap(1)))
+    await admit(store, prompt(text="/queue", limit=cap(1), command=True))
+
+
+async def test_the_room_for_commands_has_an_end(store: SqliteStore) -> None:  # Q4, S36
+    for _ in range(MOST_COMMANDS):
+        await admit(store, prompt(limit=cap(1), command=True))
+    with pytest.raises(QueueFull):
+        await admit(store, prompt(limit=cap(1), command=True))
+    last = await admit(store, message(limit=cap(1), command=True))
+    assert last.message.state is InboundState.DROPPED
+    assert len(last.notices) == 1
