@@ -208,6 +208,9 @@ class Commands:
         self._screen.aside(f"{count} taken back")
 
     async def _cancel(self, _argument: str) -> None:
+        status = await self._conversation.call("_runtime/queue/status", QueueStatusResult)
+        if status.running is None and not self._conversation.unanswered:
+            self._screen.aside("Nothing is running.")
         await self._conversation.cancel()
 
     async def _reconnect(self, _argument: str) -> None:

@@ -43,6 +43,7 @@ def test_commands(served: Served, cli: CommandLine) -> None:
     assert chat("/queue queued")[2].startswith("The queue of this session: steer.")
     assert chat("/queue fifo")[2].startswith("error: 'fifo' is no queue mode; choose collect")
     assert chat("/clear")[2] == "0 messages withdrawn\n"
+    assert chat("/stop")[2] == chat("/cancel")[2] == "Nothing is running.\n"
     assert "/cancel" in chat("/help")[2]
     assert chat("/zork")[2].startswith("error: there is no command /zork\n")
     assert chat("/quit\nnever said") == (0, "", "")
