@@ -53,7 +53,7 @@ UPDATES_LIMIT = 1_000_000
 CUT_MARK = "\n\n[The answer is longer than can be kept, and was cut off here.]"
 
 _SPACE = " \t\r\n"
-_NEWLINES = re.compile(r"\n{3,}")
+_NEWLINES = re.compile(r"(?:\r?\n){3,}")
 
 _Chunk: TypeAlias = AgentMessageChunk | AgentThoughtChunk | UserMessageChunk
 
