@@ -6,10 +6,12 @@ inside a code block, the block is closed there and opened again, with its info s
 part; both count towards the limit. What is left out between two parts is whitespace and nothing
 else, and no part is blank.
 
-Code blocks are the fenced ones of CommonMark 0.31, section 4.5, with any indentation, since a fence
-in a list is indented. A fence that would fill much of a part is ordinary text, and an info string
-that would is not repeated. A hard cut leaves in one piece what a reader sees as one character: a
-letter with its marks, a joined emoji, a flag (Unicode Standard Annex #29, simplified).
+Code blocks are the fenced ones of CommonMark 0.31, section 4.5, in quotes and lists too, with any
+indentation, since a fence in a list is indented. What is indented by four more than the fence is
+code. A block in a quote ends with the quote, and is opened again as one in a quote. A fence that
+would fill much of a part is ordinary text, and an info string that would is not repeated. A hard
+cut leaves in one piece what a reader sees as one character: a letter with its marks, a joined
+emoji, a flag (Unicode Standard Annex #29, simplified).
 """
 
 from __future__ import annotations
@@ -29,8 +31,13 @@ MINIMUM_LIMIT = 32
 
 _LONGEST_CLUSTER = 32
 _ENCODINGS = {"utf16": "utf-16-le", "bytes": "utf-8"}
-_FENCE_LINE = re.compile(r"^([ \t]*)(`{3,}|~{3,})(.*)$", re.MULTILINE)
-_FENCE_START = re.compile(r"[ \t]*(?:`{3}|~{3})")
+_CONTAINERS = r"(?:[ \t]*(?:>|(?:[-*+]|[0-9]{1,9}[.)])[ \t])){0,8}[ \t]*"
+_FENCE_LINE = re.compile(rf"^({_CONTAINERS})(`{{3,}}|~{{3,}})(.*)$", re.MULTILINE)
+_FENCE_START = re.compile(rf"{_CONTAINERS}(?:`{{3}}|~{{3}})")
+_MARKER = re.compile(r"[^>\s]")
+_QUOTE_ENDS = re.compile(r"^(?![ \t]*>)", re.MULTILINE)
+_BLANK_OR_QUOTE = " \t\r\n>"
+_INDENTED_CODE = 4
 _BLANK_LINES = re.compile(r"(?:[ \t\r]*\n)*")
 _BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
 _WHITESPACE = re.compile(r"\s*")
@@ -114,6 +121,7 @@ class _CodeBlock(msgspec.Struct, frozen=True):
         after: behind the closing fence.
         opening: the line that opens it again.
         closing: what closes it early.
+        quote: what each of its lines begins with when it is in a quote.
     """
 
     start: int
@@ -122,6 +130,7 @@ class _CodeBlock(msgspec.Struct, frozen=True):
     after: int
     opening: str
     closing: str
+    quote: str
 
 
 class _Cut(msgspec.Struct, frozen=True):
@@ -145,6 +154,8 @@ class _Splitter:
         position, block = _end_of(_BLANK_LINES, text, 0), None
         while position < len(text):
             opening = "" if block is None else f"{block.opening}\n"
+            if block is not None and text[position - 1] != "\n":
+                opening += block.quote
             room = self._limit - self._measure.size(opening)
             if self._measure.fitting(text, position, room) == len(text):
                 if text[position:].strip():
@@ -165,25 +176,43 @@ class _Splitter:
 
     def _code_blocks(self) -> Iterator[_CodeBlock]:
         opener: re.Match[str] | None = None
+        whole = limit = len(self._text)
+        quote_ends = 0
         for line in _FENCE_LINE.finditer(self._text):
-            indentation, fence, info = line.groups()
-            if len(indentation) + len(fence) > self._limit // 8:
+            before, fence, info = line.groups()
+            if len(before) + len(fence) > self._limit // 8:
                 continue
+            if opener is not None and line.start() > limit:
+                yield self._code_block(opener, limit, limit)
+                opener = None
             if opener is None:
                 if fence[0] == "~" or "`" not in info:
-                    opener = line
-            elif fence.startswith(opener[2]) and not info.strip():
+                    opener, limit = line, whole
+                    if ">" in before:
+                        if line.end() >= quote_ends:
+                            quote_ends = self._end_of_quote(line.end())
+                        limit = quote_ends
+            elif fence.startswith(opener[2]) and not info.strip() and _closes(before, opener[1]):
                 yield self._code_block(opener, line.start(), line.end(2))
                 opener = None
         if opener is not None:
-            yield self._code_block(opener, len(self._text), len(self._text) + 1)
+            yield self._code_block(opener, limit, limit + 1 if limit == whole else limit)
+
+    def _end_of_quote(self, place: int) -> int:
+        """Where the quote ends in which a line ends at ``place``."""
+        end = _QUOTE_ENDS.search(self._text, place + 1)
+        return len(self._text) if end is None else end.start() - 1
 
     def _code_block(self, opener: re.Match[str], end: int, after: int) -> _CodeBlock:
-        fence = opener[1] + opener[2]
-        opening = opener[0].rstrip()
+        before = _MARKER.sub(" ", opener[1])
+        fence = before + opener[2]
+        opening = (fence + opener[3]).rstrip()
         if self._measure.size(opening) >= self._limit // 4:
             opening = fence
-        return _CodeBlock(opener.start(), opener.end() + 1, end, after, opening, f"\n{fence}")
+        quote = before if ">" in before else ""
+        return _CodeBlock(
+            opener.start(), opener.end() + 1, end, after, opening, f"\n{fence}", quote
+        )
 
     def _block_at(self, place: int) -> _CodeBlock | None:
         """The code block that is open where the text before ``place`` ends."""
@@ -231,7 +260,7 @@ class _Splitter:
     def _space_cut(self, position: int, end: int) -> _Cut | None:
         text, start = self._text, self._first_place(position)
         space = max(text.rfind(" ", start, end + 1), text.rfind("\t", start, end + 1))
-        while space > start and text[start:space].strip():
+        while space > start and text[start:space].strip(_BLANK_OR_QUOTE):
             block = self._block_at(space)
             resume = space + 1 if block is not None else _end_of(_SPACES, text, space)
             if not _FENCE_START.match(text, resume):
@@ -251,6 +280,13 @@ class _Splitter:
         """Behind the fence that a part begins with, if it does."""
         block = self._block_at(position + 1)
         return block.body if block is not None and block.start == position else position
+
+
+def _closes(before: str, opened_behind: str) -> bool:
+    """Whether a fence behind one text closes a block whose fence is behind another."""
+    if _MARKER.search(before) or before.count(">") != opened_behind.count(">"):
+        return False
+    return len(before.expandtabs(4)) < len(opened_behind.expandtabs(4)) + _INDENTED_CODE
 
 
 def _end_of(pattern: re.Pattern[str], text: str, start: int) -> int:
