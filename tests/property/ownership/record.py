@@ -147,8 +147,9 @@ class Record:
                 self._check_file(facts, key, file, in_flight=key in flying, evicted=evicted)
                 if evicted and not file.evicted:
                     assert file.promised, f"{key} was evicted before it was handed over"
-                    spoken = any(key in call.links and not call.seen for call in by_turn.values())
-                    assert spoken or not (file.in_flight and key in flying), (
+                    heard = any(key in call.links and not call.seen for call in by_turn.values())
+                    taken = any(key in steer.links and not steer.seen for steer in steers)
+                    assert heard or taken or not (file.in_flight and key in flying), (
                         f"{key} was evicted in flight"
                     )
             if evicted and not file.evicted:
