@@ -19,8 +19,11 @@ from tests.crash.ledger import Ledger, Sent
 AGENTS = (
     *("quick", "acp", "slow", "daemons", "shaky", "acp"),
     *("tools", "forgetful", "brittle", "acp", "rude", "late", "slow"),
+    *("listener", "moody"),
 )
 MODES = ("collect", "followup", "collect", "followup", "interrupt")
+STEERED = ("listener", "moody")
+"""Agents that are told of what is said while they work (Q3)."""
 
 SETTINGS = """
 [gateway]
@@ -82,6 +85,17 @@ kind = "echo"
 pace = "20ms"
 fail = "start"
 fail_times = 3
+
+[agents.listener]
+kind = "echo"
+delay = "50ms"
+pace = "80ms"
+
+[agents.moody]
+kind = "echo"
+pace = "60ms"
+fail = "after"
+fail_times = 5
 """
 
 QUEUE_FULL, UNAVAILABLE, TOO_MANY, BLOCKED, TURN_FAILED = -32010, -32011, -32012, -32014, -32603
@@ -114,7 +128,7 @@ class Person:
         self._serial = 0
         self._room = trio.Semaphore(UNDECIDED_AT_ONCE)
         self._agent = AGENTS[number % len(AGENTS)]
-        self._mode = MODES[number % len(MODES)]
+        self._mode = _mode(self._agent, number)
         self._followed: Connection | None = None
         self._undecided = 0
         self.session_id = ""
@@ -316,6 +330,11 @@ class Person:
         except Refused as refusal:
             if refusal.code not in (UNAVAILABLE, TOO_MANY):
                 raise
+
+
+def _mode(agent: str, number: int) -> str:
+    """Another one for each of those who talk to the same agent."""
+    return "steer" if agent in STEERED else MODES[(number + number // len(AGENTS)) % len(MODES)]
 
 
 def gather(seed: int, people: int, lines: list[Line], ledger: Ledger) -> list[Person]:

@@ -61,6 +61,7 @@ class Report(msgspec.Struct, frozen=True):
     failed: int
     withdrawn: int
     run_again: int
+    steered: int
     sent_again: int
     duplicates_refused: int
     agents_killed: int
@@ -274,6 +275,7 @@ def _report(
         failed=fates.get("failed", 0),
         withdrawn=fates.get("withdrawn", 0),
         run_again=sum(row.tries > 0 for row in evidence.rows),
+        steered=evidence.steered,
         sent_again=sum(max(0, each.attempts - 1) for each in sent),
         duplicates_refused=sum(each.duplicates for each in sent),
         agents_killed=place.agents.killed,

@@ -76,6 +76,7 @@ class Evidence(msgspec.Struct, frozen=True):
         files: the transcript files as they are, by session and epoch.
         blobs: the rows of the files that came with messages.
         on_disk: those files as they are, with their size, by session and name.
+        steered: how many messages were taken in by a turn that ran already.
         leftovers: rows that nobody should have left behind, in words.
         damage: what SQLite says of its file.
     """
@@ -88,6 +89,7 @@ class Evidence(msgspec.Struct, frozen=True):
     files: dict[tuple[str, int], bytes]
     blobs: tuple[Blob, ...] = ()
     on_disk: dict[tuple[str, str], int] = {}
+    steered: int = 0
     leftovers: tuple[str, ...] = ()
     damage: tuple[str, ...] = ()
 
@@ -160,6 +162,10 @@ def _collect(connection: apsw.Connection, data_dir: Path) -> Evidence:
             )
         ),
         on_disk=_on_disk(data_dir),
+        steered=connection.execute(
+            "SELECT count(*) FROM inbound JOIN turns ON turns.id = inbound.turn_id"
+            " WHERE inbound.state IN ('done', 'failed') AND inbound.claimed_at > turns.started_at"
+        ).get,
         leftovers=tuple(_leftovers(connection)),
         damage=tuple(_damage(connection)),
     )
