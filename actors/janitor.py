@@ -55,10 +55,12 @@ TOLD = 10
 """How many problems of one go are told in words; the others are only counted."""
 
 IDLE_STEP = 1_000
-"""How many files a sweep looks at, whether their session is still in use (S43)."""
+"""How many files a sweep looks at, whether their session is still in use (S43), and how many,
+whether what was evicted may be forgotten.
+"""
 
 KEEP_EVICTIONS = 30 * 86_400_000
-"""Milliseconds for which it is remembered what was evicted."""
+"""Milliseconds for which it is remembered at least what was evicted."""
 
 log = get_logger(__name__)
 
@@ -146,6 +148,7 @@ class Janitor(Actor[JanitorMessage]):
         self._ledger = services.library.ledger
         self._stuck: list[tuple[Blob, str]] = []
         self._looked_at = 0
+        self._forgotten_up_to = 0
 
     async def on_start(self) -> None:
         if self._library.tree is None:
@@ -212,11 +215,7 @@ class Janitor(Actor[JanitorMessage]):
         swept = _sum(swept, await self._retry(tree))
         swept = _sum(swept, await self._evict_idle(tree))
         swept = _sum(swept, await self._evict(tree, max(await self._lack(), self._excess)))
-        with_old = self._services.now() - KEEP_EVICTIONS
-        try:
-            await self._services.store.forget_old_evictions(with_old)
-        except StoreError as error:
-            log.warning("old_evictions_not_forgotten", reason=str(error))
+        await self._forget_old_evictions()
         return swept
 
     async def _sweep_all(self, tree: MediaTree) -> Swept:
@@ -279,6 +278,18 @@ class Janitor(Actor[JanitorMessage]):
         taken = [self._ledger.take(blob.session_id, blob.file) for blob in page.blobs]
         blobs = [blob for blob in taken if blob is not None]
         return await self._evict_these(tree, blobs, "idle") if blobs else Swept()
+
+    async def _forget_old_evictions(self) -> None:
+        """A step at each sweep; of those that no agent was told of nothing is forgotten (M9)."""
+        before = self._services.now() - KEEP_EVICTIONS
+        try:
+            after = await self._services.store.forget_old_evictions(
+                before, after=self._forgotten_up_to, limit=IDLE_STEP
+            )
+        except StoreError as error:
+            log.warning("old_evictions_not_forgotten", reason=str(error))
+            return
+        self._forgotten_up_to = after or 0
 
     async def _evict_these(self, tree: MediaTree, blobs: Sequence[Blob], reason: str) -> Swept:
         """Write down that they go, then remove them."""

@@ -79,5 +79,12 @@ class MediaStore(ABC):
         """
 
     @abstractmethod
-    async def forget_old_evictions(self, before: int) -> None:
-        """Remove what is known of evictions before a time, in ms since 1970; a bounded step."""
+    async def forget_old_evictions(
+        self, before: int, *, after: int = 0, limit: int = 1_000
+    ) -> int | None:
+        """Of a page of all files, remove what is known of evictions before a time, in ms since
+        1970. What an agent is still to be told of stays (M9).
+
+        Returns:
+            Where the next page begins; None after the last.
+        """

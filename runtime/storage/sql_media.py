@@ -269,13 +269,24 @@ def idle(transaction: Transaction, before: int, after: int, limit: int) -> BlobP
     )
 
 
-def forget_old_evictions(transaction: Transaction, before: int) -> None:
-    """Nobody asks any more for what was evicted before a time, in ms."""
+def forget_old_evictions(
+    transaction: Transaction, before: int, after: int, limit: int
+) -> int | None:
+    """Of a page of files, those that were evicted before a time, in ms, and of which nobody has to
+    be told any more; where the next page begins.
+    """
+    page = transaction.rows("SELECT n FROM blobs WHERE n > ? ORDER BY n LIMIT ?", after, limit)
+    if not page:
+        return None
     transaction.run(
-        "DELETE FROM blobs WHERE n IN"
-        " (SELECT n FROM blobs WHERE evicted_at IS NOT NULL AND evicted_at < ? LIMIT 1000)",
+        "DELETE FROM blobs WHERE n > ? AND n <= ? AND evicted_at < ? AND (told_at IS NOT NULL"
+        " OR NOT EXISTS (SELECT 1 FROM sessions WHERE sessions.id = blobs.session_id"
+        " AND sessions.status = 'active' AND sessions.epoch = blobs.epoch))",
+        after,
+        page[-1][0],
         before,
     )
+    return int(page[-1][0]) if len(page) == limit else None
 
 
 def _insert_evicted(transaction: Transaction, session_id: str, file: OutboxFile) -> None:

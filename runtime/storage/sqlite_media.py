@@ -62,5 +62,10 @@ class SqliteMedia:
             partial(sql_media.idle, before=before, after=after, limit=bounded(limit))
         )
 
-    async def forget_old_evictions(self, before: int) -> None:
-        await self._writes.write(partial(sql_media.forget_old_evictions, before=before))
+    async def forget_old_evictions(
+        self, before: int, *, after: int = 0, limit: int = 1_000
+    ) -> int | None:
+        forget = partial(
+            sql_media.forget_old_evictions, before=before, after=after, limit=bounded(limit)
+        )
+        return await self._writes.write(forget)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from runtime.ports.agent import AgentGone
 from runtime.sessions.updates import AgentEvent
-from runtime.storage.sqlite import open_memory
+from runtime.storage.sqlite import SqliteStore, open_memory
 from runtime.storage.store import Store
 from tests.actors.media_stage import (
     GONE,
@@ -73,6 +74,28 @@ async def test_it_is_told_across_a_restart(
         session = await again.session()
         assert (await said_to(again, session, "hello")).text.startswith(GONE)
         assert (await said_to(again, session, "more")).text == "more"
+
+
+async def test_it_is_told_however_late_a_person_comes_back(
+    autojump_clock: MockClock, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # M9: the idle files of a day, and a person who was away for months
+    monkeypatch.setattr("actors.janitor.KEEP_EVICTIONS", 60_000)
+    async with house(tmp_path / "media", store=store) as here:
+        session = await here.session()
+        await here.kept(session, PICTURE)
+        lower_cap(here, 0)
+        await trio.sleep(600)
+        assert await _rows(store) == 1
+        assert (await said_to(here, session, "I am back")).text.startswith(GONE)
+        await trio.sleep(600)
+        assert await _rows(store) == 0
+
+
+async def _rows(store: Store) -> int:
+    """Of how many files anything is known, whether they are there or not."""
+    read = cast("SqliteStore", store)._reads.read
+    return int(await read(lambda transaction: len(transaction.rows("SELECT 1 FROM blobs"))))
 
 
 async def test_a_new_conversation_and_other_sessions_are_told_nothing(

@@ -44,6 +44,15 @@ async def files(store: SqliteStore) -> list[str]:
     return [row.file for row in (await store.blobs()).blobs]
 
 
+async def known(store: SqliteStore) -> list[str]:
+    """What there is a row of, also when it is gone."""
+    return await store._reads.read(
+        lambda transaction: [
+            str(row[0]) for row in transaction.rows("SELECT file FROM blobs ORDER BY n")
+        ]
+    )
+
+
 async def untold(store: SqliteStore, session_id: str) -> list[str]:
     return [row.file for row in await store.untold_evictions(session_id)]
 
@@ -216,13 +225,43 @@ async def test_old_evictions_are_forgotten(store: SqliteStore, clock: Clock) -> 
     await evict(store, session_id, "a")
     clock.now += 10
     await evict(store, session_id, "b")
+    await answered(store, "d", told=("a", "b"))
     await store.forget_old_evictions(START)
-    assert await untold(store, session_id) == ["a", "b"]
+    assert await known(store) == ["a", "b", "c", "d"]
     await store.forget_old_evictions(START + 1)
-    assert await untold(store, session_id) == ["b"]
+    assert await known(store) == ["b", "c", "d"]
     await store.forget_old_evictions(START + 1_000)
-    assert await untold(store, session_id) == []
-    assert await files(store) == ["c"]
+    assert await known(store) == ["c", "d"]
+
+
+async def test_what_the_agent_is_to_be_told_of_is_not_forgotten(store: SqliteStore) -> None:
+    # M9 S18 S43: a person may come back after months
+    session_id = await answered(store, "a", "b")
+    await evict(store, session_id, "a")
+    await store.forget_old_evictions(START + 1_000)
+    assert await untold(store, session_id) == ["a"]
+    await store.new_epoch(session_id)
+    await store.forget_old_evictions(START + 1_000)
+    assert await known(store) == ["b"]
+    await answered(store, "b")
+    await evict(store, session_id, "b")
+    await store.forget_old_evictions(START + 1_000)
+    assert await known(store) == ["b"]
+    await store.close_session(session_id)
+    await store.forget_old_evictions(START + 1_000)
+    assert await known(store) == []
+
+
+async def test_old_evictions_are_forgotten_step_by_step(store: SqliteStore) -> None:  # M9
+    names = ["a", "b", "c"]
+    session_id = await answered(store, *names)
+    await evict(store, session_id, *names)
+    await answered(store, "d", told=tuple(names))
+    after = await store.forget_old_evictions(START + 1, limit=2)
+    assert await known(store) == ["c", "d"]
+    assert after is not None
+    assert await store.forget_old_evictions(START + 1, after=after, limit=3) is None
+    assert await known(store) == ["d"]
 
 
 # -- idle sessions ---------------------------------------------------------------------------------

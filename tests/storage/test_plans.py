@@ -128,7 +128,7 @@ async def everything_about_files(store: SqliteStore, session_id: str) -> None:
     await store.blobs_evicted([BlobRef(session_id, "a"), BlobRef(session_id, "b")])
     await store.untold_evictions(session_id)
     await store.sessions_with_untold_evictions()
-    await store.forget_old_evictions(1)
+    await store.forget_old_evictions(1, limit=2)
     await store.blobs_forgotten([BlobRef(session_id, name) for name in "abc"])
 
 
