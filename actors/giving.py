@@ -26,6 +26,7 @@ from runtime.sessions.content import (
 )
 from runtime.sessions.media import BlobRow, Media, MediaItem, MediaKind
 from runtime.sessions.prompting import build_prompt, prompt_media
+from runtime.storage.media_requests import MOST_TOLD
 
 LARGEST_INLINE = 10 * 1024 * 1024
 """Bytes of a file that is put into the prompt itself; of a larger one the agent gets the link."""
@@ -35,6 +36,8 @@ INLINE_TOGETHER = 20 * 1024 * 1024
 
 READ_LIMIT = 10.0
 """Seconds in which files are read for one prompt; of the others the agent gets the links."""
+
+AND_OTHERS = "maybe others, which your next prompts name: see whether a file is there"
 
 NOT_MADE = (
     "The runtime could not make a prompt of this message. Send it again; its log says what failed."
@@ -94,10 +97,16 @@ async def _prompt_of(
         collected=batch.collected,
         interrupted=any(row.interrupted for row in batch.rows),
         cap=max(1, len(batch.overflow)),
-        evicted=tuple(library.words_of(row) for row in evicted),
+        evicted=_words_of(evicted, library),
     )
     media = prompt_media(batch.rows, batch.context)
     return await given_to_agent(library, session_id, content, media, can)
+
+
+def _words_of(evicted: Sequence[BlobRow], library: Library) -> tuple[str, ...]:
+    """What is gone. What is not named yet is said to be gone all the same."""
+    words = tuple(library.words_of(row) for row in evicted)
+    return words if len(words) < MOST_TOLD else (*words, AND_OTHERS)
 
 
 async def given_to_agent(

@@ -6,6 +6,9 @@ import msgspec
 
 from runtime.sessions.media import BlobRow, MediaItem, NewBlob, OutboxFile
 
+MOST_TOLD = 50
+"""How many evicted files an agent is told of at once (M9)."""
+
 
 class HandOver(msgspec.Struct, frozen=True):
     """The agent has begun to answer: the files of these messages of the turn are handed over.

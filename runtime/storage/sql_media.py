@@ -36,12 +36,10 @@ from runtime.storage.codec import (
 )
 from runtime.storage.engine import Transaction
 from runtime.storage.errors import StaleFence
-from runtime.storage.media_requests import Attach, BlobPage, BlobRef, HandOver
+from runtime.storage.media_requests import MOST_TOLD, Attach, BlobPage, BlobRef, HandOver
 
 WAITING = (InboundState.HELD, InboundState.PENDING)
 IN_FLIGHT = (*WAITING, InboundState.CLAIMED)
-MOST_TOLD = 50
-"""How many evicted files an agent is told of at once."""
 
 _BLOB = f"SELECT {BLOB_COLUMNS} FROM blobs WHERE session_id = ? AND file = ?"
 _COLUMNS = ", ".join(f"blobs.{name.strip()}" for name in BLOB_COLUMNS.split(","))

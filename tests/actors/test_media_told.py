@@ -10,8 +10,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from actors.giving import AND_OTHERS
 from runtime.ports.agent import AgentGone
 from runtime.sessions.updates import AgentEvent
+from runtime.storage.media_requests import MOST_TOLD
 from runtime.storage.sqlite import SqliteStore, open_memory
 from runtime.storage.store import Store
 from tests.actors.media_stage import (
@@ -22,6 +24,7 @@ from tests.actors.media_stage import (
     image,
     links,
     lower_cap,
+    path_of,
     said,
     said_to,
     until_the_power_fails,
@@ -58,6 +61,28 @@ async def test_it_is_told_once_in_the_next_prompt(
         assert call.text.endswith("\n\nwhat was that?")
         assert (await said_to(here, session, "and now?")).text == "and now?"
         assert here.library.untold == set()
+
+
+async def test_of_many_some_are_named_and_the_others_are_not_kept_secret(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    # M9
+    async with house(tmp_path / "media") as here:
+        session = await here.session()
+        await session.send(said(*(image(b"%d" % number) for number in range(MOST_TOLD + 1))))
+        call = await here.agent.called(1)
+        names = [path_of(link).name for link in links(call)]
+        call.go.set()
+        await a_while()
+        lower_cap(here, 0)
+        await a_while()
+        first = (await said_to(here, session, "one")).text
+        assert [name in first for name in names] == [True] * MOST_TOLD + [False]
+        assert f"- {AND_OTHERS}\n" in first
+        second = (await said_to(here, session, "two")).text
+        assert [name in second for name in names] == [False] * MOST_TOLD + [True]
+        assert AND_OTHERS not in second
+        assert (await said_to(here, session, "three")).text == "three"
 
 
 async def test_it_is_told_across_a_restart(

@@ -12,10 +12,9 @@ from runtime.sessions.media import Leased, MediaItem
 from runtime.sessions.rows import DropReason, InboundState, SessionSpec
 from runtime.storage.codec import to_json
 from runtime.storage.errors import UnknownSession
-from runtime.storage.media_requests import Attach, BlobRef
+from runtime.storage.media_requests import MOST_TOLD, Attach, BlobRef
 from runtime.storage.migrations import bundled
 from runtime.storage.requests import DropPending, NewInbound
-from runtime.storage.sql_media import MOST_TOLD
 from runtime.storage.sqlite import SqliteStore, open_sqlite
 from tests.storage.media_messages import Feed, new_blob, running, with_files
 from tests.storage.stage import SPEC, START, Actor, Clock, admit, message
