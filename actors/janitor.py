@@ -297,7 +297,7 @@ class Janitor(Actor[JanitorMessage]):
             await self._services.store.blobs_evicted(_refs(blobs))
         except StoreError as error:
             log.error("eviction_not_written", reason=str(error))
-            for blob in blobs:
+            for blob in reversed(blobs):
                 self._ledger.stay(blob)
             return Swept(problems=len(blobs))
         self._library.untold.update(blob.session_id for blob in blobs)

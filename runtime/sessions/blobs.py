@@ -97,6 +97,11 @@ class Pile:
         self.blobs[blob.session_id, blob.file] = blob
         self.size += blob.size
 
+    def put_first(self, blob: Blob) -> None:
+        """Put a file at the beginning, if it is in it."""
+        if blob in self:
+            self.blobs.move_to_end((blob.session_id, blob.file), last=False)
+
     def remove(self, blob: Blob) -> bool:
         """Whether the file was in it."""
         if self.blobs.pop((blob.session_id, blob.file), None) is None:

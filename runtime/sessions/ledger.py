@@ -341,10 +341,13 @@ class Ledger:
         return list(self._leaving.blobs.values())
 
     def stay(self, blob: Blob) -> None:
-        """A file that was taken is not removed after all."""
+        """A file that was taken is not removed after all. Of several the one that was taken last
+        stays first, so that each is at its place again.
+        """
         if self._leaving.remove(blob):
             self._shelves[blob.session_id].remember(blob)
             self._place(blob)
+            self._evictable.put_first(blob)
 
     def gone(self, blob: Blob) -> None:
         """A file that was taken is not on disk any more."""

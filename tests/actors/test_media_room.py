@@ -381,21 +381,23 @@ async def test_a_problem_of_one_file_spares_no_other(
 async def test_an_eviction_that_cannot_be_written_down_does_not_happen(
     autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # M9 D1
+    # M9 D1 M5: and what was used longest ago is still the first to go
     async with house(tmp_path / "media") as here:
         session = await here.session()
-        await here.kept(session, *files(3))
+        oldest, *others = files(4)
+        await here.kept(session, oldest, *others)
 
         async def refuse(blobs: object) -> None:
             raise StoreUnavailable("no space left, as scripted")
 
         with monkeypatch.context() as patch:
             patch.setattr(here.store, "blobs_evicted", refuse)
-            media = MediaSettings(root=here.root, max_media_bytes=20, free_space_floor=0)
+            media = MediaSettings(root=here.root, max_media_bytes=30, free_space_floor=0)
             here.rt.reconfigure(Settings(media=media))
             await a_while()
-            assert len(here.on_disk()) == 3
-            assert here.usage.evictable == 30
+            assert len(here.on_disk()) == 4
+            assert here.usage.evictable == 40
         swept = await here.front.sweep_media()
         assert (swept.files, swept.size) == (1, 10)
+        assert here.on_disk() == sorted(others)
         here.check()

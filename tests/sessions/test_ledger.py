@@ -302,6 +302,13 @@ def test_a_taken_file_leaves_another_with_the_same_bytes_usable() -> None:  # M4
     assert ledger.reuse("v", "s", "hash of a") == "b"
 
 
+def test_what_was_taken_in_vain_is_the_first_to_go_again() -> None:  # M5
+    ledger = owned("a", "b", "c")
+    for blob in reversed(ledger.take_evictable(20)):
+        ledger.stay(blob)
+    assert names(ledger.take_evictable(30)) == ["a", "b", "c"]
+
+
 def test_what_happens_to_a_taken_file_holds_when_it_stays() -> None:  # M5, H6
     ledger = owned("a")
     (taken,) = ledger.take_evictable(1)

@@ -286,7 +286,7 @@ class Files(RuleBasedStateMachine):
         self.ledger.gone(blob)
         self.note_double(file)
         file.taken = False
-        self.touch(file)
+        file.touched = min(each.touched for each in self.files.values()) - 1
 
     def note_double(self, file: File) -> None:
         if any((o.key[0], o.hash) == (file.key[0], file.hash) for o in self.here()):
