@@ -121,7 +121,7 @@ class _CodeBlock(msgspec.Struct, frozen=True):
         after: behind the closing fence.
         opening: the line that opens it again.
         closing: what closes it early.
-        quote: what each of its lines begins with when it is in a quote.
+        before: what its lines begin with in a quote or a list; a line that is cut does again.
     """
 
     start: int
@@ -130,7 +130,7 @@ class _CodeBlock(msgspec.Struct, frozen=True):
     after: int
     opening: str
     closing: str
-    quote: str
+    before: str
 
 
 class _Cut(msgspec.Struct, frozen=True):
@@ -155,7 +155,7 @@ class _Splitter:
         while position < len(text):
             opening = "" if block is None else f"{block.opening}\n"
             if block is not None and text[position - 1] != "\n":
-                opening += block.quote
+                opening += block.before
             room = self._limit - self._measure.size(opening)
             if self._measure.fitting(text, position, room) == len(text):
                 if text[position:].strip():
@@ -209,9 +209,8 @@ class _Splitter:
         opening = (fence + opener[3]).rstrip()
         if self._measure.size(opening) >= self._limit // 4:
             opening = fence
-        quote = before if ">" in before else ""
         return _CodeBlock(
-            opener.start(), opener.end() + 1, end, after, opening, f"\n{fence}", quote
+            opener.start(), opener.end() + 1, end, after, opening, f"\n{fence}", before
         )
 
     def _block_at(self, place: int) -> _CodeBlock | None:

@@ -39,6 +39,11 @@ from tests.sessions.test_split import COUNTINGS, size
             id="the rest of a line is in the quote too",
         ),
         pytest.param(
+            "- ```\n  " + "a" * 30 + " " + "b" * 30 + "\n  ```",
+            ("- ```\n  " + "a" * 30 + "\n  ```", "  ```\n  " + "b" * 30 + "\n  ```"),
+            id="the rest of a line is in the list too",
+        ),
+        pytest.param(
             "> ```\n> aaaaa\n\nThis is prose behind the quote, and is no code.",
             ("> ```\n> aaaaa", "This is prose behind the quote, and is no code."),
             id="a block in a quote ends with the quote",
