@@ -23,6 +23,8 @@ class Conversation:
         self.turn: Turn | None = None
         self.settled: str | None = None
         """The turn whose end was committed last."""
+        self.behind: frozenset[str] = frozenset()
+        """Messages that came while an earlier incarnation of the actor ran a turn (Q2)."""
 
     @property
     def id(self) -> str:

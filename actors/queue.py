@@ -102,11 +102,15 @@ class SteerTurn(Message, frozen=True):
 
 
 class Arrived(Message, frozen=True):
-    """Rows that wait now, and rows that went for the cap; ``overflow``: those that leave a line."""
+    """Rows that wait now, and rows that went for the cap; ``overflow``: those that leave a line.
+
+    ``behind``: ids of rows that came while an earlier incarnation of the session ran a turn (Q2).
+    """
 
     rows: tuple[InboundRow, ...] = ()
     dropped: tuple[InboundRow, ...] = ()
     overflow: tuple[InboundRow, ...] = ()
+    behind: frozenset[str] = frozenset()
 
 
 class Ended(Message, frozen=True):
@@ -232,14 +236,13 @@ class QueueActor(Actor[QueueMessage]):
         session: ActorRef[Offered | InterruptTurn | SteerTurn],
         policy: QueuePolicy,
         cap: int,
-        pending: tuple[InboundRow, ...],
-        overflow: tuple[InboundRow, ...],
+        first: Arrived,
     ) -> None:
         self._services = services
         self._session = session
         self._policy = policy
         self._cap = cap
-        self._first = Arrived(rows=pending, overflow=overflow)
+        self._first = first
         self._waiting = WaitingQueue()
         self._overflow: list[InboundRow] = []
         self._offered: Offer | None = None
@@ -285,7 +288,7 @@ class QueueActor(Actor[QueueMessage]):
                     row,
                     now,
                     debounced=row.reply_to is not None or self._policy.prompts_wait,
-                    behind=self._offered is not None,
+                    behind=self._offered is not None or row.id in message.behind,
                 )
         self._waiting.remove(row.id for row in message.dropped)
         self._overflow = [*self._overflow, *message.overflow][-self._cap :]
@@ -297,7 +300,7 @@ class QueueActor(Actor[QueueMessage]):
         self._offered = None
         now = trio.current_time()
         for row in message.again:
-            self._waiting.add(row, now, debounced=False)
+            self._waiting.add(row, now, debounced=False, behind=offer.batch.collected)
         overflow = () if offer.lines_forgotten else message.overflow
         self._overflow = [*overflow, *self._overflow][-self._cap :]
 

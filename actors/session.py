@@ -173,8 +173,10 @@ class SessionActor(Actor[SessionMessage]):
         )
         policy, cap = services.queue_policy(conversation.row)
         pending = self._first_rows(awake.pending)
+        conversation.behind = frozenset(awake.behind)
+        first = Arrived(pending, overflow=awake.overflow, behind=conversation.behind)
         queue = self.spawn(
-            lambda: QueueActor(services, self.ref, policy, cap, pending, awake.overflow),
+            lambda: QueueActor(services, self.ref, policy, cap, first),
             name="queue",
             restart=Restart.TEMPORARY,
         )
@@ -329,7 +331,7 @@ class SessionActor(Actor[SessionMessage]):
 
     async def _enqueue(self, rows: Sequence[InboundRow]) -> bool:
         if rows:
-            await self._queue.send(Arrived(tuple(rows)))
+            await self._queue.send(Arrived(tuple(rows), behind=self._conversation.behind))
             for row in rows:
                 self._fetching.begin(row)
             self._dealings.hold_up(tuple(rows))

@@ -168,12 +168,13 @@ class Awake(msgspec.Struct, frozen=True):
 
     ``session.fence`` is the new fence: writes of an older one are refused. ``pending`` are all rows
     that wait, in order, those with ``not_before`` and context rows (``trigger=0``) included.
-    ``overflow`` are rows dropped for the cap under ``summarize`` whose line is still owed to the
-    agent.
+    ``behind`` are the ids of those that came while a turn ran (Q2). ``overflow`` are rows dropped
+    for the cap under ``summarize`` whose line is still owed to the agent.
     """
 
     session: SessionRow
     pending: tuple[InboundRow, ...]
+    behind: tuple[str, ...] = ()
     overflow: tuple[InboundRow, ...] = ()
     settled: tuple[SettledTurn, ...] = ()
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -51,6 +52,13 @@ INTERRUPTED = TurnError(
     "again. Send it again if you still want an answer.",
 )
 
+TURNS_LOOKED_AT = 8
+"""So many turns of a session back it is known whether a message came while one ran."""
+
+_NEWEST_TURNS = (
+    "SELECT started_at, ended_at FROM turns WHERE session_id = ? AND ended_at IS NOT NULL"
+    " ORDER BY n DESC LIMIT ?"
+)
 _CLAIMED = (
     f"SELECT {INBOUND_COLUMNS} FROM {INBOUND_SOURCE}"
     " WHERE inbound.session_id = ? AND inbound.state = 'claimed' ORDER BY inbound.seq"
@@ -77,11 +85,23 @@ def wake(
         owner.incarnation,
         session.id,
     )
+    pending = sql_inbound.pending(transaction, session.id)
     return Awake(
         session=sql_sessions.existing(transaction, session.id),
-        pending=sql_inbound.pending(transaction, session.id),
+        pending=pending,
+        behind=_behind(transaction, session.id, pending),
         overflow=sql_inbound.owed(transaction, session.id),
         settled=settled,
+    )
+
+
+def _behind(
+    transaction: Transaction, session_id: str, pending: Sequence[InboundRow]
+) -> tuple[str, ...]:
+    """Those of the messages that came while a turn ran."""
+    turns = transaction.rows(_NEWEST_TURNS, session_id, TURNS_LOOKED_AT) if pending else ()
+    return tuple(
+        row.id for row in pending if any(begun <= row.admitted_at <= end for begun, end in turns)
     )
 
 
