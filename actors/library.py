@@ -228,27 +228,28 @@ class Library:
         reserved = min(limit, self.settings.max_media_bytes) if item.size is None else item.size
         await self._reserve(reserved)
         try:
-            partial_file = await self.disk(
-                partial(tree.create, folder_name(session_id), limit=limit)
-            )
+            create = partial(tree.create, folder_name(session_id), limit=limit)
+            partial_file = await self.disk(create)
             try:
                 async for chunk in source:
                     if partial_file.size + len(chunk) > reserved:  # more than was announced
                         await self._reserve(limit - reserved)
                         reserved = limit
                     await self.disk(partial(partial_file.write, chunk))
-                return await self._finish(tree, session_id, partial_file, item)
+                return await self._finish(session_id, partial_file, item)
             finally:
                 await self.disk(partial_file.abort)
         finally:
             self.ledger.release(reserved)
 
-    async def _finish(
-        self, tree: MediaTree, session_id: str, written: Partial, item: MediaItem
-    ) -> Staged:
+    async def _finish(self, session_id: str, written: Partial, item: MediaItem) -> Staged:
         """Give the file its name, unless the session has these bytes already (M4)."""
         token, content_hash, size = self._ids.new(), written.hash, written.size
         file = self.ledger.reuse(token, session_id, content_hash)
+        holds = partial(self._tree().holds, folder_name(session_id), content_hash=content_hash)
+        if file is not None and not await self.disk(partial(holds, file)):
+            self.ledger.changed(token, session_id, file)
+            file = None
         if file is None:
             name = name_for(self._ids.new(), item.mime_type, item.kind)
             await self.disk(partial(written.finish, name))
@@ -258,17 +259,16 @@ class Library:
                 file = name
                 self.ledger.stage(token, session_id, file, content_hash, size, self.now())
             else:
-                await self._remove_copy(tree, session_id, name)
+                await self._remove_copy(session_id, name)
         self.show()
         kept = msgspec.structs.replace(item, file=file, size=size, reference=None)
-        return Staged(
-            token, session_id, kept, NewBlob(file, content_hash, size, item.mime_type, item.name)
-        )
+        blob = NewBlob(file, content_hash, size, item.mime_type, item.name)
+        return Staged(token, session_id, kept, blob)
 
-    async def _remove_copy(self, tree: MediaTree, session_id: str, name: str) -> None:
+    async def _remove_copy(self, session_id: str, name: str) -> None:
         """One that stays is nobody's, and is found when the disk is looked through (M6)."""
         try:
-            await self.disk(partial(tree.remove, folder_name(session_id), name))
+            await self.disk(partial(self._tree().remove, folder_name(session_id), name))
         except MediaError as error:
             self._metrics.media_problems.inc()
             log.warning("media_problem", session=session_id, reason=str(error))

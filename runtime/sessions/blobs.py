@@ -79,6 +79,11 @@ class Shelf:
         if blob.outgoing is None:
             self.by_hash.setdefault(blob.hash, blob)
 
+    def lose(self, blob: Blob) -> None:
+        """Find a file by its bytes no more."""
+        if self.by_hash.get(blob.hash) is blob:
+            del self.by_hash[blob.hash]
+
 
 class Pile:
     """Files in an order, and their bytes."""

@@ -165,6 +165,15 @@ class Ledger:
         self._place(blob)
         return blob.file
 
+    def changed(self, token: str, session_id: str, file: str) -> None:
+        """A file that was to be reused has not the bytes that it had: it is let go of, and found by
+        them no more.
+        """
+        blob = self.blob(session_id, file)
+        if blob is not None:
+            self._shelves[session_id].lose(blob)
+            self.unstage(token, session_id, file)
+
     def stage(
         self, token: str, session_id: str, file: str, content_hash: str, size: int, now_ms: int
     ) -> None:
@@ -357,8 +366,7 @@ class Ledger:
     def _leave(self, blob: Blob) -> Blob:
         """A file is to go: it is not used for the same bytes any more."""
         shelf = self._shelves[blob.session_id]
-        if shelf.by_hash.get(blob.hash) is blob:
-            del shelf.by_hash[blob.hash]
+        shelf.lose(blob)
         self._unplace(blob)
         self._leaving.add(blob)
         return blob

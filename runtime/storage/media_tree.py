@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ from runtime.storage.folders import (
 )
 from runtime.storage.media_errors import (
     FileTooLarge,
+    MediaError,
     MediaFailed,
     MediaInUse,
     MediaUnsafe,
@@ -214,6 +216,21 @@ class MediaTree:
         finally:
             os.close(descriptor)
         return bytes(data)
+
+    def holds(self, session: str, file: str, content_hash: str) -> bool:
+        """Whether a file has the bytes of this SHA-256, in hexadecimal. An agent may write and
+        remove in the folder of its session.
+
+        Raises:
+            UnsafeName: A name is not safe.
+        """
+        place = self.path(session, file)
+        try:
+            descriptor = self.open(session, file)
+            with explained(place), os.fdopen(descriptor, "rb") as opened:
+                return hashlib.file_digest(opened, "sha256").hexdigest() == content_hash
+        except MediaError:
+            return False
 
     def stat(self, session: str, file: str) -> Found | None:
         """What is known about a file; None when there is no regular file of that name.

@@ -1,4 +1,6 @@
-"""Files and folders that go at once, and those that stay for want of a reason (M5, M8, S43)."""
+"""Files and folders that go at once, that stay for want of a reason, that are not what they were
+(M4, M5, M8, S43).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from runtime.ports.front import Unavailable
 from runtime.sessions.ids import IdSource
 from runtime.sessions.media import MediaItem
 from runtime.storage.sqlite import open_memory
-from tests.actors.media_stage import a_while, house, image, lower_cap, said
+from tests.actors.media_stage import a_while, house, image, links, lower_cap, path_of, said
 from tests.actors.stage import clock
 
 PICTURE, OTHER = b"\x89PNG" * 5, b"other" * 2
@@ -99,3 +101,33 @@ async def test_of_a_session_that_was_closed_nothing_is_told(
             assert again.folders() == []
             assert again.library.untold == set()
             assert await store.sessions_with_untold_evictions() == ()
+
+
+@pytest.mark.parametrize("change", ["removed", "written over", "a link"])
+async def test_the_same_bytes_are_kept_anew_when_their_file_has_them_no_more(
+    autojump_clock: MockClock, tmp_path: Path, change: str
+) -> None:
+    # M4 H1: an agent works with the files that it is given, and may remove what it has done
+    async with house(tmp_path / "media") as here:
+        session = await here.session()
+        await session.send(said(image(PICTURE)))
+        call = await here.agent.called(1)
+        (first,) = links(call)
+        path_of(first).unlink()
+        if change == "written over":
+            path_of(first).write_bytes(bytes(reversed(PICTURE)))
+        elif change == "a link":
+            (tmp_path / "elsewhere").write_bytes(PICTURE)
+            path_of(first).symlink_to(tmp_path / "elsewhere")
+        call.go.set()
+        for number in (2, 3):
+            await session.send(said(image(PICTURE), text="again"))
+            call = await here.agent.called(number)
+            (link,) = links(call)
+            assert link.uri != first.uri
+            assert not path_of(link).is_symlink()
+            assert path_of(link).read_bytes() == PICTURE
+            call.go.set()
+        await a_while()
+        assert len(here.blobs()) == 2
+        assert here.usage.in_flight == 0

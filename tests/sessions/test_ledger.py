@@ -302,6 +302,17 @@ def test_a_taken_file_leaves_another_with_the_same_bytes_usable() -> None:  # M4
     assert ledger.reuse("v", "s", "hash of a") == "b"
 
 
+def test_a_file_with_other_bytes_is_not_used_for_those_it_had() -> None:  # M4
+    ledger = owned("a")
+    assert ledger.reuse("t", "s", "hash of a") == "a"
+    ledger.changed("t", "s", "a")
+    ledger.changed("t", "s", "unknown")
+    assert ledger.usage == Usage(files=1, size=10, evictable=10)
+    assert ledger.reuse("u", "s", "hash of a") is None
+    ledger.stage("u", "s", "b", "hash of a", 10, 1)
+    assert ledger.reuse("v", "s", "hash of a") == "b"
+
+
 def test_what_was_taken_in_vain_is_the_first_to_go_again() -> None:  # M5
     ledger = owned("a", "b", "c")
     for blob in reversed(ledger.take_evictable(20)):

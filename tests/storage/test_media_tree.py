@@ -20,6 +20,7 @@ from runtime.storage.media_errors import (
     MediaUnsafe,
     NameTaken,
     NoSuchFile,
+    UnsafeName,
 )
 from runtime.storage.media_scan import Removed
 from runtime.storage.media_tree import MediaTree
@@ -254,6 +255,19 @@ def test_reading(tmp_path: Path) -> None:  # M2
             assert not tree.exists(session, name)
             with pytest.raises(NoSuchFile):
                 tree.read(session, name, limit=1)
+
+
+def test_whether_a_file_has_its_bytes(tmp_path: Path) -> None:  # M2 M4
+    with prepared(tmp_path / "media") as tree:
+        folder = put(tree, "session", "file").parent
+        (folder / "link").symlink_to(folder / "file")
+        wanted = hashlib.sha256(b"data").hexdigest()
+        assert tree.holds("session", "file", wanted)
+        assert not tree.holds("session", "file", hashlib.sha256(b"atad").hexdigest())
+        for session, name in (("session", "missing"), ("missing", "file"), ("session", "link")):
+            assert not tree.holds(session, name, wanted)
+        with pytest.raises(UnsafeName):
+            tree.holds("session", "../session/file", wanted)
 
 
 def test_only_regular_files_are_read(tmp_path: Path) -> None:  # M2
