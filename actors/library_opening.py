@@ -3,7 +3,8 @@ of outboxes it is the other way round (`actors.outbox_looks`).
 
 Who refers to what is known before anybody may remove anything. Then what is on disk without a row
 is an orphan of a crashed run, and goes: the folders are locked, so that it is no other runtime's,
-and its name is one that only we give, so that it is no person's. A row without its file says so.
+its name is one that only we give, so that it is no person's, and its session is one that the store
+knows, so that it is of no other data directory. A row without its file says so.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ async def _make_index(library: Library, tree: MediaTree, store: Store) -> Opened
     differences = await read_index(library, tree, store)
     library.untold.update(await store.sessions_with_untold_evictions())
     await _write_down_missing(library, store, differences.missing)
-    unknown = _ours(differences.unknown)
+    unknown = await _ours(store, differences.unknown)
     orphans, orphans_size = await _remove_orphans(library, tree, unknown)
     empty = {*filter(is_id, differences.empty), *(found.session for found in unknown)}
     await library.disk(partial(remove_empty, tree, empty))
@@ -165,12 +166,17 @@ async def _write_down_missing(library: Library, store: Store, missing: Sequence[
         await store.blobs_forgotten([BlobRef(row.session_id, row.file) for row in rows])
 
 
-def _ours(found: Iterable[Found]) -> list[Found]:
-    """Those whose folder and name are of the kind that only we give."""
+async def _ours(store: Store, found: Iterable[Found]) -> list[Found]:
+    """Those whose name is of the kind that only we give, in folders of sessions of ours. A file is
+    only ever received for a session that the store has already.
+    """
     mine, strange = [], 0
+    known: dict[str, bool] = {}
     for each in found:
-        stem = each.file.partition(".")[0]
-        if is_id(each.session) and (each.partial or is_id(stem)):
+        session, stem = each.session, each.file.partition(".")[0]
+        if session not in known:
+            known[session] = is_id(session) and await store.session(session) is not None
+        if known[session] and (each.partial or is_id(stem)):
             mine.append(each)
         else:
             strange += 1
@@ -214,6 +220,10 @@ async def reconcile(library: Library, tree: MediaTree, store: Store, older_than:
         tree: its folders.
         store: has the rows.
         older_than: what was written after this, in ms since 1970, may still be on its way.
+
+    Raises:
+        MediaError: the folders must not be used.
+        StoreError: the rows cannot be read, or the disk refuses.
     """
     scan = await library.disk(tree.scan)
     seen: set[tuple[str, str]] = set()
@@ -236,7 +246,7 @@ async def reconcile(library: Library, tree: MediaTree, store: Store, older_than:
         present = await library.disk(partial(tree.exists, folder_name(blob.session_id), blob.file))
         if not present:
             await _note_gone(library, store, blob)
-    removed, _ = await _remove_orphans(library, tree, _ours(orphans))
+    removed, _ = await _remove_orphans(library, tree, await _ours(store, orphans))
     return len(gone) + removed
 
 

@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from actors.intake import pieces
-from actors.janitor import Janitor
+from actors.janitor import RECONCILE_EVERY, Janitor
 from runtime.sessions.ids import IdSource
 from runtime.sessions.media import MediaItem
 from runtime.sessions.rows import InboundState
@@ -131,16 +131,35 @@ async def test_what_a_crash_left_is_removed(
     folder = root / session.id
     (folder / f"{ids.new()}.png").write_bytes(b"no row")
     (folder / ".unfinished-0123").write_bytes(b"half")
-    strange = root / ids.new()
-    strange.mkdir()
-    (strange / f"{ids.new()}.ogg").write_bytes(b"no session")
     (folder / "notes.txt").write_bytes(b"a person's")
     async with house(root, store=store) as again:
         assert sorted(path.name for path in again.files() if "notes" not in path.name) == sorted(
             again.blobs()
         )
         assert sorted(again.on_disk()) == sorted([PICTURE, b"a person's"])
-        assert again.metric('media_removed_total{reason="orphan"}') == 3
+        assert again.metric('media_removed_total{reason="orphan"}') == 2
+
+
+async def test_the_files_of_another_data_directory_stay(
+    autojump_clock: MockClock, tmp_path: Path, store: Store
+) -> None:
+    # M8 M4: the same `media.root` in the settings, and another database for once
+    root = tmp_path / "media"
+    async with house(root, store=store) as here:
+        session = await here.session()
+        await here.kept(session, PICTURE)
+        (here.files()[0].parent / ".unfinished-0123").write_bytes(b"half")
+    async with house(root) as other:
+        await other.kept(await other.session(), OTHER)
+        await other.front.sweep_media()
+        await trio.sleep(RECONCILE_EVERY + 1)
+        assert other.on_disk() == sorted([PICTURE, OTHER, b"half"])
+        assert other.usage.size == len(OTHER)
+    async with house(root, store=store) as again:
+        assert again.on_disk() == sorted([PICTURE, OTHER])
+        assert again.usage.size == len(PICTURE)
+        call = await said_to(again, await again.session(), "hello")
+        assert GONE not in call.text
 
 
 async def test_a_file_that_is_missing_is_told_when_it_was_given(
