@@ -10,12 +10,15 @@ import trio
 from trio.testing import MockClock
 
 from actors.channels.scripted import Behaviour, ScriptedChannel
+from actors.intake import pieces
 from runtime.embedding import Session
 from runtime.ports.agent import AgentGone, AgentRefused
 from runtime.ports.channel import Attachment, ChannelCapabilities
-from runtime.sessions.media import MediaKind
+from runtime.sessions.content import FileBlock
+from runtime.sessions.media import MediaItem, MediaKind
 from runtime.sessions.rows import InboundState, TurnError
 from runtime.sessions.updates import AgentEvent, AvailableCommands, Result
+from runtime.storage.requests import NewInbound
 from tests.actors.media_stage import House, SeeingAgent, a_while, house, image, links, path_of, said
 from tests.actors.stage import Call, chunk
 
@@ -298,6 +301,32 @@ async def test_one_message_of_a_batch_does_not_speak_for_the_others(
         assert (await here.front.outcome(second)).state is DROPPED
         await a_while()
         has(here, evictable=len(PICTURE))
+
+
+async def test_what_is_read_as_context_is_handed_over_as_well(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    # H1 S31: it woke nobody, and comes with the next message that does
+    async def play(call: Call) -> AsyncIterator[AgentEvent]:
+        yield chunk("well")
+        await call.go.wait()
+        yield Result()
+
+    async with house(tmp_path / "media", agent=SeeingAgent(play, hold=False)) as here:
+        session = await here.session()
+        staged = await here.library.receive(session.id, pieces(PICTURE), MediaItem())
+        content, item, blob = (FileBlock(0),), staged.item, staged.blob
+        await here.store.admit(
+            [NewInbound("c", session.id, content, trigger=False, media=(item,), blobs=(blob,))]
+        )
+        here.library.unstage(staged)
+        has(here, in_flight=len(PICTURE))
+        await session.send("what is that?")
+        call = await here.agent.called(1)
+        assert [path_of(link).read_bytes() for link in links(call)] == [PICTURE]
+        await a_while()
+        has(here, evictable=len(PICTURE))
+        call.go.set()
 
 
 # -- the session's actor crashes -------------------------------------------------------------------
