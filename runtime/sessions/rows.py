@@ -230,7 +230,7 @@ class SessionRow(msgspec.Struct, frozen=True):
 
 
 class InboundRow(msgspec.Struct, frozen=True):
-    """One admitted message (D6). ``interrupted``: its last turn was cut off by the runtime (T5
+    """One admitted message (D6). ``interrupted``: a turn of it was cut off by the runtime (T5
     d). ``said``: what the runtime answered, to a command.
     """
 

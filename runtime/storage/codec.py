@@ -62,7 +62,8 @@ SESSION_COLUMNS = (
 INBOUND_COLUMNS = (
     "inbound.id, inbound.session_id, inbound.epoch, inbound.seq, inbound.kind, inbound.state,"
     " inbound.content, inbound.admitted_at, inbound.sender, inbound.reply_to, inbound.trigger,"
-    " inbound.not_before, inbound.tries, inbound.turn_id, turns.state IS 'interrupted',"
+    " inbound.not_before, inbound.tries, inbound.turn_id,"
+    " turns.state IS 'interrupted' OR inbound.reason IN ('interrupted', 'shutdown'),"
     " inbound.reason, inbound.sent_at, inbound.finished_at, inbound.connection, inbound.media,"
     " inbound.said"
 )

@@ -203,9 +203,12 @@ def withdrawn_because(session: SessionRow, epoch: int) -> DropReason | None:
 
 
 def requeue(transaction: Transaction, turn: TurnRow, settlement: Settlement) -> None:
-    """Put a claimed message back into its queue."""
+    """Put a claimed message back into its queue. That it was cut off once stays its reason: the
+    agent is told, whatever befalls the tries after it (T5 d).
+    """
     row = transaction.row(
-        "UPDATE inbound SET state = 'pending', tries = tries + ?, not_before = ?, reason = ?"
+        "UPDATE inbound SET state = 'pending', tries = tries + ?, not_before = ?,"
+        " reason = CASE WHEN reason IN ('interrupted', 'shutdown') THEN reason ELSE ? END"
         " WHERE id = ? RETURNING media",
         int(settlement.count_try),
         settlement.not_before,

@@ -281,3 +281,38 @@ async def test_past_the_grace_a_turn_is_cut_off_and_runs_again(autojump_clock: M
             await rt.front.outcome(runs.message_id)
             assert "cut off" in agent.calls[1].text
             assert "long work" in agent.calls[1].text
+
+
+@pytest.mark.parametrize("first", ["power cut", "stop"])
+async def test_that_it_was_cut_off_is_said_however_often_it_is_tried(
+    autojump_clock: MockClock, first: str
+) -> None:
+    # T5 D8
+    async def play(call: Call) -> AsyncIterator[AgentEvent]:
+        if len(agent.calls) == 1:
+            await trio.sleep_forever()
+        if len(agent.calls) == 2:
+            raise AgentGone("gone")
+        async for event in echo(call):
+            yield event
+
+    agent = HandAgent(play, hold=False)
+    slowly = settings(sessions={"retry_delay": 600.0, "shutdown_grace": 0.0})
+    async with open_memory(clock) as store:
+        for tries in (1, 2):
+            with trio.CancelScope() as power:
+                async with stage(agent=agent, store=store, settings=slowly) as rt:
+                    session = await rt.session("demo")
+                    sent = await session.send("go", message_id="m")
+                    await agent.called(tries)
+                    await trio.sleep(1)
+                    if (tries, first) != (1, "stop"):
+                        power.cancel()
+                        await trio.sleep_forever()
+            status = await store.message_status(sent.message_id)
+            assert status is not None
+            assert (status.message.state, status.message.tries) == (InboundState.PENDING, tries)
+        async with stage(agent=agent, store=store, settings=slowly):
+            assert "cut off" in (await agent.called(3)).text
+    assert "cut off" not in agent.calls[0].text
+    assert "cut off" in agent.calls[1].text
