@@ -8,14 +8,16 @@ That one is waited for a little, so that it does not arrive after the final mess
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import trio
 
 from actors.persistence import until_written
 from actors.queue import Batch
 from actors.services import Services
+from runtime.kernel import ActorStopped, Helper
 from runtime.log import get_logger
 from runtime.ports.channel import Channel, PermanentFailure, TransientFailure
 from runtime.sessions.content import storable
@@ -48,17 +50,27 @@ class Drafts:
         session: whose turn it is.
         batch: what the turn answers; its reply address says where.
         reply: the answer in the making.
+        start: starts a task, by its name, that may outlive the turn.
     """
 
-    def __init__(self, services: Services, session: SessionRow, batch: Batch, reply: Reply) -> None:
+    def __init__(
+        self,
+        services: Services,
+        session: SessionRow,
+        batch: Batch,
+        reply: Reply,
+        start: Callable[[Callable[[], Awaitable[object]], str], Helper],
+    ) -> None:
         self._services = services
         self._session = session
         self._turn_id = batch.turn_id
         self._reply = reply
+        self._start = start
         self._chat = _Chat.of(services, batch.rows[0].reply_to)
         self._news = trio.Event()
         self._landed = trio.Event()
         self._landed.set()
+        self._too_late = False
         self._seen = trio.Event()
         self._type_at = -math.inf
         self._typing_failures = 0
@@ -98,7 +110,8 @@ class Drafts:
     @asynccontextmanager
     async def shown(self) -> AsyncIterator[None]:
         """Show the answer while the block makes it (R3, R4). Afterwards nothing is on its way: the
-        draft in flight was waited for, or given up.
+        draft in flight was waited for, or given up. Only the first one goes on, since it may yet
+        make a message that nobody would know of: when it does, that one is removed.
         """
         chat = self._chat
         if chat is None or not chat.drafts:
@@ -116,14 +129,8 @@ class Drafts:
 
     async def withdraw(self) -> None:
         """Remove the draft, since no final message takes its place."""
-        draft, chat = self.draft, self._chat
-        if draft is None or chat is None or not chat.channel.capabilities.delete:
-            return
-        with trio.move_on_after(WITHDRAW_LIMIT):
-            try:
-                await chat.channel.withdraw(draft.reply_to, draft.platform_message_id)
-            except Exception as error:
-                log.info("draft_not_withdrawn", reason=_words(error))
+        if self.draft is not None and self._chat is not None:
+            await withdraw(self._chat.channel, self.draft)
 
     async def _type(self, chat: _Chat) -> None:
         while self._typing_failures < FAILURES:
@@ -161,8 +168,24 @@ class Drafts:
             await trio.sleep(LOOK_AGAIN)
 
     async def _send(self, chat: _Chat, drafting: Drafting, text: str) -> None:
-        known = self.draft.platform_message_id if self.draft is not None else None
+        """Send one, and wait for it unless the final message does not."""
         self._landed = trio.Event()
+        try:
+            request = self._start(partial(self._request, chat, drafting, text), "draft")
+        except ActorStopped:
+            drafting.refused()
+            self._landed.set()
+            return
+        try:
+            await request.wait()
+        except trio.Cancelled:
+            self._too_late = self.draft is None and chat.channel.capabilities.delete
+            if not self._too_late:
+                request.cancel()
+            raise
+
+    async def _request(self, chat: _Chat, drafting: Drafting, text: str) -> None:
+        known = self.draft.platform_message_id if self.draft is not None else None
         try:
             with trio.fail_after(DRAFT_LIMIT):
                 made = await chat.channel.draft(chat.address, text, known)
@@ -186,7 +209,9 @@ class Drafts:
         if not isinstance(made, str) or not made:
             return  # it is no message, and goes by itself
         draft = Draft(chat.address, storable(made))
-        if draft == self.draft:
+        if self._too_late:
+            await withdraw(chat.channel, draft)
+        if self._too_late or draft == self.draft:
             return
         self.draft = draft
         request = SaveDraft(self._turn_id, self._session.id, self._session.fence, draft)
@@ -194,6 +219,17 @@ class Drafts:
             await until_written(lambda: self._services.store.save_draft(request))
         except StoreError as error:
             log.warning("draft_not_written", reason=str(error))
+
+
+async def withdraw(channel: Channel, draft: Draft) -> None:
+    """Remove a draft, where the network can; a failure is logged."""
+    if not channel.capabilities.delete:
+        return
+    with trio.move_on_after(WITHDRAW_LIMIT):
+        try:
+            await channel.withdraw(draft.reply_to, draft.platform_message_id)
+        except Exception as error:
+            log.info("draft_not_withdrawn", reason=_words(error))
 
 
 class _Chat:

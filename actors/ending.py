@@ -14,6 +14,7 @@ from actors.queue import Batch
 from actors.reporting import end_of_turn, is_left_over
 from actors.services import Services
 from actors.uploads import looked_into
+from runtime.kernel import Helper
 from runtime.log import get_logger
 from runtime.sessions.events import TurnEnded
 from runtime.sessions.queueing import Heard
@@ -43,6 +44,7 @@ class TurnHooks(msgspec.Struct, frozen=True):
         over: the batch is settled; with the rows that wait again, and overflow lines not told.
         ask: the agent asks people something; puts it in words where there is no dialog.
         heard: what became of a message that the running turn was to take in (H8).
+        start: starts a task, by its name, that may go on for a little when the turn has ended.
     """
 
     first_event: Callable[[int], Awaitable[None]]
@@ -51,6 +53,7 @@ class TurnHooks(msgspec.Struct, frozen=True):
     over: Callable[[tuple[InboundRow, ...], tuple[InboundRow, ...]], Awaitable[None]]
     ask: Callable[[PermissionRequest], Awaitable[None]]
     heard: Callable[[InboundRow, Heard], Awaitable[None]]
+    start: Callable[[Callable[[], Awaitable[object]], str], Helper]
 
 
 class Ending:

@@ -103,7 +103,7 @@ class Turn:
         self._last_event, self._heard = 0.0, trio.Event()
         self._progress = Progress(services, session, batch.turn_id, self._reply)
         self._told: tuple[str, ...] = ()
-        self._drafts = Drafts(services, session, batch, self._reply)
+        self._drafts = Drafts(services, session, batch, self._reply, hooks.start)
         self.started: TurnStarted | None = None
 
     # -- what the session asks of it ----------------------------------------------------------

@@ -100,7 +100,7 @@ class Turns:
             self._owner,
             self._agent,
             batch,
-            TurnHooks(first_event, self._committed, withdrawn, over, ask, heard),
+            TurnHooks(first_event, self._committed, withdrawn, over, ask, heard, self._start),
         )
         self._conversation.turn = turn
         self.task = self._start(turn.run, f"turn-{batch.turn_id}")

@@ -140,6 +140,36 @@ async def test_the_one_in_flight_is_waited_for(autojump_clock: MockClock) -> Non
         assert [done.text for done in chat.calls("draft")] == ["hello"]
 
 
+@pytest.mark.parametrize("delete", [True, False])
+async def test_a_first_draft_that_comes_after_the_answer_goes(
+    autojump_clock: MockClock, delete: bool
+) -> None:
+    # R3 R8
+    chat = network(delete=delete)
+    chat.script(Behaviour(delay=9.0), of="draft")
+    async with stage(agent=agent("hello", 0.5, " there"), channels=[chat], settings=QUICK):
+        began = trio.current_time()
+        await chat.say("one")
+        await chat.sent(1)
+        assert trio.current_time() - began <= 0.5 + 3.0 + 0.1
+        await quiet()
+        assert chat.visible() == ["hello there"]
+        assert len(chat.calls("withdraw")) == delete
+
+
+async def test_a_late_change_of_a_draft_is_given_up(autojump_clock: MockClock) -> None:
+    # R3
+    chat = network()
+    chat.script(Behaviour(), Behaviour(delay=9.0), of="draft")
+    playing = agent("hello", 2.0, " there", 0.5, " all")
+    async with stage(agent=playing, channels=[chat], settings=QUICK):
+        await chat.say("one")
+        await quiet()
+        assert [done.text for done in chat.calls("draft")] == ["hello", "hello there"]
+        assert chat.visible() == ["hello there all"]
+        assert chat.calls("withdraw") == []
+
+
 async def test_of_a_long_answer_the_first_part_takes_the_place(autojump_clock: MockClock) -> None:
     # R3 R5 R8
     chat = network(text_limit=64)
