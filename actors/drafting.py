@@ -8,7 +8,7 @@ That one is waited for a little, so that it does not arrive after the final mess
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -23,7 +23,7 @@ from runtime.ports.channel import Channel, PermanentFailure, TransientFailure
 from runtime.sessions.content import storable
 from runtime.sessions.drafting import FAILURES, Drafting, pause_asked_for
 from runtime.sessions.relay import Reply
-from runtime.sessions.rows import Draft, ReplyAddress, SessionRow
+from runtime.sessions.rows import Draft, InboundRow, ReplyAddress, SessionRow
 from runtime.settings import ChannelSettings
 from runtime.storage.errors import StoreError
 from runtime.storage.requests import SaveDraft
@@ -230,6 +230,26 @@ async def withdraw(channel: Channel, draft: Draft) -> None:
             await channel.withdraw(draft.reply_to, draft.platform_message_id)
         except Exception as error:
             log.info("draft_not_withdrawn", reason=_words(error))
+
+
+async def withdraw_of(services: Services, rows: Sequence[InboundRow]) -> None:
+    """Remove what chats still show of answers to messages that get none any more: of a turn that
+    was cut off, whose messages do not wait either.
+    """
+    tried = {row.turn_id: row for row in rows if row.turn_id is not None and row.reply_to}
+    try:
+        for turn_id, row in tried.items():
+            status = await services.store.message_status(row.id)
+            draft = status.turn.draft if status is not None and status.turn is not None else None
+            waiting = await services.store.pending_messages(row.session_id) if draft else ()
+            if draft is None or any(other.turn_id == turn_id for other in waiting):
+                continue
+            address = draft.reply_to
+            channel = services.channels.get((address.channel, address.account))
+            if channel is not None:
+                await withdraw(channel, draft)
+    except StoreError as error:
+        log.info("draft_not_withdrawn", reason=_words(error))
 
 
 class _Chat:

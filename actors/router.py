@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import structs
 
+from actors.drafting import withdraw_of
 from actors.fetching import tell_not_taken
 from actors.intake import MOST_FILES, Intake
 from actors.library import Staged
@@ -278,6 +279,8 @@ class Router(Actor[Submit | Deliver]):
         services.metrics.accepted.inc()
         session_id = admitted.session.id
         services.watchers.dropped(session_id, admitted.dropped, DropReason.CAP)
+        if any(row.turn_id is not None for row in admitted.dropped):
+            self.start(withdraw_of, services, admitted.dropped, name="drafts")
         for notice in admitted.notices:
             self._outbox.tell(Due(notice.reply_to.channel, notice.reply_to.account))
         if message.state is InboundState.PENDING:

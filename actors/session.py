@@ -190,7 +190,7 @@ class SessionActor(Actor[SessionMessage]):
         )
         for row in pending:
             self._fetching.begin(row)
-        self._withdrawals = Withdrawals(services, conversation, queue)
+        self._withdrawals = Withdrawals(services, conversation, queue, self.start)
         self._epochs = Epochs(services, conversation, self._withdrawals, self._agent)
         self._dealings = Dealings(services, conversation, self._reception, self._agent, queue)
         self._turns = Turns(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+
 from actors.conversation import Conversation
+from actors.drafting import withdraw_of
 from actors.persistence import decided, until_written
 from actors.queue import QueueMessage, Status, Withdraw
 from actors.services import Services
 from actors.session_messages import Cancel
-from runtime.kernel import ActorRef
+from runtime.kernel import ActorRef, ActorStopped, Helper
 from runtime.sessions.rows import DropReason, InboundRow
 from runtime.sessions.settling import TurnEnd
 from runtime.storage.requests import DropPending
@@ -17,14 +21,26 @@ ASK_LIMIT = 30.0
 
 
 class Withdrawals:
-    """Takes messages back, out of the queue first and then out of the store."""
+    """Takes messages back, out of the queue first and then out of the store.
+
+    Args:
+        services: what all actors share.
+        conversation: the session.
+        queue: the session's queue.
+        start: starts a task of the session's actor: a function and its arguments.
+    """
 
     def __init__(
-        self, services: Services, conversation: Conversation, queue: ActorRef[QueueMessage]
+        self,
+        services: Services,
+        conversation: Conversation,
+        queue: ActorRef[QueueMessage],
+        start: Callable[..., Helper],
     ) -> None:
         self._services = services
         self._conversation = conversation
         self._queue = queue
+        self._start = start
 
     async def cancel(self, message: Cancel) -> bool:
         turn = self._conversation.turn
@@ -111,7 +127,7 @@ class Withdrawals:
         forgets those too, which would hold up others until they are due.
         """
         dropped = await decided(self._services.store.drop_pending(request))
-        self._services.watchers.dropped(self._conversation.id, dropped, request.reason)
+        self._gone(dropped, request.reason)
         ids = tuple(row.id for row in dropped)
         if ids:
             await self._queue.ask(Withdraw(message_ids=ids), timeout=ASK_LIMIT)
@@ -122,11 +138,18 @@ class Withdrawals:
         reason = DropReason.CLEARED if end is TurnEnd.WITHDRAWN else DropReason.CANCELLED
         request = DropPending(self._conversation.id, reason, tuple(row.id for row in rows))
         dropped = await until_written(lambda: self._services.store.drop_pending(request))
-        self._services.watchers.dropped(self._conversation.id, dropped, reason)
+        self._gone(dropped, reason)
         return ()
 
     async def forget(self, dropped: tuple[InboundRow, ...], reason: DropReason) -> None:
         """Rows that went with their conversation, and the lines of those that went before."""
-        self._services.watchers.dropped(self._conversation.id, dropped, reason)
+        self._gone(dropped, reason)
         before = max((row.seq + 1 for row in dropped), default=0)
         await self._queue.ask(Withdraw(everything=True, before=before), timeout=ASK_LIMIT)
+
+    def _gone(self, dropped: tuple[InboundRow, ...], reason: DropReason) -> None:
+        """Tell who watches or waits, and let the chat not go on showing half an answer (R8)."""
+        self._services.watchers.dropped(self._conversation.id, dropped, reason)
+        if any(row.turn_id is not None for row in dropped):
+            with suppress(ActorStopped):
+                self._start(withdraw_of, self._services, dropped, name="drafts")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ import trio
 from trio.testing import MockClock
 
 from actors.channels.scripted import Behaviour, ScriptedChannel
+from runtime.ports.agent import AgentGone
+from runtime.sessions.updates import AgentEvent, Result
 from runtime.storage.errors import StoreUnavailable
 from runtime.storage.sqlite import open_memory
 from tests.actors.slow_writing import (
@@ -18,7 +21,7 @@ from tests.actors.slow_writing import (
     network,
     quiet,
 )
-from tests.actors.stage import HandAgent, clock, settings, stage
+from tests.actors.stage import Call, HandAgent, chunk, clock, settings, stage
 
 
 async def power_cut(
@@ -164,3 +167,66 @@ async def test_a_withdrawal_that_hangs_holds_up_nobody(autojump_clock: MockClock
         (info,) = (await rt.front.list_sessions()).sessions
         with trio.fail_after(10.0):
             await rt.front.close_session(info.row.id)
+
+
+def gone_once() -> HandAgent:
+    """An agent that goes away before it begins, and the next time answers."""
+
+    async def play(call: Call) -> AsyncIterator[AgentEvent]:
+        if len(playing.calls) == 1:
+            raise AgentGone("gone")
+        yield chunk("whole")
+        yield Result()
+
+    playing = HandAgent(play, hold=False)
+    return playing
+
+
+@pytest.mark.parametrize("text", ["/queue clear", "/stop", "/new", "one too many"])
+async def test_what_is_never_answered_leaves_no_half_answer(
+    autojump_clock: MockClock, text: str
+) -> None:
+    # R8 H3 Q4 T5
+    chat = network()
+    small = settings(queue={"debounce": 0.0, "cap": 1}, sessions={"retry_delay": 500.0})
+    async with open_memory(clock) as store:
+        await power_cut(chat, store, agent("half", 1_000.0), settings=small)
+        playing = gone_once()
+        async with stage(agent=playing, channels=[chat], store=store, settings=small):
+            await playing.called(1)
+            await trio.sleep(10)
+            assert chat.visible() == ["half"]
+            await chat.say(text)
+            await chat.called("withdraw")
+            await quiet()
+        assert "half" not in chat.visible()
+
+
+async def test_a_draft_stays_for_those_of_its_messages_that_wait(
+    autojump_clock: MockClock,
+) -> None:
+    # R8 Q4 T5
+    chat = network()
+    pair = settings(
+        queue={"debounce": 1.0, "cap": 2, "drop": "old"}, sessions={"retry_delay": 500.0}
+    )
+    async with open_memory(clock) as store:
+        with trio.CancelScope() as power:
+            cut_off = agent("half", 1_000.0)
+            async with stage(agent=cut_off, channels=[chat], store=store, settings=pair):
+                await chat.say("one")
+                await chat.say("two")
+                await chat.called("draft")
+                await trio.sleep(0.5)
+                power.cancel()
+                await trio.sleep_forever()
+        chat.lose_connection()
+        playing = gone_once()
+        async with stage(agent=playing, channels=[chat], store=store, settings=pair):
+            await playing.called(1)
+            await trio.sleep(10)
+            await chat.say("three")  # pushes out the first
+            await chat.called("edit", timeout=2_000)
+            assert (await playing.called(2)).text.endswith("]\n\ntwo")
+            assert chat.visible()[0] == "whole"
+            assert chat.calls("withdraw") == []
