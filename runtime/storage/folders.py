@@ -142,7 +142,8 @@ def unsafe(problem: str) -> MediaUnsafe:
     """The refusal, with what to do next."""
     return MediaUnsafe(
         f"{problem}. It was not touched: files are kept only in real folders of the user that "
-        "starts the runtime. Remove it, or choose another folder for media in the settings."
+        "starts the runtime. See whose it is and move it elsewhere, or choose another folder for "
+        "media in the settings."
     )
 
 

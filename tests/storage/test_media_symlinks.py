@@ -260,7 +260,7 @@ def test_a_root_that_is_no_folder_is_not_prepared(
 ) -> None:  # M2
     make(tmp_path / "media", victim)
     tree = MediaTree(tmp_path / "media")
-    with pytest.raises(MediaUnsafe, match="Remove it, or choose another folder"):
+    with pytest.raises(MediaUnsafe, match="move it elsewhere, or choose another folder"):
         tree.prepare()
     with pytest.raises(MediaUnsafe):
         tree.scan()

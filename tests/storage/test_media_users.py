@@ -78,13 +78,13 @@ def test_what_another_user_made_first_is_refused(  # M2
     os.chown(root, SOMEBODY, SOMEBODY, follow_symlinks=False)
     before = picture(shared)
     tree = MediaTree(root)
-    with pytest.raises(MediaUnsafe, match="Remove it, or choose another folder"):
+    with pytest.raises(MediaUnsafe, match="move it elsewhere, or choose another folder"):
         tree.prepare()
     with pytest.raises(MediaUnsafe):
         tree.create("session", limit=100)
     said = as_nobody(PREPARE, str(root))
     assert said.startswith(f"{root} ")
-    assert "Remove it, or choose another folder" in said
+    assert "move it elsewhere, or choose another folder" in said
     assert picture(shared) == before
 
 
