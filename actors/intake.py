@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from actors.library import Library, MediaRefused, Staged
+from actors.library import Library, MediaRefused, Staged, in_words
 from runtime.ports.front import BadRequest, Unavailable
 from runtime.sessions.content import (
     AgentBlock,
@@ -85,7 +85,9 @@ class Intake:
             Unavailable: there is no room for a file now.
         """
         if sum(map(has_bytes, said)) > MOST_FILES:
-            raise BadRequest(f"a message brings at most {MOST_FILES} files", "$.prompt")
+            problem = f"a message brings at most {MOST_FILES} files: send the others with the next"
+            raise BadRequest(problem, "$.prompt")
+        self._check_together(said)
         blocks: list[StoredBlock] = []
         for index, block in enumerate(said):
             path = f"$.prompt[{index}]"
@@ -111,6 +113,19 @@ class Intake:
                     item = MediaItem(MediaKind.AUDIO, None, block.mime_type)
                     blocks.append(await self._keep(block.data, item, f"{path}.data"))
         return tuple(blocks)
+
+    def _check_together(self, said: Sequence[SaidBlock]) -> None:
+        """Files that cannot all be kept at once: nothing is removed for them, and to wait does not
+        help (M5). One that is too large by itself is named later.
+        """
+        settings, sizes = self._library.settings, [size_of(block) for block in said]
+        cap, limit = settings.max_media_bytes, settings.max_file_bytes
+        if max(sizes, default=0) <= min(cap, limit) and sum(sizes) > cap:
+            raise BadRequest(
+                f"the files of one message are too large together: all that are kept may take"
+                f" {in_words(cap)}. Send fewer, or smaller ones",
+                "$.prompt",
+            )
 
     async def _keep(self, data: str, item: MediaItem, path: str) -> FileBlock:
         content = await self._library.disk(partial(_decoded, data))
@@ -154,13 +169,23 @@ def _sized(item: MediaItem, size: int) -> MediaItem:
 
 def has_bytes(block: SaidBlock) -> bool:
     """Whether there is a file in a block."""
+    return _base64_in(block) is not None
+
+
+def size_of(block: SaidBlock) -> int:
+    """Bytes of the file in a block, if its base64 is any; 0 when there is no file."""
+    data = _base64_in(block) or ""
+    return max(0, len(data) // 4 * 3 - data[-2:].count("="))
+
+
+def _base64_in(block: SaidBlock) -> str | None:
     match block:
-        case ImageBlock() | AudioBlock():
-            return True
+        case ImageBlock(data=data) | AudioBlock(data=data):
+            return data
         case AgentResource(resource=resource):
-            return resource.blob is not None
+            return resource.blob
         case _:
-            return False
+            return None
 
 
 def _decoded(data: str) -> bytes | None:

@@ -284,7 +284,7 @@ class Library:
         cap = self.settings.max_media_bytes
         if size > cap:
             raise MediaRefused(
-                f"The file is too large: all files together may take {_in_words(cap)}."
+                f"The file is too large: all files together may take {in_words(cap)}."
             )
         lack = 0
         for attempt in range(MOST_ATTEMPTS + 1):
@@ -294,7 +294,7 @@ class Library:
                 return
             if attempt < MOST_ATTEMPTS:
                 await self.cleaner.make_room(size, lack)
-        raise MediaRefused(NO_SPACE if lack else NO_ROOM.format(cap=_in_words(cap)), for_now=True)
+        raise MediaRefused(NO_SPACE if lack else NO_ROOM.format(cap=in_words(cap)), for_now=True)
 
     async def _lack(self, size: int) -> int:
         """Bytes of the disk that would be missing under the floor."""
@@ -412,9 +412,9 @@ def _encoded(tree: MediaTree, session: str, file: str, limit: int) -> str:
 
 
 def _too_large(limit: int) -> str:
-    return f"The file is too large: one of up to {_in_words(limit)} is taken. Send a smaller one."
+    return f"The file is too large: one of up to {in_words(limit)} is taken. Send a smaller one."
 
 
-def _in_words(size: int) -> str:
-    mib = size / 1024**2
-    return f"{mib:.4g} MiB" if mib >= 1 else f"{size / 1024:.4g} KiB"
+def in_words(size: int) -> str:
+    """Bytes, for people."""
+    return f"{size / 1024**2:.4g} MiB" if size >= 1024**2 else f"{size / 1024:.4g} KiB"

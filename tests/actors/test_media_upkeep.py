@@ -10,11 +10,21 @@ import pytest
 from trio.testing import MockClock
 
 from actors.intake import pieces
-from runtime.ports.front import Unavailable
+from runtime.ports.front import BadRequest, Unavailable
 from runtime.sessions.ids import IdSource
 from runtime.sessions.media import MediaItem
 from runtime.storage.sqlite import open_memory
-from tests.actors.media_stage import a_while, house, image, links, lower_cap, path_of, said
+from tests.actors.media_stage import (
+    a_while,
+    audio,
+    house,
+    image,
+    links,
+    lower_cap,
+    path_of,
+    resource,
+    said,
+)
 from tests.actors.stage import clock
 
 PICTURE, OTHER = b"\x89PNG" * 5, b"other" * 2
@@ -52,6 +62,24 @@ async def test_nothing_is_evicted_for_a_file_that_does_not_fit_all_the_same(
         assert here.on_disk() == sorted([OTHER, PICTURE])
         await other.send(said(image(b"x" * 20)))
         assert here.on_disk() == sorted([PICTURE, b"x" * 20])
+        here.check()
+
+
+async def test_nothing_is_evicted_for_a_message_whose_files_do_not_fit_together(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    # M5: and nobody is told to wait, which would not help
+    async with house(tmp_path / "media", media={"max_media_bytes": 40}) as here:
+        session = await here.session()
+        await here.kept(session, PICTURE)
+        with pytest.raises(BadRequest, match="Send fewer, or smaller ones"):
+            await session.send(said(image(b"x" * 21), resource(b"y" * 20, "file:///y")))
+        with pytest.raises(BadRequest, match="one of up to"):  # which says more
+            await session.send(said(audio(bytes(30 * 1024**2)), image(b"x" * 21)))
+        await a_while()
+        assert here.on_disk() == [PICTURE]
+        await session.send(said(image(b"x" * 20), audio(b"y" * 20)))
+        assert here.on_disk() == [b"x" * 20, b"y" * 20]
         here.check()
 
 

@@ -100,7 +100,7 @@ async def test_too_many_files_are_refused_together(tmp_path: Path) -> None:
         many = connection.prompt(session_id=session_id, prompt=[image(b"x")] * 101)
         refused = await refusal(many)
         assert (refused.code, refused.data and refused.data["path"]) == (-32602, "$.prompt")
-        assert "at most 100 files" in str(refused)
+        assert "at most 100 files: send the others with the next" in str(refused)
 
     async with running(tmp_path) as url:
         await run_script(url, script)
