@@ -293,6 +293,11 @@ class ActorFront(Front):
 
     # -- files --------------------------------------------------------------------------------
 
+    @property
+    def max_file_bytes(self) -> int:
+        media = self._services.settings.media
+        return min(media.max_file_bytes, media.max_media_bytes)
+
     def media_usage(self) -> MediaUsage:
         return usage_report(self._services.library)
 

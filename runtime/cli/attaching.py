@@ -26,19 +26,20 @@ MOST_NAMES = 10_000
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def read_attachment(typed: str, room: int) -> Attachment:
+def read_attachment(typed: str, room: int, largest: int | None = None) -> Attachment:
     """Read a file that is to be sent.
 
     Args:
         typed: its path, as a person types or pastes it.
         room: bytes of a message that are left for it.
+        largest: bytes of a file that are taken; None when that is not known.
 
     Raises:
         CommandError: there is no such file, it cannot be read, it is empty, or too large.
     """
     path = _meant(typed)
     try:
-        data = _read(path, room)
+        data = _read(path, room, largest)
     except FileNotFoundError:
         raise CommandError(f"there is no file {path}") from None
     except OSError as error:
@@ -68,10 +69,11 @@ def _meant(typed: str) -> Path:
     return path if path.exists() or len(words) != 1 else Path(words[0]).expanduser()
 
 
-def _read(path: Path, room: int) -> bytes:
+def _read(path: Path, room: int, taken: int | None) -> bytes:
     if path.is_dir():
         raise CommandError(f"{path} is a folder", "attach its files one by one, or an archive")
-    largest = max(0, (room - ROOM_FOR_WORDS) // 4 * 3)  # in base64
+    fits = max(0, (room - ROOM_FOR_WORDS) // 4 * 3)  # in base64
+    largest = fits if taken is None else min(fits, taken)
     descriptor = os.open(path, _READ)  # a pipe that nobody writes to does not hold it up
     with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
         status = os.fstat(descriptor)
@@ -80,9 +82,13 @@ def _read(path: Path, room: int) -> bytes:
         data = file.read(largest + 1)
     if len(data) > largest:
         size = amount(max(status.st_size, len(data)))
-        text = f"{path} is too large: it has {size}, and one message has room for {amount(largest)}"
-        hint = "gateway.max_frame_bytes of the runtime limits a message, with all that is attached"
-        raise CommandError(text, hint)
+        if largest == taken:
+            what = f"a file of up to {amount(largest)} is taken"
+            hint = "media.max_file_bytes of the runtime limits a file, as it was when you came"
+        else:
+            what = f"one message has room for {amount(largest)}"
+            hint = "gateway.max_frame_bytes of the runtime limits a message, with all its files"
+        raise CommandError(f"{path} is too large: it has {size}, and {what}", hint)
     return data
 
 

@@ -161,6 +161,7 @@ class Client:
     ) -> None:
         self.endpoint = endpoint
         self.largest_message = LARGEST_MESSAGE
+        self.largest_file: int | None = None
         self._socket = socket
         self._unanswered: dict[int, Answer[Any]] = {}
         self._last_id = 0

@@ -196,7 +196,8 @@ class Commands:
         if argument:
             room = self._conversation.largest_message()
             room -= sum(file.weight for file in self.attached)
-            read = partial(read_attachment, argument, room)
+            largest = self._conversation.largest_file()
+            read = partial(read_attachment, argument, room, largest)
             self.attached.append(await trio.to_thread.run_sync(read, abandon_on_cancel=True))
         if not self.attached:
             raise CommandError("nothing is attached", "/attach PATH attaches a file")

@@ -34,6 +34,7 @@ _Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 class _Limits(msgspec.Struct, rename="camel"):
     max_frame_bytes: int = LARGEST_MESSAGE
+    max_file_bytes: int | None = None
 
 
 class _Hello(msgspec.Struct):
@@ -64,6 +65,7 @@ async def connect(endpoint: Endpoint, listener: Listener | None = None) -> Async
             answer = await client.call("initialize", hello, _Hello, CONNECT_TIMEOUT)
             if answer.meta is not None and answer.meta.runtime is not None:
                 client.largest_message = answer.meta.runtime.max_frame_bytes
+                client.largest_file = answer.meta.runtime.max_file_bytes
             yield client
             client.leave()
 

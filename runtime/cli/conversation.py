@@ -377,6 +377,12 @@ class Conversation:
         """Bytes that the runtime reads at once. Raises ConnectionLost."""
         return self._connected().largest_message
 
+    def largest_file(self) -> int | None:
+        """Bytes of a file that the runtime takes; None when it did not say. Raises
+        ConnectionLost.
+        """
+        return self._connected().largest_file
+
     def _connected(self) -> Client:
         if self._client is None:
             raise ConnectionLost("there is no connection just now", "try again in a moment")

@@ -51,6 +51,7 @@ async def initialize(params: acp.InitializeParams, call: Call) -> acp.Initialize
         methods=_EXTENSIONS,
         local=client.is_local,
         max_frame_bytes=client.config.max_frame_bytes,
+        max_file_bytes=client.front.max_file_bytes,
     )
     return acp.InitializeResult(
         protocol_version=acp.PROTOCOL_VERSION,

@@ -346,6 +346,11 @@ class Front(ABC):
 
     # -- files --------------------------------------------------------------------------------
 
+    @property
+    def max_file_bytes(self) -> int | None:
+        """The largest file that a message may bring now; None when that is not known."""
+        return None
+
     @abstractmethod
     def media_usage(self) -> MediaUsage:
         """What files of messages take; touches no disk."""

@@ -89,7 +89,8 @@ class ServerMark(msgspec.Struct, frozen=True, rename="camel"):
     """In the answer to `initialize`.
 
     ``principal`` is who the client is taken for, by what it presented. ``local``: it has shown that
-    it is on this machine. ``max_frame_bytes`` is the largest message that is read from it.
+    it is on this machine. ``max_frame_bytes`` is the largest message that is read from it,
+    ``max_file_bytes`` the largest file that a message may bring, as the settings are just now.
     """
 
     run: Run
@@ -100,6 +101,7 @@ class ServerMark(msgspec.Struct, frozen=True, rename="camel"):
     methods: tuple[str, ...]
     local: bool = False
     max_frame_bytes: int | None = None
+    max_file_bytes: int | None = None
 
 
 class SessionMark(msgspec.Struct, frozen=True, rename="camel"):

@@ -76,23 +76,24 @@ def test_what_is_left_at_the_end_is_told(serve: Start, cli: CommandLine, folder:
 
 # G7 M3
 def test_what_is_too_large_is_told(serve: Start, cli: CommandLine, folder: Path) -> None:
-    toml = "[gateway]\nmax_frame_bytes = '1MiB'\n[media]\nmax_file_bytes = '64KiB'\n"
+    toml = "[gateway]\nmax_frame_bytes = '1MiB'\n[media]\nmax_file_bytes = '600KiB'\n"
     served = serve(folder / "data", toml=toml)
     (folder / "large.bin").write_bytes(bytes(2**20))
     (folder / "half.bin").write_bytes(bytes(2**19))
-    (folder / "medium.bin").write_bytes(bytes(2**17))
+    (folder / "medium.bin").write_bytes(bytes(620 * 1024))
     typed = "/attach large.bin\n/attach half.bin\n/attach half.bin\n/detach\n"
-    typed += "/attach medium.bin\nlook\nstill here\n"
+    typed += "/attach medium.bin\nstill here\n"
     said = cli("chat", "--url", served.endpoint.url, typed=typed)
     assert said.code == 1
     assert "1 file taken back\n" in said.err
     assert said.out == "still here\n"
     errors = [line for line in said.err.splitlines() if line.startswith("error")]
-    assert errors[0].startswith("error: large.bin is too large: it has 1.0 MiB, and one message")
+    assert errors[0].startswith("error: large.bin is too large: it has 1.0 MiB, and a file of up")
     assert errors[1].startswith("error: half.bin is too large: it has 512.0 KiB, and one message")
     assert errors[2] == (
-        "error: The file is too large: one of up to 64 KiB is taken. Send a smaller one"
+        "error: medium.bin is too large: it has 620.0 KiB, and a file of up to 600.0 KiB is taken"
     )
+    assert len(errors) == 3
 
 
 @pytest.mark.parametrize(
