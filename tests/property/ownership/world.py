@@ -15,7 +15,7 @@ from actors.janitor import MakeRoom
 from actors.queue import Arrived, Batch, Offered
 from actors.sessions import FindLive
 from runtime.app import open_runtime
-from runtime.kernel import ActorStopped, AskTimeout
+from runtime.kernel import ActorStopped, AskTimeout, Intensity
 from runtime.ports.channel import Attachment, Inbound
 from runtime.ports.front import FrontError, Unavailable
 from runtime.sessions.content import AgentBlock, ImageBlock, ResourceLink, TextBlock
@@ -37,6 +37,7 @@ ATTEMPTS = 3
 """How often a file may be taken in within one step, with a restart in it."""
 
 AFTER_A_CRASH = 10.0
+JANITOR = Intensity()
 LONGEST_END = 120.0
 
 Work = Callable[[], Awaitable[None]]
@@ -61,6 +62,7 @@ class World:
         self.mode: QueueMode = "collect"
         self.serial = self.taken_back = 0
         self.crashed = False
+        self.stumbles: list[float] = []
         self.problems: list[str] = []
         self.step_so_far = Step(FIRST_CAP, FIRST_CAP)
         self.store: SqliteStore
@@ -329,7 +331,8 @@ class World:
         """A bug: a handler stumbles over something."""
         self.crashed = True
         if part == "janitor":
-            self._front._janitor.tell(cast("Any", MakeRoom(cast("int", None), 0)))
+            if self._may_stumble(1):
+                self._front._janitor.tell(cast("Any", MakeRoom(cast("int", None), 0)))
             return
         session_id = await self.session_id(name)
         live = await self._front._sessions.ask(FindLive((session_id or "",)), timeout=60)
@@ -339,12 +342,26 @@ class World:
             else:
                 ref.tell(Arrived(rows=(cast("InboundRow", None),)))
 
+    def _may_stumble(self, times: int) -> bool:
+        """Whether the janitor may crash as often once more: with too many the runtime ends."""
+        since = trio.current_time() - JANITOR.seconds
+        self.stumbles = [moment for moment in self.stumbles if moment > since]
+        if len(self.stumbles) + times > JANITOR.restarts:
+            return False
+        self.stumbles += [trio.current_time()] * times
+        return True
+
     async def removals(self, how: Literal["work", "are refused", "fall over"]) -> None:
         """Removing files works, or is refused by the disk, or is a bug."""
-        self.life.removals = how
+        if how != "fall over" or self._may_stumble(JANITOR.restarts):
+            self.life.removals = how
 
     async def sweep(self) -> None:
-        await self._front.sweep_media()
+        try:
+            await self._front.sweep_media()
+        except RuntimeError:
+            if self.life.removals != "fall over":
+                raise
 
     async def set_cap(self, cap: int) -> None:
         self.cap = self.network.cap = self.step_so_far.cap = cap
