@@ -18,6 +18,7 @@ from actors.services import Services
 from runtime.kernel import Actor, ActorRef, Message, Restart
 from runtime.log import get_logger
 from runtime.ports.channel import Channel, Inbound, Inlet
+from runtime.settings import settings_of_no_channel
 
 FIRST_BACKOFF = 1.0
 LAST_BACKOFF = 60.0
@@ -96,6 +97,10 @@ class Channels(Actor[Connect]):
         self._accounts: dict[tuple[str, str], ActorRef[Run]] = {}
 
     async def on_start(self) -> None:
+        names = (name for name, _ in self._services.channels)
+        unused = settings_of_no_channel(self._services.settings, names)
+        if unused:
+            log.warning("settings_of_no_channel", problems=[str(each) for each in unused])
         for name, account in self._services.channels:
             self._connect(name, account)
 

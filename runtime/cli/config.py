@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
+from runtime.cli.errors import NO_SUCH_CHANNEL
 from runtime.cli.options import agent_options, json_option, load, settings_options
 from runtime.cli.words import print_json
 
@@ -37,7 +39,7 @@ def check(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Check the settings and report every problem. Exits with 1 if there is one."""
     import msgspec
 
-    from runtime.settings import SettingsError, check_files
+    from runtime.settings import SettingsError, check_files, settings_of_no_channel
 
     try:
         loaded = load(config, storage__data_dir=data_dir)
@@ -48,10 +50,14 @@ def check(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
         print_json({"valid": False, "problems": msgspec.to_builtins(error.problems)})
         raise click.exceptions.Exit(1) from None
     files = [str(path) for path in loaded.source_files]
+    unused = settings_of_no_channel(loaded.settings)
     if as_json:
-        print_json({"valid": True, "files": files, "problems": []})
-    else:
-        print(f"ok: {loaded.summary}")
+        warnings = msgspec.to_builtins(unused)
+        print_json({"valid": True, "files": files, "problems": [], "warnings": warnings})
+        return
+    print(f"ok: {loaded.summary}")
+    for each in unused:
+        print(f"warning: {each}\nhint: {NO_SUCH_CHANNEL}", file=sys.stderr)
 
 
 @config.command()

@@ -16,6 +16,12 @@ USAGE = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
+NO_SUCH_CHANNEL = (
+    "what is set there holds for nothing under `serve`; a program that embeds the runtime may have "
+    "such a channel"
+)
+"""What follows from settings of a channel that is not there."""
+
 DOCTOR = "python -m runtime doctor"
 """How the engine, which does not know the command line, calls the command that looks for causes."""
 

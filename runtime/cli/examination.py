@@ -23,7 +23,7 @@ import trio
 from actors.agents import agent_kinds
 from runtime import endpoint as endpoints
 from runtime.cli.connect import connect, trusting
-from runtime.cli.errors import DOCTOR, CommandError, explain, settings_hint
+from runtime.cli.errors import DOCTOR, NO_SUCH_CHANNEL, CommandError, explain, settings_hint
 from runtime.cli.exposure import exposure, port_findings
 from runtime.cli.findings import Finding
 from runtime.cli.media_findings import media_folder, media_usage
@@ -33,7 +33,13 @@ from runtime.cli.waiting import open_readers, will_wait
 from runtime.cli.words import moment, number_of
 from runtime.endpoint import Endpoint
 from runtime.sessions.ids import wall_clock_ms
-from runtime.settings import Settings, SettingsError, check_files, format_size
+from runtime.settings import (
+    Settings,
+    SettingsError,
+    check_files,
+    format_size,
+    settings_of_no_channel,
+)
 from runtime.storage import sql_figures, sql_media, sql_settle
 from runtime.storage.errors import StoreError
 from runtime.storage.figures import Backlog
@@ -67,6 +73,10 @@ async def examine(config: Path | None, data_dir: Path | None) -> list[Finding]:
         ]
     findings.append(Finding("settings", "ok", loaded.summary))
     settings = loaded.settings
+    findings += [
+        Finding("channels", "warning", str(each), NO_SUCH_CHANNEL)
+        for each in settings_of_no_channel(settings)
+    ]
     findings += _data_directory(settings.storage.data_dir)
     findings.append(_free_space(settings.storage.data_dir))
     findings += await trio.to_thread.run_sync(

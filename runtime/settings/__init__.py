@@ -7,7 +7,7 @@ In code: ``Settings(storage=StorageSettings(data_dir=folder))``.
 """
 
 from runtime.sessions.durations import format_duration, parse_duration
-from runtime.settings.check import check, is_loopback
+from runtime.settings.check import check, is_loopback, settings_of_no_channel
 from runtime.settings.forms import (
     Form,
     PositiveSeconds,
@@ -74,6 +74,7 @@ __all__ = [
     "parse_queue_mode",
     "parse_size",
     "secrets_of",
+    "settings_of_no_channel",
     "settings_schema",
     "settings_table",
     "settings_toml",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 import msgspec
 
 from runtime.sessions.principals import LOCAL, TOKEN_HOLDER
+from runtime.sessions.rows import CLIENTS
 from runtime.settings.problems import Problem, SettingsError, closest, listed, shown
 from runtime.settings.structs import (
     AgentEntry,
@@ -47,6 +48,28 @@ def check(settings: Settings, agents: Iterable[str] = ()) -> None:
     problems = list(problems_between(settings, agents=agents))
     if problems:
         raise SettingsError(problems)
+
+
+def settings_of_no_channel(settings: Settings, channels: Iterable[str] = ()) -> Sequence[Problem]:
+    """The tables of ``[channels]`` that hold for none: a typo, or a channel that is elsewhere.
+
+    That is no mistake of the settings, which do not know what channels there are: the same ones may
+    be read by two programs.
+
+    Args:
+        settings: complete settings.
+        channels: names of channels that are there besides that of the clients.
+    """
+    there = list(dict.fromkeys((CLIENTS, *channels)))
+    return tuple(
+        Problem(
+            path=f"channels.{name}",
+            expected=f"the name of a channel that is there: {listed(there)}",
+            suggestion=closest(name, there),
+        )
+        for name in settings.channels
+        if name not in there
+    )
 
 
 def problems_between(

@@ -131,3 +131,17 @@ async def test_settings_of_a_session_are_checked(
         session = await rt.session("demo")
         with pytest.raises(BadRequest):
             await rt.front.set_queue(session.id, QueueOverrides(**bad))  # type: ignore[arg-type]
+
+
+async def test_settings_of_a_channel_that_is_not_there_are_told_at_the_start(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Q3
+    agent, network = HandAgent(hold=False), ScriptedChannel()
+    for channels, missing in (([network], []), ([], ["scripted"])):
+        caplog.clear()
+        async with stage(agent=agent, channels=channels, settings=BY_CHANNEL) as rt:
+            await (await (await rt.session("demo")).prompt("hello")).result()
+        lines = [line for line in caplog.records if line.msg == "settings_of_no_channel"]
+        problems = [problem for line in lines for problem in vars(line)["problems"]]
+        assert [each.split(":")[0] for each in problems] == [f"channels.{n}" for n in missing]

@@ -76,6 +76,25 @@ def test_mistakes_are_found(
     assert "schema" not in said.err
 
 
+# Q3
+def test_settings_of_a_channel_that_is_not_there_are_no_mistake_and_are_told(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    settings = tmp_path / "runtime.toml"
+    settings.write_text("[channels.client]\ncap = 5\n[channels.cleint]\ncap = 5\n")
+    said = cli("config", "check")
+    assert (said.code, said.out) == (0, "ok: runtime.toml\n")
+    assert "warning: channels.cleint: " in said.err
+    assert "did you mean client?" in said.err
+    assert "under `serve`" in said.err.partition("\nhint: ")[2]
+    report = json.loads(cli("config", "check", "--json").out)
+    assert report["valid"]
+    assert [each["path"] for each in report["warnings"]] == ["channels.cleint"]
+    settings.write_text("[channels.client]\ncap = 5\n")
+    said = cli("config", "check")
+    assert (said.out, said.err) == ("ok: runtime.toml\n", "")
+
+
 def test_an_empty_table_that_there_is_changes_nothing(cli: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "runtime.toml").write_text("[agents]\n[queue]\n")
     assert cli("config", "check").out == "ok: runtime.toml\n"

@@ -14,6 +14,7 @@ from runtime.settings import (
     Settings,
     SettingsError,
     load_settings,
+    settings_of_no_channel,
     settings_schema,
     settings_table,
     settings_toml,
@@ -88,3 +89,17 @@ def test_they_are_written_as_they_are_read(tmp_path: Path) -> None:
     assert settings_table(found)["channels"]["client"]["cap"] == 5
     schema = settings_schema(KINDS)["properties"]["channels"]["additionalProperties"]
     assert set(schema["properties"]) == set(ChannelSettings.__struct_fields__)
+
+
+# Q3
+def test_a_table_for_a_channel_that_is_not_there_is_told(tmp_path: Path) -> None:
+    found = loaded(tmp_path, TWO.replace("telegram", "telegrm"))
+    assert settings_of_no_channel(found, ["telegram", "telegram", "telegrm"]) == ()
+    (unused,) = settings_of_no_channel(found, ["telegram", "telegram"])
+    assert str(unused) == (
+        "channels.telegrm: expected the name of a channel that is there: client or telegram; "
+        "did you mean telegram?"
+    )
+    (unused,) = settings_of_no_channel(found)
+    assert unused.suggestion is None
+    assert settings_of_no_channel(Settings()) == ()
