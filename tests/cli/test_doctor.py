@@ -48,6 +48,22 @@ def test_a_new_place_is_in_order(cli: CommandLine, tmp_path: Path) -> None:
     assert said.out.endswith("\nEverything is in order.\n")
 
 
+def test_what_is_odd_is_not_in_order_and_no_problem(cli: CommandLine, tmp_path: Path) -> None:
+    # Q3
+    settings = tmp_path / "runtime.toml"
+    settings.write_text("[gateway]\nport = 0\n[channels.tele]\ncap = 5\n[channels.fon]\ncap = 5\n")
+    said = cli("doctor", "--data-dir", "data")
+    assert said.code == 0
+    assert said.out.endswith("\n2 warnings.\n")
+    assert said.out.count("warning  channels: channels.") == 2
+    assert said.out.count("under `serve`") == 1, "what to do about both is said once"
+    settings.write_text("[queue]\ncap = 0\nmod = 'x'\n")
+    said = cli("doctor", "--data-dir", "data")
+    assert said.code == 1
+    assert said.out.endswith("\n2 problems.\n")
+    assert said.out.count("hint: docs/runtime.example.toml") == 1
+
+
 # D3
 def test_a_running_runtime_is_asked(serve: Start, cli: CommandLine, tmp_path: Path) -> None:
     served = serve(tmp_path / "data", variables={"RUNTIME_GATEWAY__TOKEN": "sesame"})
