@@ -72,7 +72,8 @@ class Drafts:
         self._landed.set()
         self._too_late = False
         self._seen = trio.Event()
-        self._type_at = -math.inf
+        self._pauses = services.pauses
+        self._type_at = self._pauses.until(self._chat.conversation) if self._chat else -math.inf
         self._typing_failures = 0
         self.draft: Draft | None = None
         """The message that shows the answer in the making; None when there is none."""
@@ -118,7 +119,9 @@ class Drafts:
             async with self.typing():
                 yield
             return
-        drafting = chat.drafting(exists=self.draft is not None)
+        drafting = chat.drafting(
+            exists=self.draft is not None, not_before=self._pauses.until(chat.conversation)
+        )
         async with self.typing(), trio.open_nursery() as nursery:
             nursery.start_soon(self._show, chat, drafting)
             yield
@@ -150,8 +153,9 @@ class Drafts:
                 if isinstance(error, PermanentFailure):
                     self._typing_failures = FAILURES
                 if isinstance(error, TransientFailure):
-                    asked = trio.current_time() + pause_asked_for(error.retry_after)
-                    self._type_at = max(self._type_at, asked)
+                    now, asked = trio.current_time(), error.retry_after
+                    self._pauses.asked(chat.conversation, now, asked)
+                    self._type_at = max(self._type_at, now + pause_asked_for(asked))
 
     async def _show(self, chat: _Chat, drafting: Drafting) -> None:
         """Show what is new, as often as it may be shown."""
@@ -193,7 +197,9 @@ class Drafts:
             self._seen.set()
             await self._keep(chat, made)
         except TransientFailure as error:
-            drafting.failed(trio.current_time(), error.retry_after)
+            now = trio.current_time()
+            drafting.failed(now, error.retry_after)
+            self._pauses.asked(chat.conversation, now, error.retry_after)
             log.info("draft_failed", reason=_words(error))
         except PermanentFailure as error:
             drafting.refused()
@@ -260,6 +266,7 @@ class _Chat:
     def __init__(self, services: Services, channel: Channel, address: ReplyAddress) -> None:
         self.channel = channel
         self.address = address
+        self.conversation = address.conversation
         able = channel.capabilities
         chosen = services.settings.channels.get(address.channel, ChannelSettings())
         interval = chosen.draft_interval
@@ -277,8 +284,9 @@ class _Chat:
         channel = services.channels.get((address.channel, address.account))
         return None if channel is None else cls(services, channel, address)
 
-    def drafting(self, *, exists: bool) -> Drafting:
-        return Drafting(*self._text_limit, self._draft_interval, exists=exists)
+    def drafting(self, *, exists: bool, not_before: float) -> Drafting:
+        limit, interval = self._text_limit, self._draft_interval
+        return Drafting(*limit, interval, exists=exists, not_before=not_before)
 
 
 def _words(error: Exception) -> str:

@@ -5,7 +5,7 @@ global.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
@@ -19,6 +19,7 @@ from runtime.ports.agent import Agent, AgentContext
 from runtime.ports.channel import Channel, ChannelCapabilities
 from runtime.ports.transcriber import Transcriber
 from runtime.processes import Processes, Slots
+from runtime.sessions.drafting import Pauses
 from runtime.sessions.ids import IdSource
 from runtime.sessions.modes import QueueMode
 from runtime.sessions.principals import LOCAL, TOKEN_HOLDER, Role
@@ -54,6 +55,7 @@ class Services:
         fetching: how many of them are fetched at the same time, by channel account.
         transcribing: how many voice notes become text at the same time.
         given_transcriber: the one that was passed in, which goes before that of the settings.
+        pauses: what networks asked to wait, before more is shown of an answer in the making.
     """
 
     configuration: Configuration
@@ -73,6 +75,7 @@ class Services:
     fetching: Mapping[tuple[str, str], trio.CapacityLimiter]
     transcribing: trio.CapacityLimiter
     given_transcriber: Transcriber | None = None
+    pauses: Pauses = field(default_factory=Pauses)
 
     @property
     def settings(self) -> Settings:

@@ -33,6 +33,8 @@ from runtime.sessions.split import Counting, beginning
 FAILURES = 3
 """So many requests may fail in a row."""
 
+PAUSES_KEPT = 1_000
+
 LONGEST_PAUSE = 3_600.0
 """Seconds that a network may ask to wait at most, as far as it is believed."""
 
@@ -44,6 +46,26 @@ def pause_asked_for(retry_after: float | None) -> float:
     return min(max(0.0, retry_after), LONGEST_PAUSE)
 
 
+class Pauses:
+    """Until when networks want to be left alone, by conversation, which may outlast a turn."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def until(self, conversation: str) -> float:
+        """When something may be shown there again; long ago when nobody asked to wait."""
+        return self._until.get(conversation, -math.inf)
+
+    def asked(self, conversation: str, now: float, retry_after: float | None) -> None:
+        """A network asked to wait; of those whose time has passed many are forgotten."""
+        until = now + pause_asked_for(retry_after)
+        if until <= max(now, self.until(conversation)):
+            return
+        if len(self._until) >= PAUSES_KEPT:
+            self._until = {name: at for name, at in self._until.items() if at > now}
+        self._until[conversation] = until
+
+
 class Drafting:
     """The drafts of one turn.
 
@@ -52,10 +74,17 @@ class Drafting:
         counting: how the channel counts that.
         interval: seconds between the beginnings of two requests at least.
         exists: whether the message is there already, from an earlier try of the same turn.
+        not_before: when the first request may begin.
     """
 
     def __init__(
-        self, limit: int, counting: Counting, interval: float, *, exists: bool = False
+        self,
+        limit: int,
+        counting: Counting,
+        interval: float,
+        *,
+        exists: bool = False,
+        not_before: float = -math.inf,
     ) -> None:
         self._limit = limit
         self._counting = counting
@@ -64,7 +93,7 @@ class Drafting:
         self._newest = ""
         self._shown: str | None = None
         self._in_flight: str | None = None
-        self._not_before = -math.inf
+        self._not_before = not_before
         self._failures = 0
         self._over = False
 

@@ -85,6 +85,26 @@ async def test_what_the_network_asks_for_is_honoured(autojump_clock: MockClock) 
         assert len(after.text) > len(refused.text) + 5
 
 
+@pytest.mark.parametrize("of", ["draft", "typing"])
+async def test_what_it_asked_for_holds_for_the_next_turn_too(
+    autojump_clock: MockClock, of: Any
+) -> None:
+    # R3 R4
+    chat = network()
+    chat.script(Behaviour(fail="before", retry_after=60.0), of=of)
+    silence = [] if of == "draft" else [30.0]
+    words = over_and_over("x", 1.0, 40)
+    async with stage(agent=agent(*silence, *words), channels=[chat], settings=QUICK):
+        await chat.say("one")
+        await chat.called(of)
+        await chat.say("two")
+        await chat.say("elsewhere", chat="other", sender="ben")
+        await quiet(300)
+        refused, *later = [done.at for done in chat.calls(of) if done.chat == "chat"]
+        assert later[0] - refused >= 60.0
+        assert min(done.at for done in chat.calls(of) if done.chat == "other") < refused + 2.0
+
+
 @pytest.mark.parametrize("fail", ["before", "during", "after", "for_good", "bug"])
 @pytest.mark.parametrize("of", ["draft", "typing"])
 async def test_a_failure_is_cosmetic(autojump_clock: MockClock, of: Any, fail: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from runtime.sessions.drafting import FAILURES, LONGEST_PAUSE, Drafting
+from runtime.sessions.drafting import FAILURES, LONGEST_PAUSE, PAUSES_KEPT, Drafting, Pauses
 
 
 def drafting(limit: int = 40, interval: float = 1.0, *, exists: bool = False) -> Drafting:
@@ -223,3 +223,30 @@ class Requests(RuleBasedStateMachine):
 
 
 TestRequests = Requests.TestCase
+
+
+# R3
+def test_what_a_network_asked_for_is_remembered_for_its_conversation() -> None:
+    pauses = Pauses()
+    assert pauses.until("a") == -math.inf
+    pauses.asked("a", 100.0, 30.0)
+    pauses.asked("a", 110.0, 5.0)  # the longer one holds
+    pauses.asked("b", 100.0, None)
+    pauses.asked("b", 100.0, -1.0)
+    assert (pauses.until("a"), pauses.until("b")) == (130.0, -math.inf)
+    pauses.asked("a", 120.0, 20.0)
+    assert pauses.until("a") == 140.0
+    pauses.asked("c", 0.0, 1e9)
+    assert pauses.until("c") == LONGEST_PAUSE
+    late = Drafting(100, "characters", 1.0, not_before=pauses.until("a"))
+    late.say("hello")
+    assert late.take(139.0) is None
+    assert late.take(140.0) == "hello"
+
+
+def test_pauses_that_are_over_are_forgotten() -> None:  # R3
+    pauses = Pauses()
+    for number in range(3 * PAUSES_KEPT):
+        pauses.asked(str(number), float(number), 10.0)
+    assert len(pauses._until) <= PAUSES_KEPT
+    assert pauses.until(str(3 * PAUSES_KEPT - 1)) == 3 * PAUSES_KEPT + 9
