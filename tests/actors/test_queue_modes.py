@@ -145,6 +145,24 @@ async def test_chat_messages_over_the_cap_leave_a_trace(
         assert b'messages_dropped_total{reason="cap"} 2.0' in rt.front.metrics()
 
 
+async def test_there_are_no_more_lines_than_the_cap(autojump_clock: MockClock) -> None:
+    # Q4
+    agent = HandAgent()
+    network = ScriptedChannel()
+    small = settings(queue={"cap": 2, "debounce": 0.0})
+    async with stage(agent=agent, channels=[network], settings=small):
+        await network.say("runs")
+        call = await agent.called(1)
+        for number in range(7):
+            await network.say(f"number {number}: " + "word " * 100)
+        call.go.set()
+        prompt = (await agent.called(2)).text
+        lines = [line for line in prompt.splitlines() if line.startswith("- ")]
+        assert [line[:17] for line in lines] == [f"- Ann: number {n}: "[:17] for n in (3, 4)]
+        assert [len(line) for line in lines] == [160, 160]
+        assert prompt.index("- Ann: number 4") < prompt.index("number 5")
+
+
 async def test_the_same_client_message_is_accepted_once(autojump_clock: MockClock) -> None:
     # D5 G4
     agent = HandAgent(hold=False)

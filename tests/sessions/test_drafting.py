@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from runtime.sessions.drafting import FAILURES, LONGEST_PAUSE, PAUSES_KEPT, Drafting, Pauses
+from runtime.sessions.split import Counting
 
 
 def drafting(limit: int = 40, interval: float = 1.0, *, exists: bool = False) -> Drafting:
@@ -223,6 +224,15 @@ class Requests(RuleBasedStateMachine):
 
 
 TestRequests = Requests.TestCase
+
+
+@pytest.mark.parametrize("counting,shown", [("characters", 40), ("utf16", 20), ("bytes", 10)])
+def test_a_draft_fits_as_the_network_counts(counting: Counting, shown: int) -> None:  # R3 R5
+    drafts = Drafting(40, counting, 1.0)
+    assert sent(drafts, "\U0001f600" * 90, 0.0) == "\U0001f600" * shown
+    drafts.arrived()
+    code = "```\n" + "\U0001f600" * 8
+    assert sent(Drafting(44, counting, 1.0), code, 0.0) == f"{code}\n```"
 
 
 # R3

@@ -1,9 +1,11 @@
 """Queue settings of a session, as people type them (Q3, Q5)."""
 
-from typing import get_args
+import math
+from typing import Any, get_args
 
 import pytest
 
+from runtime.sessions.durations import LONGEST_DURATION
 from runtime.sessions.overrides import (
     LARGEST_CAP,
     BadOverride,
@@ -72,6 +74,28 @@ def test_what_is_not_named_stays() -> None:
 def test_what_is_wrong_is_said(typed: str, why: str) -> None:
     with pytest.raises(BadOverride, match=why):
         typed_overrides(typed.split(), NONE)
+
+
+@pytest.mark.parametrize(
+    "field, good, bad",
+    [
+        ("mode", ["queue", "STEER+BACKLOG"], ["", "fifo", "clear"]),
+        ("cap", [1, LARGEST_CAP], [0, -1, LARGEST_CAP + 1]),
+        ("drop", ["old", "new", "summarize"], ["", "all", "OLD"]),
+        ("debounce", [0.0, LONGEST_DURATION], [-0.001, 2 * LONGEST_DURATION, math.nan, math.inf]),
+        ("debounce_max", [0.0, LONGEST_DURATION], [-0.001, 2 * LONGEST_DURATION, math.nan]),
+    ],
+)
+def test_each_setting_has_its_bounds_and_its_name(
+    field: str, good: list[Any], bad: list[Any]
+) -> None:
+    for value in good:
+        checked_overrides(QueueOverrides(**{field: value}))
+    for value in bad:
+        with pytest.raises(BadOverride) as caught:
+            checked_overrides(QueueOverrides(**{field: value}))
+        assert caught.value.field == field
+        assert str(caught.value)
 
 
 def test_settings_agree_with_what_can_be_typed() -> None:

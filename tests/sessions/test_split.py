@@ -54,6 +54,8 @@ def words(text: str) -> str:
         ("one two three four five six seven eight", ("one two three four five six", "seven eight")),
         ("a" * 40, ("a" * 32, "a" * 8)),
         ("a" * 32 + " " + "b", ("a" * 32, "b")),
+        ("a" * 20 + "\t \tb" + "c" * 20, ("a" * 20, "b" + "c" * 20)),
+        ("a" * 32 + "\tb", ("a" * 32, "b")),
         ("a" * 32 + "\n" + "b", ("a" * 32, "b")),
         ("a" * 32 + "\n\n" + "b", ("a" * 32, "b")),
         ("a" * 30 + "  \n \n\n  b" + "c" * 9, ("a" * 30, "  b" + "c" * 9)),
