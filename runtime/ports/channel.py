@@ -16,6 +16,7 @@ import msgspec
 
 from runtime.sessions.media import MediaKind
 from runtime.sessions.rows import ReplyAddress, Sender
+from runtime.sessions.split import Counting, split
 
 
 class ChannelCapabilities(msgspec.Struct, frozen=True):
@@ -34,10 +35,13 @@ class ChannelCapabilities(msgspec.Struct, frozen=True):
         reconcile: `Channel.reconcile` can tell what became of a send.
         max_upload_bytes, max_download_bytes: the size of files out and in; 0 for none.
         inline_images: `Channel.upload` can show an image in the chat.
+
+    Raises:
+        ValueError: ``text_limit`` is too small for answers to be split, or ``counting`` is unknown.
     """
 
     text_limit: int = 4_000
-    counting: Literal["characters", "utf16", "bytes"] = "characters"
+    counting: Counting = "characters"
     markdown: str = "plain"
     edit: bool = False
     delete: bool = False
@@ -54,6 +58,9 @@ class ChannelCapabilities(msgspec.Struct, frozen=True):
     max_upload_bytes: int = 0
     max_download_bytes: int = 0
     inline_images: bool = False
+
+    def __post_init__(self) -> None:
+        split("", self.text_limit, self.counting)
 
 
 class Attachment(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -8,6 +8,7 @@ from trio.testing import MockClock
 
 from actors.channels.scripted import Behaviour, ScriptedChannel
 from runtime.ports.channel import ChannelCapabilities
+from runtime.sessions.split import MINIMUM_LIMIT
 from runtime.storage.sqlite import open_memory
 from tests.actors.stage import HandAgent, clock, says, settings, stage
 
@@ -215,3 +216,13 @@ async def test_a_lost_connection_is_made_again(autojump_clock: MockClock) -> Non
         assert network.connections == 4
         await network.say("last")
         assert network.connections == 5
+
+
+def test_a_channel_whose_messages_are_too_short_is_refused_at_once() -> None:
+    # R5 N1
+    for limit in (0, 20, MINIMUM_LIMIT - 1):
+        with pytest.raises(ValueError, match="at least 32 is needed"):
+            ChannelCapabilities(text_limit=limit)
+    with pytest.raises(ValueError, match="unknown counting 'words'"):
+        ChannelCapabilities(counting="words")  # type: ignore[arg-type]
+    ChannelCapabilities(text_limit=MINIMUM_LIMIT, counting="utf16")
