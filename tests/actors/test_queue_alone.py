@@ -12,6 +12,7 @@ from trio.testing import MockClock
 from actors.queue import (
     Arrived,
     Batch,
+    Configure,
     Ended,
     Fetched,
     FirstEvent,
@@ -21,6 +22,7 @@ from actors.queue import (
     QueueMessage,
     Status,
     SteerTurn,
+    Withdraw,
 )
 from actors.services import Services
 from runtime.kernel import ActorRef, open_system
@@ -125,3 +127,26 @@ async def test_context_whose_files_are_on_their_way_waits_for_the_next_turn(
         queue.tell(Ended(session.batch.turn_id))
         await queue.ask(Status(), timeout=1)
         assert session.batch.context == (come,)
+
+
+async def test_lines_for_the_cap_are_as_many_as_are_wanted_now(autojump_clock: MockClock) -> None:
+    # Q3 Q4
+    dropped = tuple(inbound(seq) for seq in (5, 6, 7))
+    async with queue_of(inbound(1)) as (queue, session, _):
+        queue.tell(Arrived(overflow=dropped))
+        queue.tell(Configure(QueuePolicy(), 1))
+        queue.tell(Arrived((inbound(9),), overflow=(inbound(8),)))
+        queue.tell(Ended(session.batch.turn_id))
+        await queue.ask(Status(), timeout=1)
+        assert [row.id for row in session.batch.overflow] == ["m8"]
+
+
+async def test_with_what_waits_the_lines_go_too(autojump_clock: MockClock) -> None:
+    # Q5 H3
+    async with queue_of(inbound(1)) as (queue, session, _):
+        queue.tell(Arrived((inbound(3),), overflow=(inbound(2),)))
+        assert await queue.ask(Withdraw(everything=True), timeout=1) == ("m1", "m3")
+        queue.tell(Ended(session.batch.turn_id))
+        queue.tell(Arrived((inbound(4),)))
+        await queue.ask(Status(), timeout=1)
+        assert (session.batch.message_ids, session.batch.overflow) == (("m4",), ())
