@@ -330,6 +330,7 @@ class Janitor(Actor[JanitorMessage]):
             return
         if mended:
             log.warning("media_reconciled", differences=mended)
+            self.ref.tell(Look())  # it may be more than there was
         self._library.show()
 
     # -- removing -----------------------------------------------------------------------------

@@ -228,12 +228,15 @@ async def reconcile(library: Library, tree: MediaTree, store: Store, older_than:
     scan = await library.disk(tree.scan)
     seen: set[tuple[str, str]] = set()
     orphans: list[Found] = []
+    written = 0
     known = {blob.session_id for blob in library.ledger}
     sessions = {folder_name(session_id): session_id for session_id in known}
     for number, found in enumerate(scan.files):
         session_id = sessions.get(found.session)
         if session_id is not None and library.ledger.knows(session_id, found.file):
             seen.add((session_id, found.file))
+            if found.mtime < older_than:
+                written += library.ledger.measured(session_id, found.file, found.size)
         elif found.mtime < older_than:
             orphans.append(found)
         if number % PAGE == PAGE - 1:
@@ -247,7 +250,7 @@ async def reconcile(library: Library, tree: MediaTree, store: Store, older_than:
         if not present:
             await _note_gone(library, store, blob)
     removed, _ = await _remove_orphans(library, tree, await _ours(store, orphans))
-    return len(gone) + removed
+    return len(gone) + removed + written
 
 
 def _is_gone(blob: Blob, seen: set[tuple[str, str]], older_than: int) -> bool:

@@ -114,6 +114,11 @@ class Pile:
         self.size -= blob.size
         return True
 
+    def grown(self, blob: Blob, more: int) -> None:
+        """A file has more bytes, or fewer, than it had; if it is in it, it stays at its place."""
+        if blob in self:
+            self.size += more
+
     def first(self) -> Blob:
         """The file that is in it for the longest time."""
         return next(iter(self.blobs.values()))

@@ -190,6 +190,17 @@ class Ledger:
         if blob is not None and blob.leases.pop(token, None) is not None:
             self._place(blob)
 
+    def measured(self, session_id: str, file: str, size: int) -> bool:
+        """A file has so many bytes; whether it had others, until its agent wrote to it."""
+        if (blob := self.blob(session_id, file)) is None or blob.size == size:
+            return False
+        more, blob.size = size - blob.size, size
+        self._shelves[session_id].size += more
+        self._on_disk += more
+        for pile in (self._evictable, self._discarded, self._leaving):
+            pile.grown(blob, more)
+        return True
+
     # -- files in outboxes --------------------------------------------------------------------
 
     def found(self, session_id: str, file: OutboxFile, now_ms: int) -> Blob:
@@ -350,9 +361,7 @@ class Ledger:
         return list(self._leaving.blobs.values())
 
     def stay(self, blob: Blob) -> None:
-        """A file that was taken is not removed after all. Of several the one that was taken last
-        stays first, so that each is at its place again.
-        """
+        """A file that was taken stays after all, first in line: of several the last comes first."""
         if self._leaving.remove(blob):
             self._shelves[blob.session_id].remember(blob)
             self._place(blob)

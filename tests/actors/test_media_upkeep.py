@@ -7,9 +7,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from actors.intake import pieces
+from actors.janitor import RECONCILE_EVERY
 from runtime.ports.front import BadRequest, Unavailable
 from runtime.sessions.ids import IdSource
 from runtime.sessions.media import MediaItem
@@ -129,6 +131,20 @@ async def test_of_a_session_that_was_closed_nothing_is_told(
             assert again.folders() == []
             assert again.library.untold == set()
             assert await store.sessions_with_untold_evictions() == ()
+
+
+async def test_what_agents_write_into_files_that_they_were_given_counts(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    # M5 M7: it is found when the index is held against the disk
+    async with house(tmp_path / "media", media={"max_media_bytes": 100}) as here:
+        session = await here.session()
+        await here.kept(session, PICTURE, OTHER)
+        path = next(path for path in here.files() if path.read_bytes() == OTHER)
+        path.write_bytes(OTHER * 9)
+        await trio.sleep(RECONCILE_EVERY + 1)
+        assert here.on_disk() == [OTHER * 9]
+        here.check()
 
 
 @pytest.mark.parametrize("change", ["removed", "written over", "a link"])

@@ -313,6 +313,20 @@ def test_a_file_with_other_bytes_is_not_used_for_those_it_had() -> None:  # M4
     assert ledger.reuse("v", "s", "hash of a") == "b"
 
 
+def test_a_file_that_was_written_to_counts_as_it_is() -> None:  # M5 M7
+    ledger = owned("a", "b", "c")
+    (leaving,) = ledger.take_evictable(1)
+    assert ledger.measured("s", "b", 25)
+    assert ledger.measured("s", leaving.file, 4)
+    assert not ledger.measured("s", "b", 25)
+    assert not ledger.measured("s", "unknown", 25)
+    assert ledger.usage == Usage(files=3, size=39, evictable=35)
+    assert ledger.usage_of("s").size == 39
+    ledger.gone(leaving)
+    assert names(ledger.take_evictable(30)) == ["b", "c"]
+    assert ledger.usage == Usage(files=2, size=35)
+
+
 def test_what_was_taken_in_vain_is_the_first_to_go_again() -> None:  # M5
     ledger = owned("a", "b", "c")
     for blob in reversed(ledger.take_evictable(20)):
