@@ -175,6 +175,24 @@ async def test_a_lost_file_that_could_not_be_noted_is_noted_later(
         tree.release()
 
 
+# M7
+async def test_a_file_that_has_just_come_is_not_measured(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """For an instant there is an empty one of its name, and the look at the disk is of before."""
+    async with open_memory(clock) as store:
+        library, tree = shelf(store, tmp_path / "media")
+        staged = await library.receive("s", in_pieces(b"new"), MediaItem(size=3))
+        path = library.path("s", staged.blob.file)
+        path.write_bytes(b"")
+        came = path.stat().st_mtime_ns // 1_000_000
+        assert await reconcile(library, cast("MediaTree", tree), store, came) == 0
+        assert library.ledger.on_disk == 3
+        assert await reconcile(library, cast("MediaTree", tree), store, came + 1) == 1
+        assert library.ledger.on_disk == 0
+        tree.release()
+
+
 # M6 M7
 async def test_a_folder_from_which_nothing_can_be_removed_does_not_fill_the_log(
     tmp_path: Path,
