@@ -138,6 +138,21 @@ async def test_a_new_conversation_and_other_sessions_are_told_nothing(
         assert (await said_to(here, other, "hello")).text == "hello"
 
 
+async def test_of_a_session_that_is_closed_nothing_is_remembered(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    # M9 S43: sessions come and go, and what is known of them in memory goes with them
+    async with house(tmp_path / "media") as here:
+        session = await here.session()
+        await here.kept(session, PICTURE)
+        lower_cap(here, 0)
+        await a_while()
+        assert here.library.untold == {session.id}
+        await session.close()
+        await a_while()
+        assert (here.library.untold, here.library.closed) == (set(), set())
+
+
 async def test_an_agent_that_vanished_before_it_began_is_told_again(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:

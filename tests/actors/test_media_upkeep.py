@@ -116,6 +116,22 @@ async def test_a_file_that_comes_after_its_session_was_closed_leaves_no_folder(
         here.check()
 
 
+async def test_what_an_agent_put_beside_its_files_goes_with_its_session(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    # S43: while the session goes on, nobody touches it
+    async with house(tmp_path / "media") as here:
+        session = await here.session()
+        await here.kept(session, PICTURE)
+        (here.root / session.id / "notes.txt").write_bytes(OTHER)
+        lower_cap(here, 0)
+        await here.front.sweep_media()
+        assert here.on_disk() == [OTHER]
+        await session.close()
+        await a_while()
+        assert here.folders() == []
+
+
 async def test_of_a_session_that_was_closed_nothing_is_told(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:

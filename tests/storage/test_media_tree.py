@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,6 +62,29 @@ def test_a_file_is_written_under_another_name_first(tmp_path: Path) -> None:  # 
         written = tree.path("session", "file.txt").stat().st_mtime
         assert finished.mtime == int(written * 1_000)
         assert not finished.partial
+
+
+def test_a_file_is_durable_before_it_is_said_to_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # M3 D1: what was accepted outlives a power cut, and its file with it
+    done: list[tuple[str, int]] = []
+    fsync, rename = os.fsync, os.rename
+
+    def synced(descriptor: int) -> None:
+        done.append(("fsync", os.fstat(descriptor).st_ino))
+        fsync(descriptor)
+
+    def renamed(*names: str, **folders: Any) -> None:
+        done.append(("rename", 0))
+        rename(*names, **folders)
+
+    with prepared(tmp_path / "media") as tree:
+        monkeypatch.setattr(os, "fsync", synced)
+        monkeypatch.setattr(os, "rename", renamed)
+        path = put(tree, SESSION, "a")
+        root, folder, file = (each.stat().st_ino for each in (tree.root, path.parent, path))
+        assert done == [("fsync", root), ("fsync", file), ("rename", 0), ("fsync", folder)]
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
