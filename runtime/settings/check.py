@@ -11,6 +11,7 @@ import msgspec
 
 from runtime.sessions.principals import LOCAL, TOKEN_HOLDER
 from runtime.sessions.rows import CLIENTS
+from runtime.settings.fitting import misfits
 from runtime.settings.problems import Problem, SettingsError, closest, listed, shown
 from runtime.settings.structs import (
     AgentEntry,
@@ -36,7 +37,7 @@ _VISIBLE = re.compile(r"[!-~]+")
 
 
 def check(settings: Settings, agents: Iterable[str] = ()) -> None:
-    """Check what the types alone do not say.
+    """Check settings that were built in code, or go with such agents.
 
     Args:
         settings: complete settings.
@@ -45,7 +46,7 @@ def check(settings: Settings, agents: Iterable[str] = ()) -> None:
     Raises:
         SettingsError: with everything that is wrong.
     """
-    problems = list(problems_between(settings, agents=agents))
+    problems = list(misfits(settings)) or list(problems_between(settings, agents=agents))
     if problems:
         raise SettingsError(problems)
 

@@ -44,12 +44,15 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
             more precise than ``expected``.
         write: the inverse; None for a value that is left out.
         schema: the JSON Schema of what is written.
+        in_code: what the value is, in words, where that is something else; None where the type says
+            it.
     """
 
     expected: str
     read: Callable[[object], Any]
     write: Callable[[Any], object]
     schema: dict[str, Any]
+    in_code: str | None = None
 
 
 # -- durations -------------------------------------------------------------------------------------
@@ -83,7 +86,11 @@ def duration_form(*, positive: bool = False, off: bool = False) -> Form:
 
     pattern = f"^({'off|' if off else ''}({_AMOUNT}(ms|[smhd]))+)$"
     return Form(
-        expected=expected, read=read, write=write, schema={"type": "string", "pattern": pattern}
+        expected=expected,
+        read=read,
+        write=write,
+        schema={"type": "string", "pattern": pattern},
+        in_code="a number of seconds",
     )
 
 
@@ -157,7 +164,13 @@ def size_form(at_least: int, *, auto: bool = False) -> Form:
     def write(size: int | None) -> object:
         return "auto" if size is None else format_size(size)
 
-    return Form(expected=expected, read=read, write=write, schema={"type": ["string", "integer"]})
+    return Form(
+        expected=expected,
+        read=read,
+        write=write,
+        schema={"type": ["string", "integer"]},
+        in_code="a number of bytes",
+    )
 
 
 # -- paths, queue modes, secrets ------------------------------------------------------------------
@@ -177,6 +190,7 @@ PATH = Form(
     read=_read_path,
     write=lambda value: None if value is None else str(value),
     schema={"type": "string", "minLength": 1},
+    in_code="a pathlib.Path",
 )
 
 
@@ -191,6 +205,7 @@ PATHS = Form(
     read=_read_paths,
     write=lambda value: [str(path) for path in value],
     schema={"type": "array", "items": {"type": "string", "minLength": 1}},
+    in_code="a tuple of pathlib.Path",
 )
 
 
@@ -212,6 +227,7 @@ QUEUE_MODE = Form(
     read=_read_queue_mode,
     write=lambda value: cast("str", value),
     schema={"enum": sorted(MODE_NAMES)},
+    in_code=MODES_IN_WORDS,
 )
 
 

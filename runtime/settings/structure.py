@@ -184,6 +184,11 @@ def describe(field_type: object) -> str:
     form = form_of(field_type)
     if form is not None:
         return form.expected
+    return in_words(field_type)
+
+
+def in_words(field_type: object) -> str:
+    """What a value of a type is, in words."""
     return _describe(inspect.type_info(field_type))
 
 

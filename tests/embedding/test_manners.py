@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
+import pytest
 import trio
 
 import runtime
@@ -72,3 +74,15 @@ async def test_the_folders_are_the_owners_own(tmp_path: Path) -> None:
     await converse(folder, "hello")
     for path in [folder, *folder.rglob("*")]:
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+async def test_what_is_no_agent_is_refused_at_once(tmp_path: Path) -> None:
+    settings = Settings(storage=StorageSettings(data_dir=tmp_path))
+    mistakes: dict[str, Any] = {
+        "'mine' is the class Agent, not one of it": runtime.Agent,
+        "'mine' is 'echo', which is no runtime.Agent": "echo",
+    }
+    for said, mine in mistakes.items():
+        with pytest.raises(TypeError, match=said):
+            async with runtime.open_runtime(settings, agents={"mine": mine}):
+                pass
