@@ -18,6 +18,7 @@ from actors.library import MediaRefused, Staged
 from actors.outbox import Due
 from actors.persistence import until_written
 from actors.queue import Arrived, Fetched, QueueMessage
+from actors.receiving import receive
 from actors.services import Services
 from actors.transcribing import transcribed
 from runtime.kernel import ActorRef, ActorStopped
@@ -154,7 +155,7 @@ class Fetching:
             pause = PAUSES[min(attempt, len(PAUSES) - 1)]
             try:
                 source = _bytes_of(channel, attachment)
-                return await self._library.receive(self._id, source, item, limit=limit)
+                return await receive(self._library, self._id, source, item, limit=limit)
             except (MediaRefused, PermanentFailure) as error:
                 raise NotFetched(str(error)) from error
             except TransientFailure as error:

@@ -13,7 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from actors.library import Library, MediaRefused, Staged, in_words
+from actors.library import Library, MediaRefused, Staged
+from actors.receiving import in_words, receive
 from runtime.ports.front import BadRequest, Unavailable
 from runtime.sessions.content import (
     AgentBlock,
@@ -29,6 +30,7 @@ from runtime.sessions.content import (
     TextResource,
 )
 from runtime.sessions.media import MediaItem, MediaKind
+from runtime.storage.media_errors import NoAnswer
 
 MOST_FILES = 100
 """How many files one message may bring."""
@@ -128,14 +130,17 @@ class Intake:
             )
 
     async def _keep(self, data: str, item: MediaItem, path: str) -> FileBlock:
-        content = await self._library.disk(partial(_decoded, data))
+        try:
+            content = await self._library.disk(partial(_decoded, data))
+        except NoAnswer as error:
+            raise Unavailable(f"nothing was accepted: {error}") from None
         if content is None:
             raise BadRequest("expected base64", path)
         if not content:
             raise BadRequest("there are no bytes in it", path)
         try:
-            staged = await self._library.receive(
-                self._session_id, pieces(content), _sized(item, len(content))
+            staged = await receive(
+                self._library, self._session_id, pieces(content), _sized(item, len(content))
             )
         except MediaRefused as error:
             if error.for_now:

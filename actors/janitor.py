@@ -31,7 +31,7 @@ from runtime.sessions.handover import Owner
 from runtime.sessions.ledger import Blob
 from runtime.storage.attachments import Outbox
 from runtime.storage.errors import StoreError
-from runtime.storage.media_errors import MediaError
+from runtime.storage.media_errors import MediaError, NoAnswer
 from runtime.storage.media_requests import BlobRef
 from runtime.storage.media_tree import MediaTree
 from runtime.storage.store import Store
@@ -232,7 +232,7 @@ class Janitor(Actor[JanitorMessage]):
         """Nothing is evicted for a file that would not fit all the same (M5)."""
         await self._discard(tree)
         cap, ledger = self._library.settings.max_media_bytes, self._ledger
-        if ledger.usage.in_flight + ledger.reserved + message.size <= cap:
+        if ledger.usage.in_flight + ledger.incoming.reserved + message.size <= cap:
             excess = ledger.total + message.size - cap
             await self._evict(tree, max(excess, message.lack))
 
@@ -341,7 +341,10 @@ class Janitor(Actor[JanitorMessage]):
             outboxes = await self._outboxes_of(
                 {blob.session_id: None for blob in blobs if blob.outgoing is not None}
             )
-            outcomes = await self._library.disk(partial(remove_all, tree, outboxes, blobs))
+            try:
+                outcomes = await self._library.disk(partial(remove_all, tree, outboxes, blobs))
+            except NoAnswer as error:  # what the thread removes after all is found to be gone then
+                outcomes = [str(error)] * len(blobs)
             removed: list[Blob] = []
             taken_back: list[Blob] = []
             problems: list[str] = []

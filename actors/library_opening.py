@@ -18,7 +18,7 @@ import msgspec
 import trio
 
 from actors.library import Library, folder_name
-from actors.outbox_looks import load_outboxes
+from actors.outbox_looks import SCAN_LIMIT, load_outboxes
 from actors.removing import remove_empty
 from runtime.log import get_logger
 from runtime.sessions.handover import Owner
@@ -26,7 +26,7 @@ from runtime.sessions.ids import is_id
 from runtime.sessions.ledger import Blob
 from runtime.sessions.media import BlobRow, SessionEnded
 from runtime.storage.errors import StoreError
-from runtime.storage.media_errors import MediaError
+from runtime.storage.media_errors import MediaError, NoAnswer
 from runtime.storage.media_requests import BlobRef
 from runtime.storage.media_scan import Found
 from runtime.storage.media_tree import MediaTree
@@ -36,6 +36,12 @@ T = TypeVar("T")
 
 PAGE = 1_000
 """How many rows, or files, are worked on at a stretch."""
+
+LEFT_BEHIND = (
+    "The disk with {root} does not answer: work on files was left unfinished. Nothing that was"
+    " accepted is lost, and what is half written is removed at the next start; look at the disk"
+    " before that."
+)
 
 log = get_logger(__name__)
 
@@ -69,22 +75,35 @@ async def open_library(library: Library, store: Store) -> AsyncIterator[Opened]:
         store: has the rows; nobody writes to it before the block begins.
 
     Raises:
-        MediaError: the folders must not be used, or another runtime uses them.
+        MediaError: the folders must not be used, or another runtime uses them; or, at the end of
+            the block, `NoAnswer`: the disk does not answer, and a thread is left behind. What was
+            written down is safe, and what is half written an orphan of the next start.
         StoreError: the rows cannot be read.
+
+    The end of the block takes `actors.disk.CLOSE_LIMIT` twice at most, also when cancelled.
     """
     tree = library.tree
     if tree is None:
         yield Opened()
         return
-    await library.disk(tree.prepare)
+    await library.disk(tree.prepare, after=tree.release)
     try:
         opened = await _make_index(library, tree, store)
         store.listen(library.follow)
         yield opened
     finally:
         store.listen(_nobody)
-        with trio.CancelScope(shield=True):
-            await library.disk(tree.release)
+        await _close(library, tree)
+
+
+async def _close(library: Library, tree: MediaTree) -> None:
+    """Give the folders back, when nobody works in them any more."""
+    with trio.CancelScope(shield=True):
+        stuck = await library.disk.aclose(tree.release)
+    if not stuck:
+        return
+    log.error("media_disk_left_behind", stuck=stuck, reserved=library.ledger.incoming.reserved)
+    raise NoAnswer(LEFT_BEHIND.format(root=tree.root))
 
 
 async def _make_index(library: Library, tree: MediaTree, store: Store) -> Opened:
@@ -112,7 +131,7 @@ async def read_index(library: Library, tree: MediaTree, store: Store) -> Differe
         MediaError: the folders must not be used.
         StoreError: the rows cannot be read.
     """
-    scan = await library.disk(tree.scan)
+    scan = await library.disk(tree.scan, abandon=True, limit=SCAN_LIMIT)
     for problem in scan.problems:
         log.warning("media_problem", reason=problem)
     unknown = {(found.session, found.file): found for found in scan.files}
@@ -225,7 +244,7 @@ async def reconcile(library: Library, tree: MediaTree, store: Store, older_than:
         MediaError: the folders must not be used.
         StoreError: the rows cannot be read, or the disk refuses.
     """
-    scan = await library.disk(tree.scan)
+    scan = await library.disk(tree.scan, abandon=True, limit=SCAN_LIMIT)
     seen: set[tuple[str, str]] = set()
     orphans: list[Found] = []
     written = 0

@@ -12,6 +12,7 @@ is removed between a look and what follows from it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 import msgspec
@@ -24,7 +25,7 @@ from runtime.sessions.ledger import Blob
 from runtime.sessions.media import OutboxFile, Owed
 from runtime.sessions.outgoing import Standing
 from runtime.storage.attachments import MAX_ENTRIES, Outbox
-from runtime.storage.media_errors import MediaError
+from runtime.storage.media_errors import MediaError, NoAnswer
 from runtime.storage.store import Store
 
 PAGE = 1_000
@@ -32,6 +33,9 @@ PAGE = 1_000
 
 LOOK_LIMIT = 30.0
 """Seconds for one look, however many outboxes it is into."""
+
+SCAN_LIMIT = 600.0
+"""Seconds for one look at a whole disk."""
 
 log = get_logger(__name__)
 
@@ -95,7 +99,7 @@ async def look_into(library: Library, store: Store, outboxes: Mapping[str, Outbo
         (outbox, [blob.outgoing for blob in known[each]]) for each, outbox in outboxes.items()
     ]
     looks: list[_Seen] = []
-    with trio.move_on_after(LOOK_LIMIT):
+    with trio.move_on_after(LOOK_LIMIT), suppress(NoAnswer):
         # Agents in containers may have anything there, also what does not answer any more.
         looks = await library.disk(partial(_look, places), abandon=True)
     if not looks and places:
@@ -133,7 +137,7 @@ async def reconcile_outboxes(library: Library, store: Store) -> None:
 
 async def _found_anywhere(library: Library) -> Sequence[tuple[str, OutboxFile]]:
     try:
-        scan = await library.disk(library.outboxes.scan)
+        scan = await library.disk(library.outboxes.scan, abandon=True, limit=SCAN_LIMIT)
     except MediaError as error:
         log.warning("outboxes_not_read", reason=str(error))
         return []

@@ -18,6 +18,7 @@ from actors.front import ActorFront
 from actors.intake import pieces
 from actors.library import Library
 from actors.library_opening import open_library
+from actors.receiving import receive
 from bench.harness import Question
 from bench.media import FILES, FILES_IN_A_FOLDER, MEMORY, QUICK_FILES, median_ms
 from runtime.app import open_runtime
@@ -161,7 +162,7 @@ async def _make_room(settings: Settings, count: int) -> float:
             began = time.perf_counter()
             await library.cleaner.make_room(SIZE, 0)
             spent.append(time.perf_counter() - began)
-            library.ledger.reserve(SIZE)  # the file for which it was made
+            library.ledger.incoming.reserve(SIZE)  # the file for which it was made
         return statistics.median(spent) * 1_000
 
 
@@ -255,7 +256,7 @@ async def _received(scale: float, figure: Callable[[float, float], float]) -> fl
                 for number in range(max(3, round(RECEIVED * scale))):
                     content = number.to_bytes(8) + CONTENT
                     began = time.perf_counter()
-                    await library.receive(session, pieces(content), MediaItem(size=len(content)))
+                    await receive(library, session, pieces(content), MediaItem(size=len(content)))
                     took = time.perf_counter() - began
                     began = time.perf_counter()
                     _write(MediaTree(here.media), other, f"{number}.png", content)

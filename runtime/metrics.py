@@ -91,6 +91,9 @@ class Metrics:
         self.media_problems = counter(
             "media_problems", "Files and folders that could not be read or removed"
         )
+        self.media_stuck = gauge(
+            "media_stuck", "Threads in which work on files does not end, and nobody waits for it"
+        )
         self.transcriptions = counter(
             "transcriptions", "Voice notes that were to become text", ("outcome",)
         )

@@ -26,7 +26,7 @@ from runtime.cli.connect import connect, trusting
 from runtime.cli.errors import DOCTOR, NO_SUCH_CHANNEL, CommandError, explain, settings_hint
 from runtime.cli.exposure import exposure, port_findings
 from runtime.cli.findings import Finding
-from runtime.cli.media_findings import media_folder, media_usage
+from runtime.cli.media_findings import media_disk, media_folder, media_usage
 from runtime.cli.options import load
 from runtime.cli.transcribing import transcriber_findings
 from runtime.cli.waiting import open_readers, will_wait
@@ -88,6 +88,7 @@ async def examine(config: Path | None, data_dir: Path | None) -> list[Finding]:
         findings.append(await _instance(running))
         if findings[-1].state == "ok":
             findings.append(await trio.to_thread.run_sync(_readiness, running))
+            findings += await media_disk(running)
     elif locked:
         text = "a process works on this data directory, and does not say where it listens"
         hint = "wait a moment if it is just starting or stopping; else look at its log"
@@ -95,8 +96,7 @@ async def examine(config: Path | None, data_dir: Path | None) -> list[Finding]:
     else:
         findings += _no_instance(settings)
         findings += _leftovers(settings.storage.data_dir)
-    look = partial(media_folder, settings, running=locked)
-    findings.append(await trio.to_thread.run_sync(look))
+    findings.append(await media_folder(settings, running=locked))
     findings += [finding async for finding in _database(settings, locked)]
     return findings
 

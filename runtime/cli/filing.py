@@ -160,6 +160,8 @@ async def print_usage(settings: Settings, as_json: bool) -> None:
         "evictable": f"{amount(usage.evictable)} that go when room is needed",
         "incoming": f"{amount(usage.reserved)} for files that are being received",
     }
+    if usage.stuck:
+        facts["disk"] = f"does not answer: {number_of(usage.stuck, 'thread')} wait for it in vain"
     for label, fact in facts.items():
         print(f"{label:<12} {fact}")
     if usage.largest:

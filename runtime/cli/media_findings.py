@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import partial
 from pathlib import Path
 
+from actors.disk import Threads
 from actors.library import free_space_floor
+from runtime.cli.connect import connect
+from runtime.cli.errors import CommandError
 from runtime.cli.findings import Finding
 from runtime.cli.words import amount, command_line, number_of
+from runtime.endpoint import Endpoint
+from runtime.protocol.media import MediaUsageResult
 from runtime.settings import Settings
 from runtime.storage.folders import folder
 from runtime.storage.lock import is_held
-from runtime.storage.media_errors import MediaUnsafe, not_for_media
+from runtime.storage.media_errors import MediaUnsafe, NoAnswer, not_for_media
 from runtime.storage.media_scan import foreign_name
 
+ANSWER_LIMIT = 5.0
+"""Seconds in which the disk has to answer."""
+
 _FOLDER = "media folder"
+_DISK = "media disk"
+_LOOK_AT_DISK = "look at it and at the system's log: until it answers files are refused"
 
 
 def media_root(settings: Settings) -> Path:
@@ -23,13 +34,35 @@ def media_root(settings: Settings) -> Path:
     return settings.media.root or settings.storage.data_dir / "media"
 
 
-def media_folder(settings: Settings, *, running: bool) -> Finding:
-    """The folder as the runtime would find it. Looks, and changes nothing.
+async def media_folder(settings: Settings, *, running: bool) -> Finding:
+    """The folder as the runtime would find it. Looks, for `ANSWER_LIMIT`, and changes nothing.
 
     Args:
         settings: say where it is.
         running: whether a runtime works on the data directory.
     """
+    look = partial(_folder_as_it_is, settings, running=running)
+    try:
+        return await Threads()(look, abandon=True, limit=ANSWER_LIMIT)
+    except NoAnswer:
+        text = f"{media_root(settings)}: the disk does not answer"
+        return Finding(_FOLDER, "problem", text, _LOOK_AT_DISK)
+
+
+async def media_disk(endpoint: Endpoint) -> list[Finding]:
+    """What a running runtime waits for in vain; nothing when it does not."""
+    try:
+        async with connect(endpoint) as client:
+            usage = await client.call("_runtime/media/usage", {}, MediaUsageResult)
+    except CommandError as error:
+        return [Finding(_DISK, "warning", f"not known: {error}", "look at the runtime's log")]
+    if not usage.stuck:
+        return []
+    text = f"does not answer: {number_of(usage.stuck, 'thread')} of the runtime wait for it in vain"
+    return [Finding(_DISK, "problem", text, _LOOK_AT_DISK)]
+
+
+def _folder_as_it_is(settings: Settings, *, running: bool) -> Finding:
     root = media_root(settings)
     try:
         with folder(str(root), root, private=False) as descriptor:

@@ -127,6 +127,7 @@ class MediaUsage(msgspec.Struct, frozen=True):
         in_flight: bytes of files that no agent has been given yet: they are never removed.
         evictable: bytes that may be removed when room is needed.
         reserved: bytes counted for files that are being received.
+        stuck: pieces of work that the disk does not finish, and nobody waits for any more.
         largest: the sessions that take most.
     """
 
@@ -137,6 +138,7 @@ class MediaUsage(msgspec.Struct, frozen=True):
     in_flight: int
     evictable: int
     reserved: int
+    stuck: int
     largest: tuple[SessionMedia, ...] = ()
 
 

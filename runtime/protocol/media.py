@@ -17,8 +17,9 @@ class MediaUsageResult(msgspec.Struct, frozen=True, rename="camel"):
     """What files of messages take on disk, in bytes; ``cap`` is what they may take together.
 
     ``in_flight`` are those that no agent has been given yet, ``evictable`` those that may be
-    removed when room is needed, ``reserved`` is counted for files that are being received. ``root``
-    is null where no files are kept. ``largest`` are the sessions that take most.
+    removed when room is needed, ``reserved`` is counted for files that are being received.
+    ``stuck`` is how many pieces of work the disk does not finish, more than 0 when it hangs.
+    ``root`` is null where no files are kept. ``largest`` are the sessions that take most.
     """
 
     root: str | None
@@ -28,6 +29,7 @@ class MediaUsageResult(msgspec.Struct, frozen=True, rename="camel"):
     in_flight: int
     evictable: int
     reserved: int
+    stuck: int
     largest: tuple[SessionMediaResult, ...]
 
 

@@ -1,4 +1,4 @@
-"""A file on disk as the index holds it, and what files take (M4, M5)."""
+"""A file on disk as the index holds it, and what files take, also those to come (M3–M5)."""
 
 from __future__ import annotations
 
@@ -122,3 +122,32 @@ class Pile:
     def first(self) -> Blob:
         """The file that is in it for the longest time."""
         return next(iter(self.blobs.values()))
+
+
+class Incoming:
+    """What is counted for files on their way in, so that two cannot take the same room (M3)."""
+
+    def __init__(self) -> None:
+        self.reserved = 0
+        """Bytes that they may take."""
+        self._arrived = 0
+
+    @property
+    def to_come(self) -> int:
+        """Those of them that are not on disk yet: the disk does not show them as taken (M7)."""
+        return self.reserved - self._arrived
+
+    def reserve(self, size: int) -> None:
+        """Count bytes before they are written."""
+        self.reserved += size
+
+    def arrive(self, size: int) -> None:
+        """Some of the bytes that were reserved are on disk, in files that are not whole."""
+        self._arrived += size
+
+    def release(self, size: int, *, arrived: int = 0) -> None:
+        """Bytes that were reserved, ``arrived`` of which had come, are in a file that is counted by
+        itself now, or never will be.
+        """
+        self.reserved -= size
+        self._arrived -= arrived

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from runtime.sessions.blobs import Blob, Pile, Shelf, Usage
+from runtime.sessions.blobs import Blob, Incoming, Pile, Shelf, Usage
 from runtime.sessions.handover import Lease, Owner, Step, after
 from runtime.sessions.media import (
     BlobRow,
@@ -44,30 +44,26 @@ class Ledger:
     """Who refers to which file, and what that means."""
 
     def __init__(self) -> None:
+        self.incoming = Incoming()
+        """Files that are not here yet."""
         self._shelves: dict[str, Shelf] = {}
         self._evictable = Pile()
         self._discarded = Pile()
         self._leaving = Pile()
         self._on_disk = 0
         self._files = 0
-        self._reserved = 0
 
     # -- figures ------------------------------------------------------------------------------
 
     @property
     def total(self) -> int:
         """Bytes that are on disk, and those that are reserved for files on their way (M3)."""
-        return self._on_disk + self._reserved
+        return self._on_disk + self.incoming.reserved
 
     @property
     def on_disk(self) -> int:
         """Bytes of all files on disk."""
         return self._on_disk
-
-    @property
-    def reserved(self) -> int:
-        """Bytes that files on their way may take."""
-        return self._reserved
 
     @property
     def usage(self) -> Usage:
@@ -125,14 +121,6 @@ class Ledger:
         return self._files
 
     # -- room ---------------------------------------------------------------------------------
-
-    def reserve(self, size: int) -> None:
-        """Count bytes before they are written, so that two files cannot take the same room."""
-        self._reserved += size
-
-    def release(self, size: int) -> None:
-        """The bytes that were reserved are on disk now, or never will be."""
-        self._reserved -= size
 
     def excess(self, size: int, cap: int) -> int:
         """Bytes that have to go so that so many more fit under the cap, beside those that leave."""

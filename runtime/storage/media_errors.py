@@ -28,6 +28,10 @@ class MediaFailed(MediaError):
     """The disk refused for another reason."""
 
 
+class NoAnswer(MediaError):
+    """The disk does not answer within a limit. What was begun goes on, and nobody waits for it."""
+
+
 class FileTooLarge(MediaError):
     """A file is over its limit (M3)."""
 

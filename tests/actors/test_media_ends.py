@@ -11,6 +11,7 @@ from trio.testing import MockClock
 
 from actors.channels.scripted import Behaviour, ScriptedChannel
 from actors.intake import pieces
+from actors.receiving import receive
 from runtime.embedding import Session
 from runtime.ports.agent import AgentGone, AgentRefused
 from runtime.ports.channel import Attachment, ChannelCapabilities
@@ -314,7 +315,7 @@ async def test_what_is_read_as_context_is_handed_over_as_well(
 
     async with house(tmp_path / "media", agent=SeeingAgent(play, hold=False)) as here:
         session = await here.session()
-        staged = await here.library.receive(session.id, pieces(PICTURE), MediaItem())
+        staged = await receive(here.library, session.id, pieces(PICTURE), MediaItem())
         content, item, blob = (FileBlock(0),), staged.item, staged.blob
         await here.store.admit(
             [NewInbound("c", session.id, content, trigger=False, media=(item,), blobs=(blob,))]

@@ -17,6 +17,7 @@ from actors.disk import inline
 from actors.janitor import TOLD
 from actors.library import Library, MediaRefused
 from actors.library_opening import reconcile
+from actors.receiving import receive
 from actors.router import Router
 from runtime.metrics import Metrics
 from runtime.ports.front import Unavailable
@@ -139,18 +140,18 @@ async def test_a_copy_that_cannot_be_removed_keeps_no_file_in_flight(
         library, tree = shelf(store, tmp_path / "media")
         kept: list[Any] = []
 
-        async def receive() -> None:
+        async def take_in() -> None:
             with suppress(MediaRefused):
-                kept.append(await library.receive("s", in_pieces(b"same"), MediaItem(size=4)))
+                kept.append(await receive(library, "s", in_pieces(b"same"), MediaItem(size=4)))
 
         tree.failing["remove"] = 1
         async with trio.open_nursery() as nursery:  # both are finished before either is staged
-            nursery.start_soon(receive)
-            nursery.start_soon(receive)
+            nursery.start_soon(take_in)
+            nursery.start_soon(take_in)
         assert tree.failing["remove"] == 0, "they did not meet"
         for staged in kept:
             library.unstage(staged)
-        assert (library.ledger.usage.in_flight, library.ledger.reserved) == (0, 0)
+        assert (library.ledger.usage.in_flight, library.ledger.incoming.reserved) == (0, 0)
         tree.release()
 
 
@@ -160,7 +161,7 @@ async def test_a_lost_file_that_could_not_be_noted_is_noted_later(
 ) -> None:
     async with refusing() as store:
         library, tree = shelf(store, tmp_path / "media")
-        staged = await library.receive("s", in_pieces(b"lost"), MediaItem(size=4))
+        staged = await receive(library, "s", in_pieces(b"lost"), MediaItem(size=4))
         handed = HandedOver("s", "m", (staged.blob.file,), clock())
         library.ledger.apply((handed,))
         library.unstage(staged)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -10,41 +9,17 @@ import trio
 from trio.testing import MockClock
 
 from actors.janitor import SWEEP_EVERY
-from actors.library import MediaRefused
 from runtime.ports.front import BadRequest, Unavailable
-from runtime.sessions.media import MediaItem
 from runtime.settings import MediaSettings, Settings
 from runtime.storage.errors import StoreUnavailable
 from runtime.storage.media_errors import MediaFailed
 from runtime.storage.media_tree import MediaTree, Space
-from tests.actors.media_stage import House, SeeingAgent, a_while, house, image, said
+from tests.actors.media_stage import SeeingAgent, a_while, house, image, said
 
 
 def files(count: int, size: int = 10) -> list[bytes]:
     """Files of different bytes."""
     return [bytes([n]) * size for n in range(count)]
-
-
-async def slowly(content: bytes, gate: trio.Event) -> AsyncGenerator[bytes, None]:
-    """The first half of a file, and the second when it may come."""
-    half = len(content) // 2
-    yield content[:half]
-    await gate.wait()
-    yield content[half:]
-
-
-async def receive(
-    here: House, session_id: str, content: bytes, gate: trio.Event, size: int | None
-) -> bool:
-    """Whether a file was taken; it is let go of at once."""
-    try:
-        staged = await here.library.receive(
-            session_id, slowly(content, gate), MediaItem(size=size), limit=100
-        )
-    except MediaRefused:
-        return False
-    here.library.unstage(staged)
-    return True
 
 
 # -- the cap ---------------------------------------------------------------------------------------
@@ -120,70 +95,6 @@ async def test_a_file_that_never_fits_removes_nothing(
         assert here.on_disk() == sorted(files(3))
 
 
-@pytest.mark.parametrize("announced", [True, False])
-async def test_files_that_come_at_once_cannot_overshoot_together(
-    autojump_clock: MockClock, tmp_path: Path, announced: bool
-) -> None:
-    # M3
-    async with house(tmp_path / "media", media={"max_media_bytes": 250}) as here:
-        session = await here.session()
-        gate, taken = trio.Event(), []
-
-        async def one(content: bytes) -> None:
-            size = len(content) if announced else None
-            taken.append(await receive(here, session.id, content, gate, size))
-
-        async with trio.open_nursery() as nursery:
-            for content in files(4, 90):
-                nursery.start_soon(one, content)
-            await a_while()
-            assert here.usage.reserved == (180 if announced else 200)
-            assert here.library.ledger.total <= 250
-            gate.set()
-        assert sorted(taken) == [False, False, True, True]
-        await a_while()
-        assert here.usage.size == 0
-        here.check()
-
-
-async def test_a_file_that_is_larger_than_announced_needs_the_room_of_its_limit(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
-    # M3
-    async with house(tmp_path / "media", media={"max_media_bytes": 120}) as here:
-        session = await here.session()
-        gate, other = trio.Event(), trio.Event()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(receive, here, session.id, b"x" * 60, other, 60)
-            await a_while()
-            gate.set()
-            assert not await receive(here, session.id, b"y" * 60, gate, 20)
-            other.set()
-        assert await receive(here, session.id, b"y" * 60, gate, 20)
-        await a_while()
-        here.check()
-
-
-async def test_a_download_that_breaks_gives_its_room_back(
-    autojump_clock: MockClock, tmp_path: Path
-) -> None:
-    # M3
-    async def broken() -> AsyncGenerator[bytes, None]:
-        yield b"x" * 10
-        raise ZeroDivisionError
-
-    async with house(tmp_path / "media") as here:
-        session = await here.session()
-        with pytest.raises(ZeroDivisionError):
-            await here.library.receive(session.id, broken(), MediaItem(size=50))
-        with trio.move_on_after(1):
-            await here.library.receive(
-                session.id, slowly(b"yyyy", trio.Event()), MediaItem(size=50)
-            )
-        assert here.files() == []
-        here.check()
-
-
 async def test_a_lower_cap_holds_at_once(autojump_clock: MockClock, tmp_path: Path) -> None:
     # M5
     async with house(tmp_path / "media", agent=SeeingAgent()) as here:
@@ -245,25 +156,6 @@ async def test_the_usual_floor(
     # M7: the smaller of 1 GiB and 5 %
     async with house(tmp_path / "media", media={"free_space_floor": None}) as here:
         assert here.library.floor(Space(0, total)) == floor
-
-
-async def test_what_is_on_its_way_needs_free_space_too(
-    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # M3 M7
-    root = tmp_path / "media"
-    Disk(monkeypatch, root, free=150, total=1_000)
-    async with house(root, media={"free_space_floor": 100}) as here:
-        session = await here.session()
-        gate, first = trio.Event(), trio.Event()
-        first.set()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(receive, here, session.id, b"x" * 40, gate, 40)
-            await a_while()
-            assert not await receive(here, session.id, b"y" * 20, first, 20)
-            gate.set()
-        await a_while()
-        assert await receive(here, session.id, b"y" * 20, first, 20)
 
 
 # -- sweeps ----------------------------------------------------------------------------------------

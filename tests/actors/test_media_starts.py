@@ -11,6 +11,7 @@ from trio.testing import MockClock
 
 from actors.intake import pieces
 from actors.janitor import RECONCILE_EVERY, Janitor
+from actors.receiving import receive
 from runtime.sessions.ids import IdSource
 from runtime.sessions.media import MediaItem
 from runtime.sessions.rows import InboundState
@@ -223,7 +224,7 @@ async def test_closing_while_a_file_is_received(autojump_clock: MockClock, tmp_p
     # S43 M3: what is staged goes when it is let go of, and the folder with it
     async with house(tmp_path / "media") as here:
         session = await here.session()
-        staged = await here.library.receive(session.id, pieces(PICTURE), MediaItem())
+        staged = await receive(here.library, session.id, pieces(PICTURE), MediaItem())
         await session.close()
         await a_while()
         assert here.on_disk() == [PICTURE]

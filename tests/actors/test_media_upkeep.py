@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from actors.intake import pieces
 from actors.janitor import RECONCILE_EVERY
+from actors.receiving import receive
 from runtime.ports.front import BadRequest, Unavailable
 from runtime.sessions.ids import IdSource
 from runtime.sessions.media import MediaItem
@@ -108,7 +109,7 @@ async def test_a_file_that_comes_after_its_session_was_closed_leaves_no_folder(
         session = await here.session()
         await session.close()
         await a_while()
-        staged = await here.library.receive(session.id, pieces(PICTURE), MediaItem())
+        staged = await receive(here.library, session.id, pieces(PICTURE), MediaItem())
         assert here.folders() == [session.id]
         here.library.unstage(staged)  # since the message is not accepted
         await a_while()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import trio
 
-from actors.disk import inline
+from actors.disk import Inline, inline
 from actors.library import Library
 from actors.outbox_looks import load_outboxes, look_into, outboxes_of, reconcile_outboxes
 from actors.outboxes import Outboxes
@@ -228,12 +228,12 @@ async def test_an_outbox_that_does_not_answer_holds_up_nobody(
         session_id, outbox = await desk.session()
         (outbox / "a.txt").write_bytes(b"1")
 
-        async def hangs(work: Callable[[], T], /, *, abandon: bool = False) -> T:
-            with trio.CancelScope(shield=not abandon):
+        class Hangs(Inline):
+            async def __call__(self, work: Callable[[], T], /, **how: Any) -> T:
                 await trio.sleep_forever()
-            return work()
+                raise AssertionError
 
-        desk.library.disk = hangs
+        desk.library.disk = Hangs()
         with trio.fail_after(60):
             assert await desk.look(session_id) == 1
         desk.library.disk = inline

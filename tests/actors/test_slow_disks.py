@@ -13,7 +13,7 @@ import trio
 from trio.testing import MockClock
 
 from actors import giving
-from actors.disk import Threads, inline
+from actors.disk import Inline, Threads
 from actors.giving import READ_LIMIT
 from runtime.embedding import TurnFailed
 from runtime.sessions.content import ResourceLink
@@ -22,13 +22,13 @@ from tests.actors.media_stage import SeeingAgent, house, image
 T = TypeVar("T")
 
 
-async def never_reads(work: Callable[[], T], /, *, abandon: bool = False) -> T:
+class NeverReads(Inline):
     """Writes, but what is read does not come back."""
-    reads = isinstance(work, partial) and work.func.__name__ == "_encoded"
-    if reads:
-        with trio.CancelScope(shield=not abandon):
+
+    async def __call__(self, work: Callable[[], T], /, **how: Any) -> T:
+        if isinstance(work, partial) and work.func.__name__ == "_encoded":
             await trio.sleep_forever()
-    return await inline(work)
+        return await super().__call__(work, **how)
 
 
 # M6 T4
@@ -36,7 +36,7 @@ async def test_files_that_the_disk_does_not_give_are_linked_only(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     agent = SeeingAgent(images=True, hold=False)
-    async with house(tmp_path / "media", agent=agent, disk=never_reads) as here:
+    async with house(tmp_path / "media", agent=agent, disk=NeverReads()) as here:
         session = await here.session()
         began = trio.current_time()
         turn = await session.prompt((image(b"one"), image(b"two")))

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,9 @@ import apsw
 import msgspec
 import pytest
 
+from runtime.cli import media_findings
 from runtime.endpoint import FILE_NAME, Endpoint
+from runtime.settings import MediaSettings, Settings
 from runtime.storage.integrity import Integrity, look_for_damage
 from runtime.storage.lock import LOCK, InstanceLock
 from runtime.storage.media_tree import MediaTree
@@ -62,6 +65,19 @@ def test_what_is_odd_is_not_in_order_and_no_problem(cli: CommandLine, tmp_path: 
     assert said.code == 1
     assert said.out.endswith("\n2 problems.\n")
     assert said.out.count("hint: docs/runtime.example.toml") == 1
+
+
+# M6
+async def test_a_folder_for_files_that_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(media_findings, "ANSWER_LIMIT", 0.1)
+    monkeypatch.setattr(media_findings, "_folder_as_it_is", lambda *_, **__: answers.wait(60))
+    settings = Settings(media=MediaSettings(root=tmp_path))
+    found = await media_findings.media_folder(settings, running=True)
+    answers.set()
+    assert (found.state, found.text) == ("problem", f"{tmp_path}: the disk does not answer")
 
 
 # D3

@@ -68,6 +68,7 @@ def test_usage(serve: Start, cli: CommandLine, tmp_path: Path, running: bool) ->
         "files": 3,
         "size": 3_100,
         "inFlight": 0,
+        "stuck": 0,
         "evictable": 3_100,
         "reserved": 0,
     }

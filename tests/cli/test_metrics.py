@@ -52,7 +52,7 @@ UNLABELLED = {
     *("turns_retried", "late_events", "turns_recovered", "running_turns"),
     *("live_sessions", "sessions_given_up", "sessions_blocked"),
     *("agent_processes", "agent_processes_waiting", "agent_processes_reaped"),
-    *("media_bytes", "media_files", "media_in_flight_bytes", "media_problems"),
+    *("media_bytes", "media_files", "media_in_flight_bytes", "media_problems", "media_stuck"),
     *("connections", "watchers_lagged"),
     *("store_ready", "store_queued_requests"),
     *("store_database_bytes", "store_wal_bytes", "store_free_bytes"),

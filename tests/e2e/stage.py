@@ -40,16 +40,18 @@ class House:
         """What all of them wrote to standard error."""
         return self._log.read_text(errors="replace")
 
-    async def begin(self, settings: str = QUICK) -> RuntimeProcess:
-        """Start a runtime without waiting for it."""
+    async def begin(self, settings: str = QUICK, program: str = "runtime") -> RuntimeProcess:
+        """Start a runtime, or a program that is one with something changed, without waiting."""
         self._settings.write_text(settings)
-        process = await RuntimeProcess.start(self.data_dir, self._settings, self._log)
+        process = await RuntimeProcess.start(
+            self.data_dir, self._settings, self._log, ("-m", program)
+        )
         self._processes.append(process)
         return process
 
-    async def serve(self, settings: str = QUICK) -> RuntimeProcess:
+    async def serve(self, settings: str = QUICK, program: str = "runtime") -> RuntimeProcess:
         """Start a runtime and wait until it serves."""
-        process = await self.begin(settings)
+        process = await self.begin(settings, program)
         await process.serving()
         return process
 
@@ -103,10 +105,15 @@ class Said(NamedTuple):
 
 async def serve_in_vain(*arguments: object, cwd: Path) -> Said:
     """Run ``serve`` when it cannot start."""
+    return await ran("serve", *arguments, cwd=cwd)
+
+
+async def ran(*command: object, cwd: Path) -> Said:
+    """Run a command to its end."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RUNTIME_")}
     with trio.fail_after(LIMIT):
         done = await trio.run_process(
-            [sys.executable, "-m", "runtime", "serve", *map(str, arguments)],
+            [sys.executable, "-m", "runtime", *map(str, command)],
             cwd=cwd,
             env={**kept, "HOME": str(cwd), "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
             capture_stdout=True,

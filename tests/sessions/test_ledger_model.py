@@ -300,14 +300,14 @@ class Files(RuleBasedStateMachine):
 
     @rule(size=SIZES)
     def reserves(self, size: int) -> None:
-        self.ledger.reserve(size)
+        self.ledger.incoming.reserve(size)
         self.reserved += size
 
     @precondition(lambda self: self.reserved)
     @rule(data=st.data())
     def releases(self, data: st.DataObject) -> None:
         size = data.draw(st.integers(1, self.reserved))
-        self.ledger.release(size)
+        self.ledger.incoming.release(size)
         self.reserved -= size
 
     # -- what always holds --------------------------------------------------------------------
@@ -321,7 +321,7 @@ class Files(RuleBasedStateMachine):
         assert self.ledger.evictable == evictable
         assert len(self.ledger) == len(self.files)
         assert self.ledger.on_disk == size
-        assert self.ledger.reserved == self.reserved
+        assert self.ledger.incoming.reserved == self.reserved
         assert self.ledger.total == size + self.reserved
         leaving = sum(file.size for file in self.taken())
         for cap in (0, 40, 10_000):

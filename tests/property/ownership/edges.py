@@ -22,11 +22,12 @@ class Network(ScriptedChannel):
 
     def __init__(self) -> None:
         super().__init__(capabilities=ChannelCapabilities(max_download_bytes=LARGEST_FILE))
-        self.under_way: list[int] = []
-        self.cap = FIRST_CAP
+        self.under_way: list[range] = []
 
     async def fetch(self, attachment: Attachment) -> AsyncIterator[bytes]:
-        size = min(LARGEST_FILE, self.cap) if attachment.size is None else attachment.size
+        known = attachment.size
+        # How many bytes may be counted for it: of unknown size, those that have come at least.
+        size = range(1, LARGEST_FILE + 1) if known is None else range(known, known + 1)
         self.under_way.append(size)
         try:
             async with aclosing(super().fetch(attachment)) as chunks:  # type: ignore[type-var]

@@ -100,7 +100,7 @@ async def facts(store: SqliteStore, library: Library, root: Path) -> Facts:
         folders=folders,
         unfinished=unfinished,
         on_disk=ledger.on_disk,
-        reserved=ledger.reserved,
+        reserved=ledger.incoming.reserved,
         evictable=ledger.evictable,
     )
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import trio
 
-from actors.disk import inline
+from actors.disk import Disk, Inline
 from actors.removing import remove_all
 from runtime.app import Runtime
 from runtime.storage.errors import StoreUnavailable
@@ -50,6 +50,7 @@ class Life:
         self.fuse: int | None = None
         self.removals: Literal["work", "are refused", "fall over"] = "work"
         self.runtime: Runtime | None = None
+        self.disk: Disk = _MortalDisk(self)
 
     @property
     def rt(self) -> Runtime:
@@ -71,22 +72,28 @@ class Life:
         if self.dead:
             raise PowerIsGone("the power is gone")
 
-    async def disk(self, work: Callable[[], T], /, *, abandon: bool = False) -> T:
-        """Work on the disk in the calling task; the lock of the folder goes with the process."""
-        if getattr(work, "__name__", "") != "release":
-            self.spend()
-        if self.removals != "work" and getattr(work, "func", None) is remove_all:
-            return await inline(partial(self._not_removed, work))
-        return await inline(work, abandon=abandon)
-
-    def _not_removed(self, work: Callable[[], Any]) -> Any:
-        if self.removals == "fall over":
-            raise RuntimeError("a bug, as scripted")
-        return ["the disk refuses, as scripted"] * len(cast("partial[Any]", work).args[-1])
-
     def mortal(self, store: Store) -> Store:
         """The store as this life can use it."""
         return cast("Store", _Mortal(store, self))
+
+
+class _MortalDisk(Inline):
+    def __init__(self, life: Life) -> None:
+        self._life = life
+
+    async def __call__(self, work: Callable[[], T], /, **how: Any) -> T:
+        """Work on the disk in the calling task; the lock of the folder goes with the process."""
+        life = self._life
+        if getattr(work, "__name__", "") != "release":
+            life.spend()
+        if life.removals != "work" and getattr(work, "func", None) is remove_all:
+            return await super().__call__(partial(self._not_removed, work))
+        return await super().__call__(work, **how)
+
+    def _not_removed(self, work: Callable[[], Any]) -> Any:
+        if self._life.removals == "fall over":
+            raise RuntimeError("a bug, as scripted")
+        return ["the disk refuses, as scripted"] * len(cast("partial[Any]", work).args[-1])
 
 
 class _Mortal:

@@ -195,7 +195,9 @@ class World:
         assert not self.life.ended.is_set(), "the runtime has ended by itself"
         found = await facts(self.store, self._library, self.root)
         step = self.step_so_far
-        step.reserved, step.unfinished = sum(self.network.under_way), len(self.network.under_way)
+        under_way = self.network.under_way
+        step.reserved_least = sum(sizes[0] for sizes in under_way)
+        step.reserved, step.unfinished = sum(sizes[-1] for sizes in under_way), len(under_way)
         self.record.check(found, self.player.calls, self.player.steers, step, trio.current_time())
         coming = sum(message.fetching for message in found.messages.values())
         self.step_so_far = Step(self.cap, self.cap, coming, ATTEMPTS * coming * LARGEST_FILE)
@@ -364,7 +366,7 @@ class World:
                 raise
 
     async def set_cap(self, cap: int) -> None:
-        self.cap = self.network.cap = self.step_so_far.cap = cap
+        self.cap = self.step_so_far.cap = cap
         self.step_so_far.lowest_cap = min(cap, self.step_so_far.lowest_cap)
         self.life.rt.reconfigure(self.settings)
 
