@@ -183,7 +183,7 @@ async def test_a_file_that_has_just_come_is_not_measured(
     """For an instant there is an empty one of its name, and the look at the disk is of before."""
     async with open_memory(clock) as store:
         library, tree = shelf(store, tmp_path / "media")
-        staged = await library.receive("s", in_pieces(b"new"), MediaItem(size=3))
+        staged = await receive(library, "s", in_pieces(b"new"), MediaItem(size=3))
         path = library.path("s", staged.blob.file)
         path.write_bytes(b"")
         came = path.stat().st_mtime_ns // 1_000_000
