@@ -39,6 +39,9 @@ from runtime.storage.requests import (
 CONTEXT_ROWS = 50
 """How many messages that wake nobody a session keeps for its next turn (S31)."""
 
+CONVERSATIONS_TOLD = 100
+"""Of so many conversations of a session it is known that they were told of a burst."""
+
 MOST_COMMANDS = 100
 """How many commands may wait in a session. They are done at once, so that more of them mean that
 something is wrong.
@@ -229,9 +232,8 @@ def _notify(transaction: Transaction, session: SessionRow, room: _Room) -> tuple
     news = {name: address for name, address in addresses.items() if name not in known}
     if not news:
         return ()
-    transaction.run(
-        "UPDATE sessions SET cap_noticed = ? WHERE id = ?", to_json((*known, *news)), session.id
-    )
+    told = (*known, *news)[-CONVERSATIONS_TOLD:]
+    transaction.run("UPDATE sessions SET cap_noticed = ? WHERE id = ?", to_json(told), session.id)
     notices = (
         NewOutbound(transaction.ids.new(), address, room.notice, kind="notice")
         for address in news.values()

@@ -7,7 +7,7 @@ import pytest
 from runtime.sessions.rows import DropReason, InboundState, ReplyAddress
 from runtime.storage.errors import QueueFull
 from runtime.storage.requests import DropPending, StartAnew
-from runtime.storage.sql_admission import MOST_COMMANDS
+from runtime.storage.sql_admission import CONVERSATIONS_TOLD, MOST_COMMANDS
 from runtime.storage.sqlite import SqliteStore
 from tests.storage.stage import CHAT, admit, cap, message, prompt
 from tests.storage.test_admission import waiting
@@ -27,6 +27,24 @@ async def test_each_conversation_gets_the_notice_once(store: SqliteStore) -> Non
     new = ReplyAddress("telegram", "bot", "chat-3")
     refused = await admit(store, message(limit=cap(1, "new"), reply_to=new))
     assert [notice.reply_to for notice in refused.notices] == [new]
+
+
+async def test_what_is_remembered_of_a_burst_has_an_end(store: SqliteStore) -> None:  # Q4
+    def elsewhere(number: int) -> ReplyAddress:
+        return ReplyAddress("telegram", "bot", f"chat-{number}")
+
+    full = cap(1, "new")
+    session_id = (await admit(store, message(limit=full))).session.id
+    for number in range(CONVERSATIONS_TOLD + 5):
+        refused = await admit(store, message(limit=full, reply_to=elsewhere(number)))
+        assert [notice.reply_to for notice in refused.notices] == [elsewhere(number)]
+    assert (await admit(store, message(limit=full, reply_to=elsewhere(number)))).notices == ()
+    told = await store._reads.read(
+        lambda transaction: transaction.row(
+            "SELECT json_array_length(cap_noticed) FROM sessions WHERE id = ?", session_id
+        )
+    )
+    assert told == (CONVERSATIONS_TOLD,)
 
 
 @pytest.mark.parametrize("how", ["cleared", "a new epoch", "begun anew"])
