@@ -333,7 +333,7 @@ class Turn:
         return await prompt_of(self.batch, library, session_id, evicted, handle.capabilities)
 
     async def _feed(self, event: AgentEvent) -> None:
-        if self._reply.result is not None:
+        if self._reply.result is not None or self._handover.withdrawn:
             self._services.metrics.late_events.inc()
             return
         if self.begun or is_turn_event(event):  # announcements do not count as a beginning (T6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ import trio
 from trio.testing import MockClock
 
 from actors.channels.scripted import Behaviour, ScriptedChannel
-from runtime.ports.agent import AgentGone
+from runtime.ports.agent import AgentContext, AgentGone, AgentHandle
+from runtime.sessions.events import TurnUpdate
 from runtime.sessions.updates import AgentEvent, Result
 from runtime.storage.errors import StoreUnavailable
 from runtime.storage.sqlite import open_memory
@@ -230,3 +232,41 @@ async def test_a_draft_stays_for_those_of_its_messages_that_wait(
             assert (await playing.called(2)).text.endswith("]\n\ntwo")
             assert chat.visible()[0] == "whole"
             assert chat.calls("withdraw") == []
+
+
+@pytest.mark.parametrize("text", ["/queue clear", "/stop", "/new"])
+async def test_what_an_agent_says_to_withdrawn_messages_is_seen_by_nobody(
+    autojump_clock: MockClock, text: str
+) -> None:
+    # H3 T3 R8
+    async def deaf(call: Call) -> AsyncIterator[AgentEvent]:
+        await trio.sleep(10)
+        for _ in range(4):
+            yield chunk("so ")
+            await trio.sleep(1)
+        yield Result()
+
+    class Deaf(HandAgent):
+        @asynccontextmanager
+        async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
+            async with super().open(context) as handle:
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(handle, "cancel", trio.lowlevel.checkpoint)
+                    yield handle
+
+    chat = network()
+    playing = Deaf(deaf, hold=False)
+    async with stage(agent=playing, channels=[chat], settings=QUICK) as rt:
+        await chat.say("hello")
+        await playing.called(1)
+        (info,) = (await rt.front.list_sessions()).sessions
+        await trio.sleep(9)
+        watch = rt.front.watch(info.row.id)
+        await chat.say(text)
+        await quiet()
+        watch.close()
+        assert [live.event async for live in watch if isinstance(live.event, TurnUpdate)] == []
+        assert chat.calls("draft") == []
+        assert len(chat.visible()) == 1
+        lines = await rt.front.journal(info.row.id)
+        assert [line.role for line in lines if line.role == "assistant"] == []
