@@ -52,7 +52,7 @@ from runtime.ports.front import (
     Unavailable,
 )
 from runtime.sessions.commands import command_in
-from runtime.sessions.content import storable
+from runtime.sessions.content import plain_text, storable
 from runtime.sessions.events import QueueStatus, Snapshot
 from runtime.sessions.keys import client_key
 from runtime.sessions.overrides import BadOverride, checked_overrides
@@ -195,7 +195,7 @@ class ActorFront(Front):
         connection: str | None = None,
         sender: Sender | None = None,
     ) -> Submitted:
-        if not content:
+        if not plain_text(content).strip():
             raise BadRequest("there is nothing in the message", "$.prompt")
         if any(storable(text) != text for text in texts_of(content)):
             raise BadRequest("the text has halves of surrogate pairs in it", "$.prompt")
@@ -333,7 +333,9 @@ class ActorFront(Front):
 
     def _require_open(self) -> None:
         if self._stopping:
-            raise Unavailable("the runtime is stopping: nothing was accepted, send it again after")
+            raise Unavailable(
+                "the runtime is stopping: nothing was done, try again after its start"
+            )
 
     def _require_unblocked(self, message: InboundRow) -> None:
         """A message that nothing runs is not waited for; a command is carried out at any time."""

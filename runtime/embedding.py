@@ -10,7 +10,7 @@ outcome = await turn.result()
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 from runtime.ports.agent import Offers
 from runtime.ports.front import (
@@ -37,6 +37,8 @@ from runtime.sessions.rows import InboundState, JournalEntry, QueueOverrides, Se
 from runtime.sessions.updates import AgentMessageChunk, SessionUpdate
 
 Prompt: TypeAlias = str | Sequence[AgentBlock | EmbeddedResource]
+
+_BLOCKS = get_args(AgentBlock | EmbeddedResource)
 
 
 class TurnFailed(Exception):
@@ -73,6 +75,9 @@ class Turn:
         self.sequence = submitted.sequence
         self.duplicate = submitted.duplicate
 
+    def __repr__(self) -> str:
+        return f"<Turn of message {self.message_id} in session {self.session_id}>"
+
     def __aiter__(self) -> Turn:
         return self
 
@@ -85,6 +90,7 @@ class Turn:
         Raises:
             SessionBlocked: the agent cannot be started; the message is kept, see
                 `Session.reconnect`.
+            Unavailable: what was said could not be looked up: the disk refuses.
         """
         while not self._late:
             try:
@@ -154,19 +160,30 @@ class Turn:
 
     async def cancel(self) -> bool:
         """Withdraw the message, or cancel the turn that carries it; whether there was anything to
-        do.
+        do. What the agent has done until then stays done.
+
+        Raises:
+            NoSuchSession, Unavailable.
         """
         return await self._front.cancel(self.session_id, message_id=self.message_id)
 
 
 class Session:
-    """One conversation. Made by `Runtime.session`; may be held for as long as one likes."""
+    """One conversation. Made by `Runtime.session`; may be held for as long as one likes.
+
+    Each method but `history` and `outcome` raises `NoSuchSession` when the session was closed, and
+    all raise `Unavailable` when the disk refuses or the runtime stops. Cancelled, one that changes
+    something may have done so or not.
+    """
 
     def __init__(self, front: Front, row: SessionRow) -> None:
         self._front = front
         self.id = row.id
         self.key = row.key
         self.agent = row.agent_id
+
+    def __repr__(self) -> str:
+        return f"<Session {self.key!r} of agent {self.agent!r}, {self.id}>"
 
     async def prompt(self, prompt: Prompt, *, message_id: str | None = None) -> Turn:
         """Send a message and follow what becomes of it. Returns when the message is durable.
@@ -177,6 +194,7 @@ class Session:
 
         Raises:
             QueueIsFull, BadRequest, Unavailable, NoSuchSession: it was not accepted.
+            TypeError: it is neither a text nor a sequence of blocks.
 
         Cancelled before it returns, the message may have been accepted or not: repeat it with the
             same ``message_id``.
@@ -196,7 +214,15 @@ class Session:
         return await self._front.submit(self.id, _content(prompt), message_id=message_id)
 
     async def outcome(self, message_id: str) -> Outcome:
-        """Wait for the end of any message, by the id in its receipt."""
+        """Wait for the end of any message, by the id in its receipt. One that failed says so in the
+        outcome.
+
+        Raises:
+            BadRequest: there is no such message.
+            SessionBlocked, Unavailable: as of `Turn.result`.
+
+        Cancellation only stops the waiting.
+        """
         return await self._front.outcome(message_id)
 
     async def cancel(self) -> bool:
@@ -220,8 +246,17 @@ class Session:
         drop: str | None = None,
         debounce_max: float | None = None,
     ) -> None:
-        """Set this session's own queue settings; None falls back to the configured one (Q3).
-        Durations in seconds.
+        """Set all of this session's own queue settings; None falls back to the configured one (Q3).
+
+        Args:
+            mode: ``collect``, ``followup``, ``steer``, ``steer-backlog`` or ``interrupt``.
+            debounce: seconds of quiet before what was said becomes a turn.
+            cap: messages that may wait.
+            drop: which goes when there are more: ``summarize``, ``old`` or ``new``.
+            debounce_max: seconds that a message waits for quiet at most.
+
+        Raises:
+            BadRequest: a value is not allowed; nothing was changed.
         """
         overrides = QueueOverrides(mode, debounce, cap, drop, debounce_max)
         await self._front.set_queue(self.id, overrides)
@@ -248,28 +283,51 @@ class Session:
         return await self._front.answer_permission(self.id, request_id, option_id)
 
     async def reconnect(self) -> None:
-        """Start the agent again after it could not be started; what waits runs then (P3)."""
+        """Start the agent again after it could not be started; what waits runs then (P3). Returns
+        before it has started.
+        """
         await self._front.reconnect(self.id)
 
     async def reset(self) -> None:
-        """Begin the conversation anew; the old one stays readable (S18)."""
+        """Begin the conversation anew: the running turn is cancelled, what waits is withdrawn, the
+        old conversation stays readable (S18).
+        """
         await self._front.reset_session(self.id)
 
     async def close(self) -> None:
-        """Close the session; its key is free for a new one (S43)."""
+        """Close the session: the running turn is cancelled, what waits is withdrawn, its files are
+        removed, and its key is free for a new one (S43).
+        """
         await self._front.close_session(self.id)
 
     async def history(self, *, after: int = 0, limit: int = 500) -> tuple[JournalEntry, ...]:
-        """Transcript lines above ``after``, oldest first."""
+        """Lines of the transcript, oldest first.
+
+        Args:
+            after: the ``seq`` of a line: only later ones.
+            limit: lines at most.
+        """
         return await self._front.journal(self.id, after=after, limit=limit)
 
     def watch(self, *, buffer: int = 1_000) -> Watch:
-        """Everything that happens in the session, live, as a context manager to iterate."""
+        """Everything that happens in the session, live, as a context manager to iterate. It ends
+        when the runtime stops.
+
+        Args:
+            buffer: events that may wait for the reader; with more, iterating raises
+                `runtime.ports.front.WatcherLagged` once they are read.
+        """
         return self._front.watch(self.id, buffer=buffer)
 
 
 def _content(prompt: Prompt) -> Sequence[AgentBlock | EmbeddedResource]:
-    return text_content(prompt) if isinstance(prompt, str) else tuple(prompt)
+    content = text_content(prompt) if isinstance(prompt, str) else tuple(prompt)
+    for block in content:
+        if not isinstance(block, _BLOCKS):
+            raise TypeError(
+                f"a prompt is a text or a list of blocks such as TextBlock, not of {block!r:.80}"
+            )
+    return content
 
 
 __all__ = ["NoSuchSession", "Prompt", "Session", "Turn", "TurnFailed"]

@@ -86,3 +86,21 @@ async def test_what_is_no_agent_is_refused_at_once(tmp_path: Path) -> None:
         with pytest.raises(TypeError, match=said):
             async with runtime.open_runtime(settings, agents={"mine": mine}):
                 pass
+
+
+async def test_what_says_nothing_is_refused_and_what_is_no_block_is_named(tmp_path: Path) -> None:
+    settings = Settings(storage=StorageSettings(data_dir=tmp_path))
+    nothing: tuple[Any, ...] = ("", " \n", [], [runtime.TextBlock("")])
+    async with runtime.open_runtime(settings) as rt:
+        session = await rt.session("demo")
+        for prompt in nothing:
+            with pytest.raises(runtime.BadRequest, match="nothing in the message"):
+                await session.prompt(prompt)
+        mixed: Any = [runtime.TextBlock("look"), "cat"]
+        with pytest.raises(TypeError, match="such as TextBlock, not of 'cat'"):
+            await session.prompt(mixed)
+        assert await session.history() == ()
+        turn = await session.prompt([runtime.ResourceLink(name="cat", uri="file:///cat.png")])
+        await turn.result()
+        assert session.id in repr(session)
+        assert turn.message_id in repr(turn)
