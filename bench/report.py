@@ -105,7 +105,7 @@ def table(result: Result) -> str:
                 variant,
                 figure(result.medians[variant]),
                 f"{figure(min(figures))} - {figure(max(figures))}",
-                "-" if ratio is None else f"{ratio:.2f}x",
+                "-" if ratio is None else factor(ratio),
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -114,6 +114,11 @@ def table(result: Result) -> str:
         right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
         lines.append("  " + "  ".join([variant.ljust(widths[0]), *right]))
     return "\n".join(lines)
+
+
+def factor(ratio: float) -> str:
+    """Write a ratio: ``1.02x``, ``658x``, ``0.0014x``, which would be nothing with two digits."""
+    return f"{ratio:.0f}x" if ratio >= 100 else f"{ratio:.2f}x" if ratio >= 0.1 else f"{ratio:.2g}x"
 
 
 def figure(value: float) -> str:

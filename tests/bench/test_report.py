@@ -3,7 +3,7 @@
 import pytest
 
 from bench.harness import Result
-from bench.report import environment, figure, heading, table
+from bench.report import environment, factor, figure, heading, table
 
 RESULT = Result(
     question="kernel/tell",
@@ -28,6 +28,14 @@ RESULT = Result(
 )
 def test_figures(value: float, text: str) -> None:
     assert figure(value) == text
+
+
+@pytest.mark.parametrize(
+    "ratio, text",
+    [(1.0, "1.00x"), (29.936, "29.94x"), (657.5, "658x"), (0.00142, "0.0014x"), (0, "0x")],
+)
+def test_a_small_ratio_is_not_nothing(ratio: float, text: str) -> None:
+    assert factor(ratio) == text
 
 
 def test_a_table_names_the_unit_and_aligns_its_columns() -> None:
