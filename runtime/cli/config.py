@@ -21,7 +21,10 @@ def config() -> None:
 @settings_options
 @json_option
 def show(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
-    """Show the settings that hold, as a settings file, and what gave each of them."""
+    """Show the settings that hold, and what gave each of them.
+
+    They are written as a settings file.
+    """
     loaded = load(config, storage__data_dir=data_dir)
     from runtime.settings import settings_table, settings_toml
 

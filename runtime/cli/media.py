@@ -11,7 +11,10 @@ from runtime.cli.options import json_option, load, settings_options
 
 @click.group()
 def media() -> None:
-    """Look after the files that people sent, of a running runtime or of a stopped one."""
+    """Look after the files that people sent.
+
+    While a runtime runs it is asked; else the data directory is looked into.
+    """
 
 
 @media.command()
@@ -31,8 +34,10 @@ def usage(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
 @settings_options
 @json_option
 def sweep(config: Path | None, data_dir: Path | None, as_json: bool) -> int:
-    """Remove now what is to be removed: what is over the cap or under the floor of free space, what
-    nobody has used for long, and what belongs to nothing. Exits with 1 if a file could not be.
+    """Remove now what is to be removed.
+
+    That is what is over the cap or under the floor of free space, what nobody has used for long,
+    and what belongs to nothing. Exits with 1 if a file could not be.
     """
     loaded = load(config, storage__data_dir=data_dir)
     import trio

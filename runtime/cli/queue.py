@@ -11,7 +11,10 @@ from runtime.cli.options import json_option, load, settings_options
 
 @click.group()
 def queue() -> None:
-    """Look at what waits in a session, of a running runtime or of a stopped one."""
+    """Look at what waits in a session.
+
+    While a runtime runs it is asked; else the data directory is looked into.
+    """
 
 
 @queue.command()
@@ -19,7 +22,10 @@ def queue() -> None:
 @settings_options
 @json_option
 def status(session: str, config: Path | None, data_dir: Path | None, as_json: bool) -> None:
-    """Say how many messages wait in a session, named by its id or its key, and what runs."""
+    """Say how many messages wait in a session, and what runs.
+
+    The session is named by its id or its key.
+    """
     loaded = load(config, storage__data_dir=data_dir)
     import trio
 

@@ -11,11 +11,21 @@ from runtime.cli.options import json_option, load, settings_options
 
 @click.group()
 def sessions() -> None:
-    """Look at conversations, of a running runtime or of a stopped one."""
+    """Look at conversations.
+
+    While a runtime runs it is asked; else the data directory is looked into.
+    """
 
 
 @sessions.command("list")
-@click.option("--limit", "-n", default=50, type=click.IntRange(1, 100_000), show_default=True)
+@click.option(
+    "--limit",
+    "-n",
+    default=50,
+    type=click.IntRange(1, 100_000),
+    show_default=True,
+    help="How many at most.",
+)
 @settings_options
 @json_option
 def list_sessions(limit: int, config: Path | None, data_dir: Path | None, as_json: bool) -> None:
@@ -44,7 +54,14 @@ def show(session: str, config: Path | None, data_dir: Path | None, as_json: bool
 
 @sessions.command()
 @click.argument("session")
-@click.option("--lines", "-n", default=20, type=click.IntRange(0, 1_000), show_default=True)
+@click.option(
+    "--lines",
+    "-n",
+    default=20,
+    type=click.IntRange(0, 1_000),
+    show_default=True,
+    help="How many at most.",
+)
 @click.option("--follow", "-f", is_flag=True, help="Go on with what happens from now on.")
 @settings_options
 @json_option
@@ -56,7 +73,10 @@ def tail(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Print the newest lines of a transcript, with --json one object per line."""
+    """Print the newest lines of a transcript.
+
+    The session is named by its id or its key. With --json each line is an object.
+    """
     loaded = load(config, storage__data_dir=data_dir)
     import trio
 

@@ -2,6 +2,7 @@
 
 import errno
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,20 @@ def test_the_module_is_the_program(tmp_path: Path) -> None:
         text=True,
     )
     assert done.stdout.startswith(f"greenroom {__version__} ")
+
+
+def test_every_option_and_every_command_says_what_it_is(cli: CommandLine) -> None:
+    for group in ([], ["config"], ["media"], ["queue"], ["sessions"]):
+        said = cli(*group, "--help")
+        commands = said.out.partition("\nCommands:\n")[2].partition("\n\n")[0].splitlines()
+        assert commands
+        for line in commands:
+            name, what = line.split(maxsplit=1)
+            assert not what.endswith("..."), f"{name} is cut"
+            for option in cli(*group, name, "--help").out.partition("\nOptions:\n")[2].splitlines():
+                if option.startswith("  -"):
+                    words = re.split(r" {2,}", option.strip(), maxsplit=1)
+                    assert not words[-1].startswith("["), option
 
 
 def test_without_a_command_it_serves(cli: CommandLine) -> None:
