@@ -22,7 +22,8 @@ INTRODUCTION = """\
 Clients speak the [Agent Client Protocol](https://agentclientprotocol.com), version 1: JSON-RPC
 2.0, one message per WebSocket text frame, at `ws://HOST:PORT/acp`. To a client the runtime is an
 agent whose sessions survive everything: a client that goes away cancels nothing, and one that
-comes back misses nothing. Published SDKs work unmodified; with the Python one:
+comes back misses nothing. Published SDKs work unmodified; with the Python one
+(`pip install "agent-client-protocol[http]"`):
 
 <!-- no-run -->
 ```python
@@ -155,8 +156,9 @@ messages can be accepted, else 503, with the problems as JSON) and `GET /metrics
    loses nothing. The turn streams as `session/update` notifications, all of them before the answer
    with its stop reason.
 4. Another prompt may be sent while a turn runs, by this client or another. The session's queue
-   mode decides: `collect` makes one next turn of all that waits, `followup` one turn each,
-   `interrupt` cancels the running one.
+   mode decides: `collect` makes one next turn of all that waits, `followup` one turn each, `steer`
+   hands it to the running one where the agent can take it in, `steer-backlog` does that and gives
+   it a turn of its own as well, `interrupt` cancels the running one.
 
 Requests to one session take effect in the order in which they were sent; a prompt lets the next
 request go when it was accepted. What others say in a session arrives as `user_message_chunk`, with
