@@ -31,7 +31,7 @@ def checked_event(event: Any) -> AgentEvent:
     try:
         checked: AgentEvent = msgspec.convert(msgspec.to_builtins(event), kind)
     except (TypeError, msgspec.ValidationError) as error:
-        raise BadEvent(f"an agent yielded a {kind.__name__} that is none: {error}") from None
+        raise BadEvent(f"an agent yielded {kind.__name__} with a wrong field: {error}") from None
     return checked
 
 
