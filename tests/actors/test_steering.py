@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 import trio
 from trio.testing import MockClock
 
 from actors.agents.echo import EchoAgent, Options
 from actors.channels.scripted import ScriptedChannel
-from runtime.ports.agent import (
-    AgentGone,
-)
-from runtime.sessions.content import plain_text
+from actors.steering import STEER_LIMIT
+from runtime.ports.agent import AgentGone
+from runtime.sessions.content import PromptContent, plain_text
 from runtime.sessions.events import MessageSteered
 from runtime.sessions.rows import InboundState
 from runtime.sessions.updates import AgentMessageChunk
@@ -71,6 +72,51 @@ async def test_a_message_is_claimed_before_the_agent_is_asked(autojump_clock: Mo
         agent.go.set()
         await rt.front.outcome(sent.message_id)
     assert states == [(InboundState.CLAIMED, None)]
+
+
+@pytest.mark.parametrize("answer", ["no", 1, object()])
+async def test_only_a_clear_yes_is_a_confirmation(autojump_clock: MockClock, answer: Any) -> None:
+    # Q3
+    class Vague(Listener):
+        async def steer(self, content: PromptContent) -> bool:
+            await super().steer(content)
+            return cast("bool", answer)
+
+    agent = Vague()
+    async with open_memory(clock) as store, stage(agent=agent, store=store, settings=STEER) as rt:
+        session = await rt.session("demo")
+        await session.send("one")
+        await agent.prompted(1)
+        sent = await session.send("two")
+        await agent.was_asked(1)
+        await trio.sleep(1)
+        assert await state_of(store, sent.message_id) == (InboundState.PENDING, None)
+        agent.go.set()
+        assert await agent.prompted(2) == "two"
+
+
+async def test_an_agent_that_does_not_confirm_in_time_gets_it_as_a_prompt(
+    autojump_clock: MockClock,
+) -> None:
+    # Q3 Q8
+    agent = Listener()
+    agent.answer = forever
+    async with open_memory(clock) as store, stage(agent=agent, store=store, settings=STEER) as rt:
+        session = await rt.session("demo")
+        await session.send("one")
+        await agent.prompted(1)
+        sent = await session.send("two")
+        await agent.was_asked(1)
+        assert await state_of(store, sent.message_id) == (InboundState.CLAIMED, None)
+        await trio.sleep(STEER_LIMIT + 1)
+        assert await state_of(store, sent.message_id) == (InboundState.PENDING, None)
+        agent.go.set()
+        assert await agent.prompted(2) == "two"
+
+
+async def forever() -> bool:
+    await trio.sleep_forever()
+    return True
 
 
 async def test_before_the_agent_has_begun_nothing_is_handed_to_it(
