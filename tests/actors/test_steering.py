@@ -116,7 +116,6 @@ async def test_an_agent_that_does_not_confirm_in_time_gets_it_as_a_prompt(
 
 async def forever() -> bool:
     await trio.sleep_forever()
-    return True
 
 
 async def test_before_the_agent_has_begun_nothing_is_handed_to_it(

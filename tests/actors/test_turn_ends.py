@@ -179,6 +179,23 @@ async def test_an_agent_deaf_to_cancel_loses_the_turn(autojump_clock: MockClock)
         assert (await session.history())[-1].content == "la la la"
 
 
+async def test_a_complete_answer_is_not_cancelled_any_more(autojump_clock: MockClock) -> None:
+    # T2 G11
+    async def play(call: Call) -> AsyncIterator[AgentEvent]:
+        yield Result(text="all of it")
+        said.set()
+        await trio.sleep(0.5)
+
+    said = trio.Event()
+    async with stage(agent=HandAgent(play, hold=False)) as rt:
+        session = await rt.session("demo")
+        turn = await session.prompt("hello")
+        await said.wait()
+        assert not await turn.cancel()
+        outcome = await turn.result()
+        assert (outcome.stop_reason, outcome.text) == ("end_turn", "all of it")
+
+
 async def test_what_a_running_turn_said_is_kept_about_every_second(
     autojump_clock: MockClock,
 ) -> None:
