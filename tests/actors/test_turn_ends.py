@@ -179,6 +179,27 @@ async def test_an_agent_deaf_to_cancel_loses_the_turn(autojump_clock: MockClock)
         assert (await session.history())[-1].content == "la la la"
 
 
+async def test_a_persons_wish_comes_before_the_reasons_of_the_runtime(
+    autojump_clock: MockClock,
+) -> None:
+    # T4 T5 G11
+    async def play(call: Call) -> AsyncIterator[AgentEvent]:
+        await trio.sleep(50_000)
+        yield Result()
+
+    agent = HandAgent(play, hold=False)
+    impatient = settings(sessions={"first_event_limit": 10.0})
+    async with stage(agent=agent, settings=impatient) as rt:
+        session = await rt.session("demo")
+        turn = await session.prompt("hello")
+        await agent.called(1)
+        await trio.sleep(12)  # it is being ended for its silence, to be asked once more
+        assert await turn.cancel()
+        assert (await turn.result()).stop_reason == "cancelled"
+        await trio.sleep(100)
+        assert len(agent.calls) == 1
+
+
 async def test_a_complete_answer_is_not_cancelled_any_more(autojump_clock: MockClock) -> None:
     # T2 G11
     async def play(call: Call) -> AsyncIterator[AgentEvent]:
