@@ -15,15 +15,31 @@ from actors.receiving import receive
 from runtime.embedding import Session
 from runtime.ports.agent import AgentGone, AgentRefused
 from runtime.ports.channel import Attachment, ChannelCapabilities
-from runtime.sessions.content import FileBlock
+from runtime.sessions.content import FileBlock, TextBlock
 from runtime.sessions.media import MediaItem, MediaKind
 from runtime.sessions.rows import InboundState, TurnError
-from runtime.sessions.updates import AgentEvent, AvailableCommands, Result
+from runtime.sessions.updates import (
+    AgentEvent,
+    AgentThoughtChunk,
+    AvailableCommands,
+    ConfigOptions,
+    ContextUsage,
+    CurrentMode,
+    PermissionOption,
+    PermissionRequest,
+    Plan,
+    PlanEntry,
+    Result,
+    SessionInfo,
+    ToolCall,
+    ToolCallUpdate,
+)
 from runtime.storage.requests import NewInbound
 from tests.actors.media_stage import House, SeeingAgent, a_while, house, image, links, path_of, said
 from tests.actors.stage import Call, chunk
 
 PICTURE = b"\x89PNG" * 5
+OPTIONS = (PermissionOption("yes", "Allow", "allow_once"),)
 DONE, FAILED, DROPPED = InboundState.DONE, InboundState.FAILED, InboundState.DROPPED
 
 
@@ -223,6 +239,41 @@ async def test_what_an_agent_that_fails_was_given(
         assert (await here.front.outcome(message_id)).state is state
         await a_while()
         has(here, evictable=len(PICTURE) if kept else 0)
+
+
+@pytest.mark.parametrize(
+    "event, begins",
+    [
+        (chunk("word"), True),
+        (AgentThoughtChunk(TextBlock("hm")), True),
+        (Plan((PlanEntry("look"),)), True),
+        (ToolCall("t", title="look"), True),
+        (PermissionRequest("q", ToolCallUpdate("t"), OPTIONS), True),
+        (AvailableCommands([]), False),
+        (CurrentMode("code"), False),
+        (ConfigOptions([]), False),
+        (SessionInfo("title"), False),
+        (ContextUsage(1, 2), False),
+    ],
+)
+async def test_what_is_a_beginning(
+    autojump_clock: MockClock, tmp_path: Path, event: AgentEvent, begins: bool
+) -> None:
+    # H1 T6: at the event itself, whatever comes after it
+    async def play(call: Call) -> AsyncIterator[AgentEvent]:
+        yield event
+        await call.go.wait()
+        raise AgentRefused("not that", code="busy")
+
+    async with house(tmp_path / "media", agent=SeeingAgent(play, hold=False)) as here:
+        _, message_id = await sent(here)
+        call = await here.agent.called(1)
+        await a_while()
+        has(here, **{"evictable" if begins else "in_flight": len(PICTURE)})
+        call.go.set()
+        assert (await here.front.outcome(message_id)).state is FAILED
+        await a_while()
+        has(here, evictable=len(PICTURE) if begins else 0)
 
 
 async def test_while_a_retry_is_due_its_files_wait_with_it(
