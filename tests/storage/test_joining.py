@@ -12,6 +12,7 @@ from runtime.storage.errors import NotPending, StaleFence, UnknownSession, Unkno
 from runtime.storage.joining import JoinTurn, KeepCopy, LeaveTurn
 from runtime.storage.requests import DropPending, InterruptedPolicy, Owner
 from runtime.storage.sqlite import SqliteStore
+from tests.storage.media_messages import Feed, with_files
 from tests.storage.stage import START, Actor, admit, message, state_of
 
 PENDING, CLAIMED = (InboundState.PENDING, None), (InboundState.CLAIMED, None)
@@ -146,6 +147,20 @@ async def test_a_turn_that_nobody_runs_settles_what_has_joined_it(
         await store.leave_turn(leaving(actor, turn_id, second))
 
 
+async def test_whose_the_files_are_of_what_joins_and_leaves(store: SqliteStore) -> None:
+    # Q3 H8: nobody hands them over but who knows that the agent has them
+    actor, turn_id, *_ = await running(store)
+    row = (await admit(store, with_files("a"))).message
+    feed = Feed(store)
+    await store.join_turn(joining(actor, turn_id, row.id))
+    await store.leave_turn(leaving(actor, turn_id, row.id))
+    assert feed.brief() == [("claimed", row.id), ("leased", row.id)]
+    await store.join_turn(joining(actor, turn_id, row.id))
+    await store.leave_turn(leaving(actor, turn_id, row.id, DropReason.CLEARED))
+    assert feed.brief() == [("claimed", row.id), ("ended", row.id)]
+    assert [blob.handed_at for blob in (await store.blobs()).blobs] == [None]
+
+
 async def test_a_copy_that_waits_leaves_its_files_to_the_session(store: SqliteStore) -> None:
     # Q3 H8
     actor, turn_id, _, second = await running(store)
@@ -158,6 +173,7 @@ async def test_a_copy_that_waits_leaves_its_files_to_the_session(store: SqliteSt
     session = actor.session
     request = KeepCopy(turn_id, session.id, session.fence, shown.id, START + 5)
     other = msgspec.structs.replace(request, message_id=second)
+    feed = Feed(store)
     for each in (request, request, other):
         kept = await store.keep_copy(each)
         assert kept is not None
@@ -170,5 +186,7 @@ async def test_a_copy_that_waits_leaves_its_files_to_the_session(store: SqliteSt
     (found,) = (await store.blobs()).blobs
     assert found.handed_at == START + 5
     assert await store.media_in_flight() == ()
+    # Once, although it is asked twice; and of the sound nobody knows any more (H5).
+    assert feed.brief() == [("handedover", shown.id), ("ended", shown.id)]
     await store.drop_pending(DropPending(session.id, DropReason.CLEARED))
     assert await store.keep_copy(request) is None
