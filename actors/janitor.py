@@ -229,10 +229,13 @@ class Janitor(Actor[JanitorMessage]):
         return swept
 
     async def _make_room(self, tree: MediaTree, message: MakeRoom) -> None:
-        """Nothing is evicted for a file that would not fit all the same (M5)."""
+        """Nothing is evicted for a file that would not fit all the same, under the cap or on the
+        disk (M5, M7).
+        """
         await self._discard(tree)
         cap, ledger = self._library.settings.max_media_bytes, self._ledger
-        if ledger.usage.in_flight + ledger.incoming.reserved + message.size <= cap:
+        fits = ledger.usage.in_flight + ledger.incoming.reserved + message.size <= cap
+        if fits and message.lack <= ledger.evictable:
             excess = ledger.total + message.size - cap
             await self._evict(tree, max(excess, message.lack))
 

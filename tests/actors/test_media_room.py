@@ -141,6 +141,10 @@ async def test_the_disk_is_not_filled(
         swept = await here.front.sweep_media()
         assert (swept.files, swept.size, swept.problems) == (2, 20, 0)
         assert here.on_disk() == [d]
+        with pytest.raises(Unavailable, match="not enough free space"):
+            await session.send(said(image(b"x" * 16)))
+        await a_while()
+        assert here.on_disk() == [d]  # it would have gone in vain
         disk.free = 105
         with pytest.raises(Unavailable, match="not enough free space"):
             await session.send(said(image(b"x" * 10)))
