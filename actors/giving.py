@@ -148,7 +148,8 @@ async def given_to_agent(
 
 def _link(library: Library, session_id: str, item: MediaItem) -> TextBlock | ResourceLink:
     """Where a file is, or the words that take its place."""
-    named = f"{item.kind}: {item.name}" if item.name else str(item.kind)
+    called = " ".join((item.name or "").split())  # a name is no line of ours
+    named = f"{item.kind}: {called}" if called else str(item.kind)
     if item.transcript is not None:
         return TextBlock(f"[{named}, as text:]\n{item.transcript}")
     if item.file is None or not library.has(session_id, item.file):

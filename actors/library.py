@@ -216,7 +216,7 @@ class Library:
     def words_of(self, evicted: BlobRow) -> str:
         """An evicted file, for the agent that knew it."""
         moment = datetime.fromtimestamp((evicted.evicted_at or 0) / 1000, UTC)
-        named = evicted.name or ""
+        named = " ".join((evicted.name or "").split())  # a name is no line of ours
         if not is_outgoing(evicted.file):
             path = self.path(evicted.session_id, evicted.file).as_uri()
             named = f"{named} ({path})" if named else path
