@@ -126,7 +126,7 @@ class Turns:
         row = conversation.row
 
         async def project() -> None:
-            await projecting.project(self._services, row, event.epoch)
+            await projecting.project(self._services, row, event.epoch, ended.journal)
 
         with suppress(ActorStopped):  # when it wakes again, the file is brought in step
             self._start(project, "transcript")

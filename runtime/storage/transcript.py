@@ -110,6 +110,19 @@ def append(path: Path, entries: Sequence[JournalEntry]) -> None:
         os.close(descriptor)
 
 
+def append_next(path: Path, entries: Sequence[JournalEntry]) -> bool:
+    """Append lines if they are the very next ones of a file; whether they were.
+
+    Raises:
+        OSError: The file cannot be read or written; it is as it was.
+    """
+    last = last_seq(path)
+    if last is None or any(entry.seq != seq for seq, entry in enumerate(entries, last + 1)):
+        return False
+    append(path, entries)
+    return True
+
+
 def last_seq(path: Path) -> int | None:
     """The number of the last line; 0 without lines, None when the end cannot be read."""
     try:
@@ -252,12 +265,19 @@ class Transcripts:
         folder = session_folder(self._data_dir, session.agent_id, session.id)
         return folder / f"transcript-{session.epoch if epoch is None else epoch}.jsonl"
 
-    async def project(self, session: SessionRow, epoch: int | None = None) -> None:
+    async def project(
+        self,
+        session: SessionRow,
+        epoch: int | None = None,
+        committed: Sequence[JournalEntry] = (),
+    ) -> None:
         """Append what the journal has and the file has not; called after a commit.
 
         Args:
             session: Whose transcript.
             epoch: Which epoch was written to; the current one by default.
+            committed: The lines of that commit, in order. When nothing else is missing, they need
+                not be read from the journal.
 
         Raises:
             OSError: The file cannot be written.
@@ -268,6 +288,10 @@ class Transcripts:
         chosen = session.epoch if epoch is None else epoch
         async with self._alone(session.id):
             path = self.path(session, chosen)
+            if committed:
+                was_next = await self._run(append_next, path, committed)
+                if was_next:
+                    return
             last = await self._run(last_seq, path)
             if last is None:
                 await self._rebuild(session, chosen)
@@ -355,7 +379,12 @@ class NoTranscripts(Transcripts):
     def __init__(self) -> None:
         pass
 
-    async def project(self, session: SessionRow, epoch: int | None = None) -> None:
+    async def project(
+        self,
+        session: SessionRow,
+        epoch: int | None = None,
+        committed: Sequence[JournalEntry] = (),
+    ) -> None:
         """Do nothing."""
         await trio.lowlevel.checkpoint()
 

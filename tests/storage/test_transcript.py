@@ -43,17 +43,18 @@ class Conversation:
     def path(self) -> Path:
         return self.transcripts.path(self.session)
 
-    async def turn(self, *, lines: int = 2, project: bool = True) -> None:
-        """Commit a turn of so many lines, and bring the file in step."""
+    async def turn(self, *, lines: int = 2, project: bool = True) -> tuple[JournalEntry, ...]:
+        """Commit a turn of so many lines, and bring the file in step; the lines."""
         row = (await admit(self.store, message(self.session.id))).message
         turn_id = await self.actor.begin(row)
         journal = tuple(
             NewEntry(f"{turn_id}:{number}", "assistant", f"line {number}")
             for number in range(lines)
         )
-        await self.store.end_turn(self.actor.ending(turn_id, row.id, journal=journal))
+        ended = await self.store.end_turn(self.actor.ending(turn_id, row.id, journal=journal))
         if project:
             await self.transcripts.project(self.session)
+        return ended.journal
 
     async def in_step(self) -> None:
         """That the file holds every line of the journal once."""
@@ -147,6 +148,44 @@ async def test_nothing_to_say_makes_no_file(conversation: Conversation) -> None:
     assert await conversation.transcripts.verify(conversation.session) == Verified()
     assert not conversation.path.exists()
     assert await conversation.transcripts.load(conversation.session) == Loaded(())
+
+
+async def test_lines_that_were_just_committed_are_not_read_again(  # J2
+    conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unreadable(*_: object, **__: object) -> None:
+        raise AssertionError("the journal was read")
+
+    monkeypatch.setattr(conversation.store, "journal", unreadable)
+    for _ in range(2):  # the first makes the file
+        committed = await conversation.turn(project=False)
+        await conversation.transcripts.project(conversation.session, committed=committed)
+    monkeypatch.undo()
+    await conversation.in_step()
+
+
+async def test_only_the_very_next_lines_are_taken_as_they_come(  # J2
+    conversation: Conversation,
+) -> None:
+    await conversation.turn()
+    one, two, three = [await conversation.turn(project=False) for _ in range(3)]
+    for committed in (
+        two,  # the file lacks those before it
+        two,  # it has them by now
+        (*one, *three),  # a line of an earlier try comes again
+        one,
+    ):
+        await conversation.transcripts.project(conversation.session, committed=committed)
+        await conversation.in_step()
+
+
+async def test_an_earlier_line_that_comes_again_leaves_no_gap(  # J2
+    conversation: Conversation,
+) -> None:
+    await conversation.turn()
+    one, two = [await conversation.turn(project=False) for _ in range(2)]
+    await conversation.transcripts.project(conversation.session, committed=(one[0], *two))
+    await conversation.in_step()
 
 
 async def test_projections_of_one_session_are_in_order(conversation: Conversation) -> None:  # J2
