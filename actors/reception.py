@@ -191,7 +191,7 @@ class Reception:
         """A message is done without a turn: whoever watches or waits for it is told."""
         self._services.watchers.publish(self._id, Notice(reason, text, row.id))
         outcome = Outcome(row.id, InboundState.DONE, stop_reason="end_turn", text=text or None)
-        self._services.watchers.ended((row.id,), outcome)
+        self._services.watchers.ended_so(outcome)
 
 
 async def _nothing() -> bool:

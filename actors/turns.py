@@ -15,9 +15,9 @@ from actors.queue import Batch, Ended, FirstEvent, QueueMessage, Steered
 from actors.reception import Reception
 from actors.services import Services
 from actors.turn import Turn
-from actors.watch import outcome_of
 from actors.withdrawals import Withdrawals
 from runtime.kernel import ActorRef, ActorStopped, Helper
+from runtime.ports.front import Outcome
 from runtime.sessions.events import TurnEnded
 from runtime.sessions.queueing import Heard
 from runtime.sessions.rows import InboundRow, InboundState
@@ -119,7 +119,8 @@ class Turns:
         conversation.turn, conversation.settled = None, event.turn_id
         watchers.publish(conversation.id, event)
         if event.message_state is not InboundState.PENDING:
-            watchers.ended(event.message_ids, outcome_of(event))
+            for message_id in event.message_ids:
+                watchers.ended_so(Outcome.of(event, message_id))
         for address in {(row.reply_to.channel, row.reply_to.account) for row in ended.outbound}:
             self._outbox.tell(Due(*address))
 

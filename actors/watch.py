@@ -158,13 +158,17 @@ class Watchers:
             if not waiters:
                 del self._waiters[message_id]
 
-    def ended(self, message_ids: Iterable[str], outcome: Outcome | None = None) -> None:
-        """These messages have ended: whoever waits for them is told how, or looks at their rows."""
+    def ended(self, message_ids: Iterable[str]) -> None:
+        """These messages have ended: whoever waits for them looks at their rows."""
         for message_id in message_ids:
             for waiter in self._waiters.get(message_id, ()):
-                if outcome is not None:
-                    waiter.outcome = msgspec.structs.replace(outcome, message_id=message_id)
                 waiter.woken.set()
+
+    def ended_so(self, outcome: Outcome) -> None:
+        """A message has ended: whoever waits for it is told how."""
+        for waiter in self._waiters.get(outcome.message_id, ()):
+            waiter.outcome = outcome
+            waiter.woken.set()
 
     def dropped(self, session_id: str, rows: Iterable[InboundRow], reason: DropReason) -> None:
         """These messages will never become a turn: counted, shown, and told to whoever waits."""
@@ -228,15 +232,3 @@ class Watchers:
         for waiters in self._waiters.values():
             for waiter in waiters:
                 waiter.woken.set()
-
-
-def outcome_of(event: TurnEnded) -> Outcome:
-    """How a message ended, by the end of its turn; for each of its messages the id is put in."""
-    return Outcome(
-        message_id="",
-        state=event.message_state,
-        stop_reason=event.stop_reason,
-        error=event.error,
-        turn_id=event.turn_id,
-        text=event.text,
-    )

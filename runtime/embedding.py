@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias, get_args
 
+import trio
+
 from runtime.ports.agent import Offers
 from runtime.ports.front import (
     Front,
@@ -70,6 +72,7 @@ class Turn:
         self._turn_id: str | None = None
         self._said = False
         self._late = submitted.duplicate
+        self._outcome: Outcome | None = None
         self.session_id = session_id
         self.message_id = submitted.message_id
         self.sequence = submitted.sequence
@@ -117,6 +120,8 @@ class Turn:
                 return update, False
             case TurnEnded(message_ids=ids, message_state=state) if self.message_id in ids:
                 self._turn_id = None
+                if state is InboundState.DONE:  # then the event says all that the row does
+                    self._outcome = Outcome.of(event, self.message_id)
                 return None, state is not InboundState.PENDING
             case MessageDropped(message_id=ended) | Notice(message_id=ended) if (
                 ended == self.message_id
@@ -153,6 +158,9 @@ class Turn:
 
         Cancellation only stops the waiting.
         """
+        if self._outcome is not None:
+            await trio.lowlevel.checkpoint()
+            return self._outcome
         outcome = await self._front.outcome(self.message_id)
         if outcome.state is InboundState.FAILED:
             raise TurnFailed(outcome)

@@ -13,7 +13,7 @@ import msgspec
 
 from runtime.ports.agent import Offers
 from runtime.sessions.content import AgentBlock, EmbeddedResource
-from runtime.sessions.events import LiveEvent, QueueStatus, Snapshot
+from runtime.sessions.events import LiveEvent, QueueStatus, Snapshot, TurnEnded
 from runtime.sessions.rows import (
     InboundState,
     JournalEntry,
@@ -91,6 +91,18 @@ class Outcome(msgspec.Struct, frozen=True):
     error: TurnError | None = None
     turn_id: str | None = None
     text: str | None = None
+
+    @classmethod
+    def of(cls, ended: TurnEnded, message_id: str) -> Outcome:
+        """How one of the messages of a turn ended, by the end of that."""
+        return cls(
+            message_id=message_id,
+            state=ended.message_state,
+            stop_reason=ended.stop_reason,
+            error=ended.error,
+            turn_id=ended.turn_id,
+            text=ended.text,
+        )
 
 
 class SessionInfo(msgspec.Struct, frozen=True):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 from trio.testing import MockClock
 
 from actors.channels.scripted import ScriptedChannel
+from runtime.ports.front import Outcome
 from runtime.sessions.content import TextBlock
 from runtime.sessions.updates import AgentMessageChunk
 from tests.actors.stage import HandAgent, says, settings, stage
@@ -26,6 +28,34 @@ async def test_a_prompt_is_answered_and_written_down_once(autojump_clock: MockCl
             ("assistant", "Hello"),
         ]
         assert [line.seq for line in lines] == [1, 2]
+
+
+async def test_an_end_that_was_seen_is_what_the_rows_say(autojump_clock: MockClock) -> None:
+    # T2 G11
+    async with stage(agent=HandAgent(says("Hel", "lo"), hold=False)) as rt:
+        session = await rt.session("demo")
+        turn = await session.prompt("hi")
+        async for _ in turn:
+            pass
+        as_seen, as_written = await turn.result(), await rt.front.outcome(turn.message_id)
+        assert as_seen == as_written
+        assert as_seen.text == "Hello"
+
+
+async def test_whoever_has_seen_the_end_does_not_ask_for_it(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # T2
+    async def not_again(_: str) -> Outcome:
+        raise AssertionError("the rows were read")
+
+    async with stage(agent=HandAgent(hold=False)) as rt:
+        session = await rt.session("demo")
+        turn = await session.prompt("hi")
+        async for _ in turn:
+            pass
+        monkeypatch.setattr(rt.front, "outcome", not_again)
+        assert (await turn.result()).text == "echo: hi"
 
 
 async def test_a_chat_network_gets_its_answer_as_rows(autojump_clock: MockClock) -> None:
