@@ -55,49 +55,37 @@ class Steering:
         self._taken = taken
         self._heard = heard
         self._one_at_a_time = trio.Lock()
-        self._offer: tuple[InboundRow, bool] | None = None
-        self._offered = trio.Event()
+        self._offer: InboundRow | None = None
         self._joined: InboundRow | None = None
         self._withdrawn: DropReason | None = None
         self._scope = trio.CancelScope()
 
-    def offer(self, row: InboundRow, *, keep: bool) -> None:
-        """Hand this over; the one before it has been decided. Lost when the turn is over.
+    def offer(
+        self, row: InboundRow, handle: AgentHandle, nursery: trio.Nursery, *, keep: bool
+    ) -> None:
+        """Hand this over; the one before it has been decided.
 
         Args:
             row: a message that waits.
+            handle: the agent.
+            nursery: of the turn; when it is cancelled, a message that the agent has not confirmed
+                is left to `settle`.
             keep: it is to wait all the same (``steer-backlog``): it does not join the turn.
         """
-        self._offer, self._withdrawn = (row, keep), None
+        self._offer, self._withdrawn = row, None
         self._scope = trio.CancelScope()
-        self._offered.set()
+        nursery.start_soon(self._decide, row, handle, keep)
 
     def withdraw(self, meant: Callable[[InboundRow], bool], reason: DropReason) -> str | None:
         """Drop the message that is being handed over, if it is meant; its id then.
 
         One that the agent has confirmed is the turn's and is not withdrawn.
         """
-        if self._offer is None or not meant(self._offer[0]):
+        if self._offer is None or not meant(self._offer):
             return None
         self._withdrawn = reason
         self._scope.cancel()
-        return self._offer[0].id
-
-    async def work(self, handle: AgentHandle) -> None:
-        """Hand over what is offered, for as long as the turn goes on. Cancelled, it leaves a
-        message that the agent has not confirmed to `settle`.
-        """
-        while True:
-            await self._offered.wait()
-            self._offered = trio.Event()
-            if self._offer is None:
-                continue
-            row, keep = self._offer
-            heard = await self._hand_over(row, handle, keep=keep)
-            if heard in (Heard.TAKEN, Heard.TOLD) and row.media:
-                row = await decided(self._files_of(row, heard))
-            self._offer = None
-            await decided(self._heard(row, heard))
+        return self._offer.id
 
     async def settle(self) -> None:
         """The turn is over: a message that its agent has not confirmed is none of its messages."""
@@ -117,6 +105,14 @@ class Steering:
                 except Exception:
                     log.exception("agent_steer_raised", turn=self._turn_id)
         return False
+
+    async def _decide(self, row: InboundRow, handle: AgentHandle, keep: bool) -> None:
+        """Hand over what is offered, and say what became of it."""
+        heard = await self._hand_over(row, handle, keep=keep)
+        if heard in (Heard.TAKEN, Heard.TOLD) and row.media:
+            row = await decided(self._files_of(row, heard))
+        self._offer = None
+        await decided(self._heard(row, heard))
 
     async def _hand_over(self, row: InboundRow, handle: AgentHandle, *, keep: bool) -> Heard:
         confirmed = False

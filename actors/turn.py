@@ -99,6 +99,7 @@ class Turn:
         self._asked_to_end: TurnEnd | None = None
         self._end_now = trio.Event()
         self._scope = trio.CancelScope()
+        self._beside: trio.Nursery | None = None
         self._handover = Handover()
         self._last_event, self._heard = 0.0, trio.Event()
         self._progress = Progress(services, session, batch.turn_id, self._reply)
@@ -149,8 +150,10 @@ class Turn:
 
     def take(self, row: InboundRow, *, keep: bool) -> None:
         """Hand a message to the agent, unless the turn is about to end; see `Steering.offer`."""
-        if self._asked_to_end is None and self._reply.result is None:
-            self.steering.offer(row, keep=keep)
+        handle, beside = self._handle, self._beside
+        ends = self._asked_to_end is not None or self._reply.result is not None
+        if handle is not None and beside is not None and not ends:
+            self.steering.offer(row, handle, beside, keep=keep)
 
     async def steer(self, content: StoredContent, media: Media = ()) -> bool:
         """Give the agent something to read in the middle of its turn; whether it confirmed."""
@@ -261,13 +264,15 @@ class Turn:
         async with self._drafts.shown():
             with self._scope:
                 async with trio.open_nursery() as nursery:
+                    self._beside = nursery
                     nursery.start_soon(self._end_when_asked)
                     nursery.start_soon(self._end_when_silent, lease)
                     nursery.start_soon(self._end_when_lost, lease)
                     nursery.start_soon(self._progress.save_forever)
-                    if lease.handle is not None:
-                        nursery.start_soon(self.steering.work, lease.handle)
-                    end = await self._stream(lease, nursery)
+                    try:
+                        end = await self._stream(lease, nursery)
+                    finally:
+                        self._beside = None
                     nursery.cancel_scope.cancel()
         if self._scope.cancelled_caught:
             await self._discard(lease)
@@ -341,8 +346,7 @@ class Turn:
             self._heard.set()
         confirmed = isinstance(event, Result) and self._asked_to_end is not None
         counts = is_turn_event(event) and not confirmed
-        now = self._services.now()
-        if counts and self._handover.first_event(now):
+        if counts and not self.begun and self._handover.first_event(now := self._services.now()):
             await self._hooks.first_event(now)
         if isinstance(event, PermissionRequest | PermissionSettled):
             return

@@ -31,7 +31,7 @@ async def test_a_prompt_is_answered_and_written_down_once(autojump_clock: MockCl
 
 
 async def test_an_end_that_was_seen_is_what_the_rows_say(autojump_clock: MockClock) -> None:
-    # T2 G11
+    # T2
     async with stage(agent=HandAgent(says("Hel", "lo"), hold=False)) as rt:
         session = await rt.session("demo")
         turn = await session.prompt("hi")
