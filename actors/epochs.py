@@ -85,8 +85,9 @@ class Epochs:
     async def _end_everything(self, turn_task: Helper | None) -> None:
         """Nothing runs, nothing is open any more, and the transcript file is complete."""
         turn = self._conversation.turn
-        if turn is not None and not turn.withdraw():  # one that has not begun leaves nothing (H3)
-            turn.request_end(TurnEnd.CANCELLED)
+        # One that has not begun leaves nothing (H3).
+        if turn is not None and not turn.stopping.withdraw():
+            turn.stopping.request(TurnEnd.CANCELLED)
         with trio.move_on_after(END_LIMIT) as limit:
             if turn_task is not None:
                 await turn_task.wait()

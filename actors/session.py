@@ -242,7 +242,7 @@ class SessionActor(Actor[SessionMessage]):
             case InterruptTurn():
                 turn = self._conversation.turn
                 if turn is not None and turn.batch.turn_id == message.turn_id:
-                    turn.request_end(TurnEnd.SUPERSEDED)
+                    turn.stopping.request(TurnEnd.SUPERSEDED)
             case SteerTurn():
                 turn = self._conversation.turn
                 if turn is not None and turn.batch.turn_id == message.turn_id:
@@ -287,7 +287,7 @@ class SessionActor(Actor[SessionMessage]):
                 await self._drain(message.grace)
             case GraceOver():
                 if self._conversation.turn is not None:
-                    self._conversation.turn.request_end(TurnEnd.SHUTDOWN)
+                    self._conversation.turn.stopping.request(TurnEnd.SHUTDOWN)
             case Rest() if not self._stopping:
                 await self._rest()
         return None
@@ -398,7 +398,7 @@ class SessionActor(Actor[SessionMessage]):
         self.after(grace, GraceOver())
         self.start(turn.steer, STEER_TEXT, name="steer")
         if turn.started is None:
-            turn.request_end(TurnEnd.SHUTDOWN)  # nothing has begun: it waits for the next start
+            turn.stopping.request(TurnEnd.SHUTDOWN)  # it waits for the next start
         await self._queue.send(Hold())  # meanwhile the turn may end, and this actor with it
 
     @property

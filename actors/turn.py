@@ -3,9 +3,9 @@
 The messages are claimed when the agent is open: while it is being started, or cannot be, they are
 rows that wait (T5 a).
 
-Not an actor: a task in the session's nursery, since "busy" is that task (T1). Whatever ends it, it
-leaves through `_finish`, which commits the outcome (T2, D7); should even that be cut off, the claim
-in the store is settled when the session wakes again (D8).
+Not an actor: a task in the session's nursery, since "busy" is that task (T1). Whatever ends it, its
+agent or `actors.stopping`, it leaves through `actors.ending`, which commits the outcome (T2, D7);
+should even that be cut off, the claim in the store is settled when the session wakes again (D8).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from actors.questions import Questions
 from actors.queue import Batch
 from actors.services import Services
 from actors.steering import Steering
+from actors.stopping import WITHDRAWALS, Stopping
 from runtime.kernel import ActorRef, ActorStopped
 from runtime.log import get_logger, log_context
 from runtime.ports.agent import AgentGone, AgentHandle, AgentRefused, PromptTurn
@@ -47,12 +48,6 @@ from runtime.sessions.updates import (
 from runtime.storage.errors import NotPending, StoreUnavailable
 from runtime.storage.requests import BeginTurn, Owner
 
-CANCEL_LIMIT = 5.0  # T6
-DISCARD_LIMIT = 1.0
-"""Seconds to wait until an agent is gone before the queue goes on; one that does not go is killed
-meanwhile (P5).
-"""
-
 TAIL_LIMIT = 1.0
 """Seconds that an agent may go on after its result; the result is the end."""
 
@@ -62,14 +57,6 @@ for again when whoever looks after it has just crashed.
 """
 
 log = get_logger(__name__)
-
-WITHDRAWALS = (TurnEnd.CANCELLED, TurnEnd.WITHDRAWN)
-"""Ends that a person asked for: of the messages too, when they were not claimed."""
-
-WISHES = (*WITHDRAWALS, TurnEnd.SUPERSEDED)
-"""Ends that people brought about, the last by saying something newer (Q3). A turn that has not
-begun is not ended by that: its messages go back and run together with what is newer.
-"""
 
 
 class Turn:
@@ -93,15 +80,11 @@ class Turn:
         self._settings = services.settings.sessions  # a running turn keeps those it began with
         self._reply = Reply()
         self._claim = Claim()
-        self._starting = trio.CancelScope()
         self.questions = Questions(services, session.id, batch.turn_id, hooks.ask)
         self.steering = Steering(services, session, batch.turn_id, self._take_in, hooks.heard)
-        self._asked_to_end: TurnEnd | None = None
-        self._end_now = trio.Event()
-        self._scope = trio.CancelScope()
-        self._beside: trio.Nursery | None = None
         self._handover = Handover()
-        self._last_event, self._heard = 0.0, trio.Event()
+        self.stopping = Stopping(self._settings, self._reply, self._handover, self.questions)
+        self._beside: trio.Nursery | None = None
         self._progress = Progress(services, session, batch.turn_id, self._reply)
         self._told: tuple[str, ...] = ()
         self._drafts = Drafts(services, session, batch, self._reply, hooks.start)
@@ -121,28 +104,6 @@ class Turn:
             return None
         return RunningTurn(self.started, self._reply.updates, self.questions.open)
 
-    def request_end(self, end: TurnEnd) -> bool:
-        """Ask the agent to stop, and make it stop 5 s later.
-
-        A person's wish comes before the runtime's reasons, else the first reason counts.
-
-        Returns:
-            Whether it makes a difference: not when the answer is complete.
-        """
-        if self._reply.result is not None:
-            return False
-        if self._asked_to_end is None or end in WITHDRAWALS:
-            self._asked_to_end = end
-            self._end_now.set()
-            self._starting.cancel()
-        return True
-
-    def withdraw(self) -> bool:
-        """Take its messages away from it; whether that is still possible: not once the agent has
-        begun, and an event that comes later does not count any more (H3).
-        """
-        return self._handover.withdraw() and self.request_end(TurnEnd.WITHDRAWN)
-
     @property
     def steerable(self) -> bool:
         """Whether its agent can be told of messages while it works (Q3)."""
@@ -151,7 +112,7 @@ class Turn:
     def take(self, row: InboundRow, *, keep: bool) -> None:
         """Hand a message to the agent, unless the turn is about to end; see `Steering.offer`."""
         handle, beside = self._handle, self._beside
-        ends = self._asked_to_end is not None or self._reply.result is not None
+        ends = self.stopping.asked is not None or self._reply.result is not None
         if handle is not None and beside is not None and not ends:
             self.steering.offer(row, handle, beside, keep=keep)
 
@@ -177,7 +138,7 @@ class Turn:
         end, error = TurnEnd.SHUTDOWN, None
         self._services.metrics.running_turns.inc()
         try:
-            if self._asked_to_end is None:  # while it was claimed: then no agent is asked
+            if self.stopping.asked is None:  # while it was claimed: then no agent is asked
                 end, error = await self._drive(lease)
         finally:
             self._services.metrics.running_turns.dec()
@@ -192,14 +153,14 @@ class Turn:
                 self._hooks,
                 self._hand_back,
             )
-            end, error = self._ended_as(end, error)
+            end, error = self.stopping.ended_as(end, error)
             await ending.write(end, error, self._settings, self._handover.at, self._told)
 
     async def _obtain(self) -> Lease | None:
         """The open agent, however often it has to be started (P3); None when the turn was asked to
         end before there was one.
         """
-        with self._starting:
+        with self.stopping.waiting:
             async with self._drafts.typing():
                 while True:
                     try:
@@ -214,9 +175,9 @@ class Turn:
     ) -> None:
         """It is over, and these wait again, except for those that a person withdrew meanwhile."""
         meant = tuple(row for row in again if row.trigger)
-        if meant and self._asked_to_end in WITHDRAWALS:
+        if meant and self.stopping.asked in WITHDRAWALS:
             context = (row for row in again if not row.trigger)
-            again = (*context, *await self._hooks.withdrawn(meant, self._asked_to_end))
+            again = (*context, *await self._hooks.withdrawn(meant, self.stopping.asked))
         await self._hooks.over(again, overflow)
 
     async def _begin(self) -> bool:
@@ -260,25 +221,22 @@ class Turn:
     async def _drive(self, lease: Lease) -> tuple[TurnEnd, TurnError | None]:
         """Run the agent until it has ended, by itself or asked to."""
         end: tuple[TurnEnd, TurnError | None] = (TurnEnd.SHUTDOWN, None)
-        self._last_event = trio.current_time()
         async with self._drafts.shown():
-            with self._scope:
+            with self.stopping.running as running:
                 async with trio.open_nursery() as nursery:
                     self._beside = nursery
-                    nursery.start_soon(self._end_when_asked)
-                    nursery.start_soon(self._end_when_silent, lease)
-                    nursery.start_soon(self._end_when_lost, lease)
+                    self.stopping.watch(lease, nursery)
                     nursery.start_soon(self._progress.save_forever)
                     try:
                         end = await self._stream(lease, nursery)
                     finally:
                         self._beside = None
                     nursery.cancel_scope.cancel()
-        if self._scope.cancelled_caught:
-            await self._discard(lease)
+        if running.cancelled_caught:
+            await self.stopping.discard(lease)
             end = (TurnEnd.VANISHED, self._gone(lease.loss))
         elif end[0] is TurnEnd.VANISHED:
-            await self._discard(lease)
+            await self.stopping.discard(lease)
         return end
 
     async def _stream(
@@ -314,23 +272,6 @@ class Turn:
             )
         return TurnEnd.DONE, None
 
-    def _ended_as(self, end: TurnEnd, error: TurnError | None) -> tuple[TurnEnd, TurnError | None]:
-        """How the turn counts: by what was asked of it, by its result, by how the stream ended.
-
-        A complete answer stands, whatever befell the agent after it. Asked to end, an agent may
-        say so in many ways, and none of them is an answer.
-        """
-        asked, result = self._asked_to_end, self._reply.result
-        if asked in WISHES:
-            return asked, None
-        if result is not None and result.error is None and result.stop_reason != "cancelled":
-            return TurnEnd.DONE, None
-        if asked is not None:
-            return asked, None
-        if result is not None and result.error is not None:
-            return TurnEnd.ANSWERED_ERROR, result.error
-        return (end, error) if result is None else (TurnEnd.CANCELLED, None)
-
     async def _prompt(self, handle: AgentHandle) -> PromptContent:
         library, session_id = self._services.library, self._session.id
         evicted = await library.untold_evictions(session_id)
@@ -342,9 +283,8 @@ class Turn:
             self._services.metrics.late_events.inc()
             return
         if self.begun or is_turn_event(event):  # announcements do not count as a beginning (T6)
-            self._last_event = trio.current_time()
-            self._heard.set()
-        confirmed = isinstance(event, Result) and self._asked_to_end is not None
+            self.stopping.heard()
+        confirmed = isinstance(event, Result) and self.stopping.asked is not None
         counts = is_turn_event(event) and not confirmed
         if counts and not self.begun and self._handover.first_event(now := self._services.now()):
             await self._hooks.first_event(now)
@@ -370,55 +310,6 @@ class Turn:
     def _gone(reason: str) -> TurnError:
         return TurnError("agent_gone", f"the agent went away: {reason}")
 
-    # -- what goes on beside the stream -------------------------------------------------------
-
-    async def _end_when_asked(self) -> None:
-        """Ask the agent, wait, then take the turn away from it (T4, T6)."""
-        await self._end_now.wait()
-        handle = self._handle
-        if handle is not None:
-            with trio.move_on_after(CANCEL_LIMIT) as limit:
-                try:
-                    await handle.cancel()
-                except Exception:
-                    log.exception("agent_cancel_raised")
-            await trio.sleep_until(limit.deadline)
-        self._scope.cancel()
-
-    async def _end_when_silent(self, lease: Lease) -> None:
-        """No first event, or no event, for too long (T4)."""
-        limits = self._settings
-        while True:
-            limit = limits.turn_silence_limit if self.begun else limits.first_event_limit
-            declared = self._declared_silence(lease)
-            deadline = self._last_event + max(limit, declared)
-            if trio.current_time() >= deadline:
-                self.request_end(TurnEnd.STALLED if self.begun else TurnEnd.SILENT)
-                return
-            with trio.move_on_at(deadline):
-                if declared <= limit:
-                    await trio.sleep_forever()
-                self._heard = trio.Event()  # with what comes next, a longer limit may be over
-                await self._heard.wait()
-
     @property
     def _handle(self) -> AgentHandle | None:
         return self._claim.lease.handle if self._claim.lease is not None else None
-
-    def _declared_silence(self, lease: Lease) -> float:
-        if self.questions.open:
-            return self._settings.permission_limit + CANCEL_LIMIT  # people are thinking
-        try:
-            return float(lease.handle.declared_silence()) if lease.handle is not None else 0.0
-        except Exception:
-            log.exception("agent_declared_silence_raised")
-            return 0.0
-
-    async def _end_when_lost(self, lease: Lease) -> None:
-        await lease.lost.wait()
-        self._scope.cancel()
-
-    async def _discard(self, lease: Lease) -> None:
-        lease.release()
-        with trio.move_on_after(DISCARD_LIMIT):
-            await lease.lost.wait()

@@ -47,7 +47,7 @@ class Withdrawals:
         meant = turn is not None and (
             message.message_id is None or message.message_id in turn.batch.message_ids
         )
-        hit = turn is not None and meant and turn.request_end(TurnEnd.CANCELLED)
+        hit = turn is not None and meant and turn.stopping.request(TurnEnd.CANCELLED)
         if message.connection is None and message.message_id is None:
             return hit
         ids = (message.message_id,) if message.message_id is not None else ()
@@ -77,7 +77,7 @@ class Withdrawals:
             return False, withdrawn
         if everything and not turn.begun:
             return True, withdrawn  # its messages were just taken away from it
-        return turn.request_end(TurnEnd.CANCELLED), withdrawn
+        return turn.stopping.request(TurnEnd.CANCELLED), withdrawn
 
     async def _clear_own(self, asked: InboundRow) -> int:
         """What waits of the person who says so."""
@@ -110,7 +110,7 @@ class Withdrawals:
         dropped = await self._drop(request)
         gone = {row.id for row in dropped}
         turn = self._conversation.turn
-        if turn is not None and meant(turn.batch.rows[0]) and turn.withdraw():
+        if turn is not None and meant(turn.batch.rows[0]) and turn.stopping.withdraw():
             gone.update(turn.batch.message_ids)
         steered = turn.steering.withdraw(meant, DropReason.CLEARED) if turn else None
         return len(gone | {steered} if steered is not None else gone)
