@@ -13,6 +13,7 @@ left behind is found at the next start.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
@@ -41,6 +42,9 @@ SWEEP_EVERY = 30.0
 
 RECONCILE_EVERY = 6 * 3_600.0
 """Seconds between two looks at the whole disk (M7)."""
+
+LOOK_EVERY = 0.25
+"""Seconds between two looks into outboxes after turns, however many turns end (M7)."""
 
 SETTLED = 3_600_000
 """Milliseconds after which a file without a row is on its way no more."""
@@ -74,7 +78,12 @@ class Swept(msgspec.Struct, frozen=True):
 
 
 class Look(Message, frozen=True):
-    """Something may be nobody's, new in an outbox, over the cap; or a session was closed (S43)."""
+    """Something may be nobody's, new in an outbox, over the cap; or a session was closed (S43).
+
+    ``soon``: only an outbox was used, as after every turn; one look is for many of them.
+    """
+
+    soon: bool = False
 
 
 class MakeRoom(Request[None], frozen=True):
@@ -113,8 +122,8 @@ class JanitorsCleaner(Cleaner):
         except (ActorStopped, AskTimeout, MailboxFull) as error:
             log.warning("room_not_made", reason=str(error))
 
-    def look(self) -> None:
-        self._janitor.tell(Look())
+    def look(self, *, soon: bool = False) -> None:
+        self._janitor.tell(Look(soon))
 
 
 class Tools(Protocol):
@@ -149,6 +158,7 @@ class Janitor(Actor[JanitorMessage]):
         self._stuck: list[tuple[Blob, str]] = []
         self._looked_at = 0
         self._forgotten_up_to = 0
+        self._next_look = -math.inf
 
     async def on_start(self) -> None:
         if self._library.tree is None:
@@ -168,8 +178,10 @@ class Janitor(Actor[JanitorMessage]):
         if tree is None:
             return Swept() if isinstance(message, Sweep) else None
         match message:
-            case Look():
+            case Look(soon=False):
                 await self._look(tree)
+            case Look():
+                self.after(max(0.0, self._next_look - trio.current_time()), Look())
             case MakeRoom():
                 await self._make_room(tree, message)
             case Sweep():
@@ -198,6 +210,7 @@ class Janitor(Actor[JanitorMessage]):
         if len(used) == BATCH:
             self.ref.tell(Look())  # the others after what waits meanwhile
         if used:
+            self._next_look = trio.current_time() + LOOK_EVERY
             await self._look_into(await self._outboxes_of(used))
 
     async def _look_into(self, outboxes: Mapping[str, Outbox]) -> None:

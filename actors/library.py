@@ -83,8 +83,8 @@ class Cleaner:
         free; or until nothing is left that may go.
         """
 
-    def look(self) -> None:
-        """Something may be nobody's, new in an outbox, or too much. Does not wait."""
+    def look(self, *, soon: bool = False) -> None:
+        """Something may be nobody's, or too much; ``soon``: new in an outbox. Does not wait."""
 
 
 class Library:
@@ -153,7 +153,7 @@ class Library:
     def outbox_used(self, agent_id: str, session_id: str) -> None:
         """An agent may have put something into its outbox. Does not wait."""
         if self.outboxes.used(session_id, agent_id):
-            self.cleaner.look()
+            self.cleaner.look(soon=True)
 
     # -- files on their way in ----------------------------------------------------------------
 

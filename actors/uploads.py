@@ -46,8 +46,11 @@ async def looked_into(
     and the next turn finds them.
     """
     channel = None if address is None else services.channels.get((address.channel, address.account))
+    if channel is None:
+        yield Outgoing()
+        return
     outbox = services.library.outboxes.of(session.agent_id, session.id)
-    if outbox is None or channel is None:
+    if outbox is None:
         yield Outgoing()
         return
     outgoing, held = Outgoing(), _Held(services, session.id)

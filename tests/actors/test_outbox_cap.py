@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,14 @@ import trio
 
 from actors import janitor
 from actors.channels.scripted import Behaviour, ScriptedChannel
+from actors.library import Library
+from actors.outbox_looks import look_into
 from runtime.sessions.content import ImageBlock
 from runtime.sessions.rows import OutboundState
 from runtime.storage.attachments import Outbox, OutboxFile
 from runtime.storage.media_errors import MediaFailed
 from runtime.storage.sqlite import SqliteStore
+from runtime.storage.store import Store
 from tests.actors.outbox_stage import (
     PATIENCE,
     SIZE,
@@ -43,6 +46,28 @@ async def test_what_is_in_outboxes_counts_and_goes_oldest_first(tmp_path: Path) 
         await here.cap(SIZE)
         assert here.names == ["c.txt"]
         assert here.size == SIZE
+
+
+async def test_turns_that_end_soon_after_each_other_share_a_look(  # M7
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[list[str]] = []
+
+    async def counted(library: Library, store: Store, outboxes: Mapping[str, Outbox]) -> int:
+        looks.append([*outboxes])
+        return await look_into(library, store, outboxes)
+
+    monkeypatch.setattr(janitor, "look_into", counted)
+    monkeypatch.setattr(janitor, "LOOK_EVERY", 3_600.0)
+    async with place(tmp_path) as here:
+        one = await here.write("one", "a.txt")  # the first is looked for at once
+        two = await here.say("two", "0.txt")
+        for number in range(1, 5):
+            await here.say("two", f"{number}.txt")
+            await here.say("one", "nothing")
+        assert (looks, here.files) == ([[one.id]], 1)
+        await here.rt.front.sweep_media()  # who asks for it has it now
+        assert (looks[1:], here.files) == ([[two.id, one.id]], 6)
 
 
 async def test_people_and_agents_share_one_cap(tmp_path: Path) -> None:  # M5 H1
