@@ -12,7 +12,7 @@ import trio
 
 from actors.client_errors import REQUEST_LIMIT, client_errors
 from actors.intake import Intake, SaidBlock, has_bytes, texts_of
-from actors.janitor import Sweep
+from actors.janitor_messages import Sweep
 from actors.library import usage_report
 from actors.questions import NoSuchOption
 from actors.router import Submit

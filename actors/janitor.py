@@ -2,6 +2,7 @@
 back, what is of no session (M5–M9, H2, R7).
 
     Look        something may be nobody's, new in an outbox, over the cap; or a session was closed
+    LookSoon    something may be new in an outbox, as after every turn
     MakeRoom    evict until so many bytes fit               → when that was tried
     Sweep       enforce everything now                      → Swept
 
@@ -18,14 +19,23 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
-import msgspec
 import trio
 
+from actors.janitor_messages import (
+    JanitorMessage,
+    Look,
+    LookSoon,
+    MakeRoom,
+    Reconcile,
+    Sweep,
+    SweepAgain,
+    Swept,
+)
 from actors.library import Cleaner, Library, folder_name
 from actors.library_opening import batched, reconcile
 from actors.outbox_looks import look_into, outboxes_of, reconcile_outboxes
 from actors.removing import remove_all
-from runtime.kernel import Actor, ActorRef, ActorStopped, AskTimeout, MailboxFull, Message, Request
+from runtime.kernel import Actor, ActorRef, ActorStopped, AskTimeout, MailboxFull
 from runtime.log import get_logger
 from runtime.metrics import Metrics
 from runtime.sessions.handover import Owner
@@ -69,47 +79,6 @@ KEEP_EVICTIONS = 30 * 86_400_000
 log = get_logger(__name__)
 
 
-class Swept(msgspec.Struct, frozen=True):
-    """What a sweep removed: files and bytes, and how many could not be."""
-
-    files: int = 0
-    size: int = 0
-    problems: int = 0
-
-
-class Look(Message, frozen=True):
-    """Something may be nobody's, new in an outbox, over the cap; or a session was closed (S43).
-
-    ``soon``: only an outbox was used, as after every turn; one look is for many of them.
-    """
-
-    soon: bool = False
-
-
-class MakeRoom(Request[None], frozen=True):
-    """Evict until ``size`` more bytes fit under the cap, and ``lack`` more bytes of the disk are
-    free.
-    """
-
-    size: int
-    lack: int
-
-
-class Sweep(Request[Swept], frozen=True):
-    """Enforce everything now."""
-
-
-class SweepAgain(Message, frozen=True):
-    """It is time for a sweep."""
-
-
-class Reconcile(Message, frozen=True):
-    """It is time to hold the index against the disk."""
-
-
-JanitorMessage = Look | MakeRoom | Sweep | SweepAgain | Reconcile
-
-
 class JanitorsCleaner(Cleaner):
     """The library's way to the janitor."""
 
@@ -123,7 +92,7 @@ class JanitorsCleaner(Cleaner):
             log.warning("room_not_made", reason=str(error))
 
     def look(self, *, soon: bool = False) -> None:
-        self._janitor.tell(Look(soon))
+        self._janitor.tell(LookSoon() if soon else Look())
 
 
 class Tools(Protocol):
@@ -178,9 +147,9 @@ class Janitor(Actor[JanitorMessage]):
         if tree is None:
             return Swept() if isinstance(message, Sweep) else None
         match message:
-            case Look(soon=False):
-                await self._look(tree)
             case Look():
+                await self._look(tree)
+            case LookSoon():
                 self.after(max(0.0, self._next_look - trio.current_time()), Look())
             case MakeRoom():
                 await self._make_room(tree, message)

@@ -24,7 +24,8 @@ from actors.channel import Channels
 from actors.configuration import Configuration
 from actors.disk import Disk, Threads
 from actors.front import ActorFront
-from actors.janitor import Janitor, SweepAgain
+from actors.janitor import Janitor
+from actors.janitor_messages import SweepAgain
 from actors.library import Library
 from actors.library_opening import open_library
 from actors.monitor import Monitor

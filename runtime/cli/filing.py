@@ -18,7 +18,8 @@ import msgspec
 import trio
 
 from actors.disk import Threads
-from actors.janitor import Janitor, Sweep
+from actors.janitor import Janitor
+from actors.janitor_messages import Sweep
 from actors.library import Library, usage_report
 from actors.library_opening import open_library, read_index
 from actors.outboxes import Outboxes

@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 import trio
 
 from actors.front import ActorFront
-from actors.janitor import MakeRoom
+from actors.janitor_messages import MakeRoom
 from actors.queue import Arrived, Batch, Offered
 from actors.sessions import FindLive
 from runtime.app import open_runtime
