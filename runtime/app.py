@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from actors.agents import agent_kinds
 from actors.channel import Channels
 from actors.configuration import Configuration
 from actors.disk import Disk, Threads
@@ -58,12 +57,7 @@ from runtime.processes import Slots, open_processes
 from runtime.sessions.ids import IdSource, wall_clock_ms
 from runtime.sessions.names import file_name
 from runtime.settings import (
-    GatewaySettings,
-    Problem,
     Settings,
-    SettingsError,
-    StorageSettings,
-    check,
 )
 from runtime.storage.media_tree import MediaTree
 from runtime.storage.requests import Recovery
@@ -184,9 +178,7 @@ async def open_runtime(
         GatewayError: the port cannot be opened; nothing was changed on disk.
     """
     settings = settings if settings is not None else Settings()
-    made = dict(agents) if agents is not None else configured_agents(settings)
-    default_agent = _default_agent(settings, made)
-    check(settings, made)
+    configuration = Configuration.of(settings, agents)
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(_port(settings)) if serve else None
         folder: Path | None = None
@@ -196,7 +188,6 @@ async def open_runtime(
             store = await stack.enter_async_context(
                 open_sqlite(folder, clock, observe=metrics.committed)
             )
-        configuration = Configuration(settings, made, default_agent)
         root = settings.media.root or _within(folder, "media")
         library = Library(
             store,
@@ -234,9 +225,7 @@ async def open_runtime(
         )
         _show_agents(services)
         recovery = await _recover(services)
-        runtime = await stack.enter_async_context(
-            _tree(services, port, recovery, made_here=agents is None)
-        )
+        runtime = await stack.enter_async_context(_tree(services, port, recovery))
         if port is not None and folder is not None:
             await stack.enter_async_context(published(folder, _endpoint(port)))
         yield runtime
@@ -268,7 +257,7 @@ async def _recover(services: Services) -> Recovery:
 
 @asynccontextmanager
 async def _tree(
-    services: Services, port: Port | None, recovery: Recovery, *, made_here: bool
+    services: Services, port: Port | None, recovery: Recovery
 ) -> AsyncIterator[Runtime]:
     """The actors, in the order in which they need each other."""
     async with open_system("runtime") as system:
@@ -298,7 +287,7 @@ async def _tree(
         await member("channels", lambda: Channels(services, router))
         address = port.address if port is not None else None
         try:
-            reconfigure = partial(_reconfigure, services, sessions, janitor, made_here)
+            reconfigure = partial(_reconfigure, services, sessions, janitor)
             yield Runtime(front, system, recovery, address, reconfigure)
             front.refuse_new()
             grace = services.settings.sessions.shutdown_grace
@@ -311,77 +300,15 @@ async def _tree(
             services.watchers.close()
 
 
-def configured_agents(settings: Settings) -> dict[str, Agent]:
-    """The agents of the settings, made. Raises SettingsError for a kind that is not installed."""
-    kinds = agent_kinds()
-    problems = []
-    made = {}
-    for name, entry in settings.agents.items():
-        kind = kinds.get(entry.kind)
-        if kind is None:
-            known = ", ".join(sorted(kinds))
-            problems.append(
-                Problem(
-                    path=f"agents.{name}.kind", given=repr(entry.kind), expected=f"one of {known}"
-                )
-            )
-            continue
-        made[name] = kind.create(
-            name, entry.options if entry.options is not None else kind.options()
-        )
-    if problems:
-        raise SettingsError(problems)
-    return made
-
-
 def _reconfigure(
-    services: Services,
-    sessions: ActorRef[Any],
-    janitor: ActorRef[Any],
-    made_here: bool,
-    settings: Settings,
+    services: Services, sessions: ActorRef[Any], janitor: ActorRef[Any], settings: Settings
 ) -> tuple[str, ...]:
-    current = services.configuration
-    agents = current.agents
-    if made_here and settings.agents != current.settings.agents:
-        known = current.settings.agents
-        agents = {
-            name: current.agents[name] if known.get(name) == settings.agents[name] else agent
-            for name, agent in configured_agents(settings).items()
-        }
-    default_agent = _default_agent(settings, agents)
-    check(settings, agents)
-    before = current.settings
-    current.settings, current.agents, current.default_agent = settings, agents, default_agent
+    """Change the settings, and tell those who have something to do about it."""
+    at_the_next_start = services.configuration.change(settings)
     services.slots.reconsider()
     sessions.tell(Reconfigured())
     janitor.tell(SweepAgain())  # the cap may be lower
-    return tuple(
-        f"{table}.{key}"
-        for table, keys in (
-            ("gateway", GatewaySettings.__struct_fields__),
-            ("storage", StorageSettings.__struct_fields__),
-            ("media", ("root",)),
-        )
-        for key in keys
-        if getattr(getattr(before, table), key) != getattr(getattr(settings, table), key)
-    )
-
-
-def _default_agent(settings: Settings, agents: Mapping[str, Agent]) -> str:
-    chosen = settings.routing.choose(tuple(agents))
-    if chosen is None:
-        known = ", ".join(sorted(agents)) or "there is none"
-        raise SettingsError(
-            [
-                Problem(
-                    path="routing.default_agent",
-                    given=repr(settings.routing.default_agent),
-                    expected=f"the name of an agent ({known})",
-                )
-            ]
-        )
-    return chosen
+    return at_the_next_start
 
 
 def _port(settings: Settings) -> AbstractAsyncContextManager[Port]:
