@@ -20,16 +20,22 @@ import runtime
 from actors.agents.acp import AcpAgent
 from actors.agents.acp import Options as AcpOptions
 from actors.agents.echo import EchoAgent
+from bench.admission import FEW_SESSIONS, MANY_SESSIONS, make_sessions
 from bench.clients import initialized, said
 from bench.harness import Question
 from bench.processes import ROOT, serving
 from runtime.ports.agent import Agent, AgentContext, PromptTurn
 from runtime.sessions.content import text_content
+from runtime.sessions.ids import wall_clock_ms
 from runtime.settings import Settings, StorageSettings
+from runtime.storage.sqlite import open_sqlite
 
 TURNS = 500
 FIRST = 20
 """Turns that come before, so that what is loaded or made once is not in the figure."""
+
+MANY_TURNS = 2_000
+"""Turns of one conversation, before those that are measured in it."""
 
 MILLISECONDS = 1_000
 TEXT = "A message of the usual length, about as long as this sentence is."
@@ -111,10 +117,14 @@ class Lines:
 
 
 @asynccontextmanager
-async def embedded(agents: Callable[[], Mapping[str, Agent]]) -> AsyncIterator[TakeTurn]:
-    """The runtime in this process, with its store on disk."""
+async def embedded(
+    agents: Callable[[], Mapping[str, Agent]], sessions: int = 0
+) -> AsyncIterator[TakeTurn]:
+    """The runtime in this process, with its store on disk, which has so many sessions already."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(storage=StorageSettings(data_dir=Path(folder)))
+        async with open_sqlite(Path(folder), wall_clock_ms) as store:
+            await make_sessions(store, sessions)
         async with runtime.open_runtime(settings, agents=agents()) as rt:
             session = await rt.session("bench")
 
@@ -153,6 +163,23 @@ def figure(opened: Opened, percentile: int) -> Callable[[float], float]:
     return lambda scale: trio.run(main, max(2, round(TURNS * scale)))
 
 
+def processor_time(sessions: int, before: int) -> Callable[[float], float]:
+    """Milliseconds of processor time, of all threads, that a turn takes in a store of so many
+    sessions, after so many turns of the same conversation.
+    """
+
+    async def main(count: int) -> float:
+        async with embedded(lambda: {"echo": EchoAgent()}, sessions) as turn:
+            for _ in range(before):
+                await turn()
+            began = time.process_time()
+            for _ in range(count):
+                await turn()
+            return (time.process_time() - began) / count * MILLISECONDS
+
+    return lambda scale: trio.run(main, max(2, round(TURNS * scale)))
+
+
 ECHO: dict[str, Opened] = {
     "agent directly": echo_directly,
     "embedded": partial(embedded, lambda: {"echo": EchoAgent()}),
@@ -179,4 +206,14 @@ QUESTIONS = (
     question("turn, 99th percentile", ECHO, 99),
     question("turn of a process, median", PROCESS, 50),
     question("turn of a process, 99th percentile", PROCESS, 99),
+    Question(
+        name="processor time of a turn",
+        unit="ms",
+        higher_is_better=False,
+        variants={
+            f"{FEW_SESSIONS} sessions": processor_time(FEW_SESSIONS, FIRST),
+            f"{MANY_SESSIONS} sessions": processor_time(MANY_SESSIONS, FIRST),
+            f"after {MANY_TURNS} turns": processor_time(FEW_SESSIONS, MANY_TURNS),
+        },
+    ),
 )
