@@ -133,6 +133,25 @@ async def test_a_silent_agent_is_asked_once_more(autojump_clock: MockClock) -> N
         assert 2 * 300 <= took <= 2 * (300 + 5 + 5) + 5
 
 
+async def test_that_it_stops_when_asked_to_is_no_first_event(autojump_clock: MockClock) -> None:
+    # T4 T5 T6 H4
+    agent = HandAgent()  # it answers nothing but the cancel
+    impatient = settings(sessions={"first_event_limit": 10.0})
+    async with (
+        open_memory(clock) as store,
+        stage(agent=agent, store=store, settings=impatient) as rt,
+    ):
+        session = await rt.session("demo")
+        turn = await session.prompt("hello")
+        again = await agent.called(2)
+        assert agent.calls[0].finished
+        status = await store.message_status(turn.message_id)
+        assert status is not None
+        assert status.message.tries == 1
+        again.go.set()
+        assert (await turn.result()).text == "echo: hello"
+
+
 async def test_silence_in_mid_turn_ends_it_and_the_queue_goes_on(
     autojump_clock: MockClock,
 ) -> None:
