@@ -152,6 +152,24 @@ async def test_that_it_stops_when_asked_to_is_no_first_event(autojump_clock: Moc
         assert (await turn.result()).text == "echo: hello"
 
 
+async def test_an_agent_that_only_announces_things_is_silent(autojump_clock: MockClock) -> None:
+    # T4 T6
+    async def play(call: Call) -> AsyncIterator[AgentEvent]:
+        for _ in range(1_000):
+            await trio.sleep(3)
+            yield AvailableCommands([])
+        yield Result()
+
+    impatient = settings(sessions={"first_event_limit": 10.0})
+    async with stage(agent=HandAgent(play, hold=False), settings=impatient) as rt:
+        session = await rt.session("demo")
+        began = trio.current_time()
+        with pytest.raises(TurnFailed) as caught:
+            await (await session.prompt("hello")).result()
+        assert caught.value.code == "agent_silent"
+        assert trio.current_time() - began <= 2 * (10 + 5 + 5) + 5
+
+
 async def test_silence_in_mid_turn_ends_it_and_the_queue_goes_on(
     autojump_clock: MockClock,
 ) -> None:
