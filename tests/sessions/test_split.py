@@ -185,6 +185,14 @@ def test_counting(counting: Counting, lengths: tuple[int, ...]) -> None:
     assert tuple(map(len, parts)) == lengths
 
 
+def test_an_even_number_of_flags_halves_makes_whole_flags() -> None:  # R5
+    for before in range(8):
+        text = "x" * before + "\U0001f1e9\U0001f1ea" * 10 + "y" * 20
+        for part in split(text, 32):
+            flags = part.count("\U0001f1e9")
+            assert flags == part.count("\U0001f1ea")
+
+
 @pytest.mark.parametrize("counting", COUNTINGS)
 def test_no_cut_inside_a_character(counting: Counting) -> None:  # R5
     text = "a" + "\U0001f600\u00e9" * 60
@@ -202,8 +210,17 @@ def test_no_cut_inside_a_character(counting: Counting) -> None:  # R5
         "\u2764\ufe0f",
         "\U0001f468\u200d\U0001f469\u200d\U0001f467",
         "\U0001f1e9\U0001f1ea",
+        "\U0001f1e6\U0001f1ff",
+        "\u0915\u093e",
+        "o\u20dd",
+        "\U0001f44d\U0001f3fb",
+        "\U0001f44d\U0001f3ff",
+        "\u0644\u200c",
     ],
-    ids=["accent", "skin tone", "variation", "family", "flag"],
+    ids=[
+        *("accent", "skin tone", "variation", "family", "flag", "flag of A and Z", "vowel sign"),
+        *("in a circle", "lightest", "darkest", "not joined"),
+    ],
 )
 def test_a_hard_cut_leaves_a_cluster_whole(cluster: str) -> None:
     text = "a" + cluster * 40

@@ -58,6 +58,20 @@ from tests.sessions.test_split import COUNTINGS, size
             id="each block in a quote is one",
         ),
         pytest.param(
+            "> ```\n> left open\n\nprose\n\n```py\n" + "c = 1\n" * 8 + "```\n" + "`" * 9 + "\nend",
+            (
+                "> ```\n> left open\n\nprose",
+                "```py\n" + "c = 1\n" * 6 + "```",
+                "```py\n" + "c = 1\n" * 2 + "```\n" + "`" * 9 + "\nend",
+            ),
+            id="what follows a quote that was left open has blocks of its own",
+        ),
+        pytest.param(
+            "`" * 9 + "\n```py\n" + "c = 1\n" * 8 + "```",
+            ("`" * 9 + "\n```py\n" + "c = 1\n" * 4 + "```", "```py\n" + "c = 1\n" * 4 + "```"),
+            id="a fence that is text hides no other",
+        ),
+        pytest.param(
             "```md\n    ```\n    a a a\n    ```\nstill code, and so on, and more\n```\nend",
             (
                 "```md\n    ```\n    a a a\n    ```\n```",
