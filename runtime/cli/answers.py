@@ -15,6 +15,7 @@ from runtime.cli.screen import Screen
 from runtime.cli.words import shortened
 from runtime.cli.working import Work, sized
 from runtime.protocol.extensions import (
+    EpochStartedEvent,
     JournalEvent,
     MessageAcceptedEvent,
     MessageSteeredEvent,
@@ -31,6 +32,8 @@ from runtime.sessions.content import Content, is_attachment, plain_text
 from runtime.sessions.events import retry_notice
 from runtime.sessions.relay import Reply
 from runtime.sessions.updates import AgentMessageChunk, AgentThoughtChunk, Plan, SessionUpdate
+
+_BEGUN_ANEW = "A new conversation begins."
 
 _REMEMBERED_TURNS = 64
 _REMEMBERED_MESSAGES = 1_000
@@ -117,6 +120,9 @@ class Answers:
                 self._update(event.turn_id, event.update)
             case TurnEndedEvent():
                 self._ended(event)
+            case EpochStartedEvent():
+                self._noticed = _BEGUN_ANEW  # who typed it in a message is told the same once more
+                self._screen.aside(_BEGUN_ANEW)
             case NoticeEvent() if event.text not in ("", self._noticed):
                 self._noticed = event.text
                 self._screen.aside(event.text)
@@ -216,10 +222,14 @@ class Answers:
             return
         if event.text is not None and event.error is None:
             self._whole(event.turn_id, event.text)
-        own = event.turn_id in self._own_turns
+        own = event.turn_id in self._own_turns or any(
+            each in self._own for each in event.message_ids
+        )
         self._finish(event.turn_id, event.text if event.error is None else None)
-        if own and event.error is None:
+        if event.error is None:
             self._stopped(event.stop_reason)
+        elif not own:  # of one's own messages the answer to each says so
+            self._screen.note(f"It failed: {event.error.message}")
 
     # -- answers to this person's messages ----------------------------------------------------
 

@@ -148,7 +148,6 @@ class Commands:
 
     async def _new(self, _argument: str) -> None:
         await self._conversation.call("_runtime/session/reset", ResetResult)
-        self._screen.aside("A new conversation begins.")
 
     async def _status(self, _argument: str) -> None:
         mark = self._conversation.mark

@@ -6,6 +6,7 @@ from runtime.cli.answers import Answers
 from runtime.cli.errors import CommandError
 from runtime.cli.screen import PipeScreen, printable
 from runtime.protocol.extensions import (
+    EpochStartedEvent,
     JournalEvent,
     MessageAcceptedEvent,
     MessageSteeredEvent,
@@ -243,12 +244,14 @@ def test_the_past_is_recalled_in_short() -> None:
 
 def test_a_failure_of_merged_messages_is_said_once(scene: Scene) -> None:
     for turn_id in ("t1", "t2"):
+        scene.accept(f"my-{turn_id}", "hello")
+        scene.start(turn_id, f"my-{turn_id}")
         scene.hear(turn_id, "half")
         scene.end(turn_id, None, state="failed", error=TurnError("gone", "the agent is gone"))
         for _ in range(2):
             scene.answers.failed(CommandError("the agent is gone"))
     failure = "(error: the agent is gone)"
-    assert scene.paper.shown == ["half…", failure, "half…", failure]
+    assert scene.paper.shown == ["half.", failure, "half.", failure]
 
 
 # R2
@@ -337,6 +340,26 @@ def test_a_cancelled_turn_keeps_what_it_said(scene: Scene) -> None:
     scene.end("t1", None, stop="cancelled", state="dropped")
     scene.answers.answered(PromptMark("my1", 1, turn_id="t1"), "cancelled")
     assert scene.paper.shown == ["half.", "(Cancelled.)"]
+
+
+def test_how_the_turns_of_others_end_is_told(scene: Scene) -> None:
+    # T2 G6
+    scene.start("t1", "theirs-1", prompt="a")
+    scene.hear("t1", "half")
+    scene.end("t1", "half", stop="cancelled")
+    scene.start("t2", "theirs-2", prompt="b")
+    scene.hear("t2", "some")
+    scene.end("t2", "some", state="failed", error=TurnError("gone", "the agent vanished"))
+    scene.answers.take(EpochStartedEvent(2))
+    assert scene.paper.shown == [
+        "(Somebody else: a)",
+        "half…",
+        "(Cancelled.)",
+        "(Somebody else: b)",
+        "some…",
+        "(It failed: the agent vanished)",
+        "(A new conversation begins.)",
+    ]
 
 
 def test_a_pipe_gets_answers_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
