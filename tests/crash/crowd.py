@@ -15,15 +15,16 @@ import trio
 
 from tests.crash.connections import PROMPT_LIMIT, Connection, Disconnected, Line, Refused
 from tests.crash.ledger import Ledger, Sent
+from tests.crash.media_accounting import TOLD_TWICE
 
 AGENTS = (
     *("quick", "acp", "slow", "daemons", "shaky", "acp"),
     *("tools", "forgetful", "brittle", "acp", "rude", "late", "slow"),
-    *("listener", "moody"),
+    *("listener", "moody", "twice"),
 )
 MODES = ("collect", "followup", "collect", "followup", "interrupt")
-STEERED = ("listener", "moody")
-"""Agents that are told of what is said while they work (Q3)."""
+STEERED = {"listener": "steer", "moody": "steer", TOLD_TWICE: "steer-backlog"}
+"""Agents that are told of what is said while they work, and how (Q3)."""
 
 SETTINGS = """
 [gateway]
@@ -90,6 +91,11 @@ fail_times = 3
 kind = "echo"
 delay = "50ms"
 pace = "80ms"
+
+[agents.twice]
+kind = "echo"
+delay = "50ms"
+pace = "70ms"
 
 [agents.moody]
 kind = "echo"
@@ -334,7 +340,7 @@ class Person:
 
 def _mode(agent: str, number: int) -> str:
     """Another one for each of those who talk to the same agent."""
-    return "steer" if agent in STEERED else MODES[(number + number // len(AGENTS)) % len(MODES)]
+    return STEERED.get(agent) or MODES[(number + number // len(AGENTS)) % len(MODES)]
 
 
 def gather(seed: int, people: int, lines: list[Line], ledger: Ledger) -> list[Person]:

@@ -15,6 +15,11 @@ from tests.crash.evidence import Blob, Evidence, Row
 WAITS = frozenset({"held", "pending", "claimed"})
 READ = frozenset({"done", "failed"})
 
+TOLD_TWICE = "twice"
+"""The agent that is told of what waits and is asked it afterwards: what waits is a copy then, which
+has no files (H8).
+"""
+
 
 def media(evidence: Evidence) -> Iterator[tuple[str, str, tuple[object, ...]]]:
     """What is wrong, about which file, and the records of it."""
@@ -27,12 +32,19 @@ def media(evidence: Evidence) -> Iterator[tuple[str, str, tuple[object, ...]]]:
             rows[row.session_id, file].append(row)
     for place in blobs.keys() | rows.keys() | evidence.on_disk.keys():
         size = evidence.on_disk.get(place)
-        for what in _wrong(blobs.get(place), rows[place], size, began, heard):
+        copied = evidence.sessions.get(place[0]) == TOLD_TWICE
+        for what in _wrong(blobs.get(place), rows[place], size, began, heard, copied=copied):
             yield what, f"file {'/'.join(place)}", (blobs.get(place), *rows[place])
 
 
 def _wrong(
-    blob: Blob | None, rows: list[Row], size: int | None, began: set[str], heard: set[str]
+    blob: Blob | None,
+    rows: list[Row],
+    size: int | None,
+    began: set[str],
+    heard: set[str],
+    *,
+    copied: bool,
 ) -> Iterator[str]:
     wanted = any(row.state in WAITS or (row.state in READ and row.turn_id in began) for row in rows)
     if blob is None:
@@ -47,11 +59,11 @@ def _wrong(
         yield "it has a row, and is not on disk"
     elif size != blob.size:
         yield f"it has {size} bytes, and should have {blob.size}"
-    if not rows:
+    if not rows and not copied:
         yield "no message refers to it"
     if not wanted and not blob.handed_over:
         yield "it belongs to nobody, and is there all the same"
-    if blob.handed_over and not any(row.id in heard for row in rows):
+    if blob.handed_over and not copied and not any(row.id in heard for row in rows):
         yield "it was handed over, and no agent has begun to answer a message with it"
     if not blob.handed_over and any(row.state in READ and row.turn_id in began for row in rows):
         yield "an agent has begun to answer a message with it, and it was not handed over"

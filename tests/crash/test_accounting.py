@@ -20,6 +20,7 @@ from runtime.storage.opening import DATABASE
 from tests.crash.accounting import Account, account, transcripts
 from tests.crash.evidence import collect, missing_in_flight
 from tests.crash.ledger import Ledger, Told, tokens
+from tests.crash.media_accounting import TOLD_TWICE
 
 LIMIT = 30.0
 
@@ -324,3 +325,14 @@ def test_what_somebody_asked_for_is_no_violation(talked: tuple[Path, Ledger]) ->
     ledger.withdrawals[session_id].add("cancel")
     ledger.sent["m-0-2"].told = "cancelled"
     assert judged(data_dir, ledger, turn("cancelled")).violations == ()
+
+
+# H8
+def test_a_copy_that_waited_has_no_files_and_they_are_the_sessions(
+    talked: tuple[Path, Ledger],
+) -> None:
+    twice = f"UPDATE sessions SET agent_group_id = '{TOLD_TWICE}'"
+    copy = "UPDATE inbound SET media = NULL"
+    assert judged(*talked, sql(twice, copy)).violations == ()
+    (violation,) = judged(*talked, sql("UPDATE blobs SET handed_at = NULL")).violations
+    assert "it belongs to nobody, and is there all the same" in str(violation)
