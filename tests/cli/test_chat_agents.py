@@ -115,8 +115,8 @@ def test_words_are_completed_and_commands_are_known_at_once(agents: Served) -> N
     place = ("--session", "completing", "--agent", "offering")
     with Terminal(agents.data_dir, *place) as terminal:
         terminal.wait_for("Session completing, agent offering")
-        terminal.press("hi\r")
-        terminal.wait_for("> hi", "hi")
+        terminal.say("hi")
+        terminal.wait_for("hi\r\n")
         for begun, rest in (
             *(("/rev", "iew"), ("/set f", "ast"), ("/queue int", "errupt")),
             ("/runtime rec", "onnect"),
