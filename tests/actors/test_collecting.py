@@ -12,7 +12,7 @@ from actors.channels.scripted import ScriptedChannel
 from runtime.ports.agent import AgentGone
 from runtime.sessions.updates import AgentEvent
 from runtime.storage.sqlite import open_memory
-from tests.actors.stage import Call, HandAgent, clock, echo, stage
+from tests.actors.stage import Call, HandAgent, clock, echo, settings, stage
 from tests.actors.test_stubborn_disk import refusing
 
 BUSY = "messages were queued while the agent was busy"
@@ -100,3 +100,30 @@ async def test_what_was_said_in_one_go_before_a_restart_was_not_collected(
             again = await agent.called(3)
             assert again.text.endswith("two\n\nthree")
             assert BUSY not in again.text
+
+
+async def test_lines_of_what_was_dropped_come_again_with_a_new_try(
+    autojump_clock: MockClock,
+) -> None:
+    # Q4 T5
+    async def play(call: Call) -> AsyncIterator[AgentEvent]:
+        if len(agent.calls) == 2:
+            raise AgentGone("gone")
+        async for event in echo(call):
+            yield event
+
+    agent = HandAgent(play)
+    network = ScriptedChannel()
+    small = settings(queue={"cap": 1, "debounce": 0.0})
+    async with stage(agent=agent, channels=[network], settings=small):
+        await network.say("runs")
+        running = await agent.called(1)
+        await network.say("dropped")
+        await network.say("kept")
+        agent.hold = False
+        running.go.set()
+        again = await agent.called(3)
+        assert "- Ann: dropped\n\nkept" in agent.calls[1].text
+        assert again.text == agent.calls[1].text
+        await network.say("later")
+        assert (await agent.called(4)).text == "later"
