@@ -13,8 +13,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import trio
-
+from actors.disk import Disk
 from runtime.sessions.content import (
     AudioBlock,
     ImageBlock,
@@ -23,6 +22,7 @@ from runtime.sessions.content import (
     ResourceLink,
     plain_text,
 )
+from runtime.storage.media_errors import NoAnswer
 
 MOST_READ = 256 * 1024 * 1024
 """Bytes that are read of one file."""
@@ -31,24 +31,28 @@ _CHUNK = 1024 * 1024
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-async def echoed(content: PromptContent, media: Path | None) -> str:
+async def echoed(content: PromptContent, media: Path | None, disk: Disk) -> str:
     """A prompt as readable text, each file on a line with its name, type and size, and whether it
     can be read and has that size.
 
     Args:
         content: the prompt.
         media: the folder with the session's files, if there is one.
+        disk: where they are read.
 
     Cancelling leaves a file unread; the thread ends by itself.
     """
-    return "\n".join([await _words(block, media) for block in content])
+    return "\n".join([await _words(block, media, disk) for block in content])
 
 
-async def _words(block: PromptBlock, media: Path | None) -> str:
+async def _words(block: PromptBlock, media: Path | None, disk: Disk) -> str:
     match block:
         case ResourceLink() if media is not None and (path := _file_in(media, block.uri)):
             read = partial(_read, path, block.size)
-            found = await trio.to_thread.run_sync(read, abandon_on_cancel=True)
+            try:
+                found = await disk(read, abandon=True)
+            except NoAnswer:
+                found = "cannot be read (the disk does not answer)"
             return f"[file: {block.name}, {block.mime_type or 'of no type'}, {found}: {block.uri}]"
         case ImageBlock(data=data, mime_type=mime_type):
             return f"[image block: {mime_type}, {_bytes_in(data)}]"

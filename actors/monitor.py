@@ -38,7 +38,7 @@ class Monitor(Actor[Look]):
         metrics.agent_processes.set_function(lambda: services.processes.live)
         metrics.processes_reaped.set_function(lambda: services.processes.reaped)
         metrics.agent_processes_waiting.set_function(lambda: services.slots.waiting)
-        metrics.media_stuck.set_function(lambda: services.library.disk.stuck)
+        metrics.media_stuck.set_function(lambda: services.stuck)
         metrics.sessions_blocked.set_function(lambda: services.watchers.blocked_sessions)
 
     async def on_start(self) -> None:

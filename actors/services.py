@@ -11,6 +11,7 @@ from pathlib import Path
 import trio
 
 from actors.configuration import Configuration
+from actors.disk import Disk
 from actors.library import Library
 from actors.transcribers import configured_transcriber
 from actors.watch import Watchers
@@ -54,6 +55,9 @@ class Services:
         library: the files that come with messages.
         fetching: how many of them are fetched at the same time, by channel account.
         transcribing: how many voice notes become text at the same time.
+        sending: where files on their way to a chat are read; a disk that hangs under an agent's
+            outbox holds up no file that comes.
+        hearing: where voice notes are read for the transcriber.
         given_transcriber: the one that was passed in, which goes before that of the settings.
         pauses: what networks asked to wait, before more is shown of an answer in the making.
     """
@@ -74,6 +78,8 @@ class Services:
     library: Library
     fetching: Mapping[tuple[str, str], trio.CapacityLimiter]
     transcribing: trio.CapacityLimiter
+    sending: Disk
+    hearing: Disk
     given_transcriber: Transcriber | None = None
     pauses: Pauses = field(default_factory=Pauses)
 
@@ -97,7 +103,12 @@ class Services:
         """What makes text of voice notes now; None when nothing does."""
         if self.given_transcriber is not None:
             return self.given_transcriber
-        return configured_transcriber(self.settings.media.transcriber, self.processes)
+        return configured_transcriber(self.settings.media.transcriber, self.processes, self.hearing)
+
+    @property
+    def stuck(self) -> int:
+        """How many threads hang in work on files, so that nobody waits for them any more."""
+        return sum(disk.stuck for disk in {self.library.disk, self.sending, self.hearing})
 
     @property
     def interrupted_policy(self) -> InterruptedPolicy:

@@ -9,7 +9,7 @@ import ssl
 import stat
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +18,12 @@ from urllib.parse import urlsplit
 import msgspec
 import trio
 
+from actors.disk import Disk
 from runtime.ports.transcriber import Transcriber, TranscriptionFailed
 from runtime.processes import ChildProcess, Processes, ProcessGone, ProcessSpec
 from runtime.settings import TranscriberSettings, is_loopback
 from runtime.settings.problems import shown
+from runtime.storage.media_errors import NoAnswer
 
 if TYPE_CHECKING:
     import httpx2
@@ -43,18 +45,19 @@ class _Answer(msgspec.Struct):
 
 
 def configured_transcriber(
-    settings: TranscriberSettings, processes: Processes
+    settings: TranscriberSettings, processes: Processes, disk: Disk
 ) -> Transcriber | None:
     """The transcriber of the settings; None when there is none.
 
     Args:
         settings: checked ones.
         processes: where a command is started.
+        disk: where files are read, and folders made.
     """
     if settings.url is not None:
-        return HttpTranscriber(settings.url, model=settings.model, token=settings.token)
+        return HttpTranscriber(settings.url, model=settings.model, token=settings.token, disk=disk)
     if settings.command:
-        return CommandTranscriber(settings.command, processes)
+        return CommandTranscriber(settings.command, processes, disk)
     return None
 
 
@@ -69,14 +72,16 @@ class CommandTranscriber(Transcriber):
         command: the program and its arguments; ``{file}`` stands for the file, which is the last
             argument when nothing does.
         processes: where it is started.
+        disk: where its folder is made and removed.
     """
 
-    def __init__(self, command: tuple[str, ...], processes: Processes) -> None:
+    def __init__(self, command: tuple[str, ...], processes: Processes, disk: Disk) -> None:
         self._command = command
         self._processes = processes
+        self._disk = disk
 
     async def transcribe(self, file: Path, mime_type: str | None) -> str:
-        async with _scratch() as folder:
+        async with _scratch(self._disk) as folder:
             spec = ProcessSpec(_with_file(self._command, file), folder)
             try:
                 async with self._processes.run(spec) as process:
@@ -103,22 +108,28 @@ class HttpTranscriber(Transcriber):
         url: where to send it.
         model: the field ``model``, left out when it is None.
         token: sent as ``Authorization: Bearer``; in no error and no representation.
+        disk: where files are read.
     """
 
-    def __init__(self, url: str, *, model: str | None = None, token: str | None = None) -> None:
+    def __init__(
+        self, url: str, *, disk: Disk, model: str | None = None, token: str | None = None
+    ) -> None:
         self._url = url
+        self._disk = disk
         self._model = model
         self._token = token
 
     async def transcribe(self, file: Path, mime_type: str | None) -> str:
         # Both take long, the first time most of all. Nothing else of the runtime needs the library.
-        context = await trio.to_thread.run_sync(_ssl_context, abandon_on_cancel=True)
-        import httpx2
-
         try:
-            data = await trio.to_thread.run_sync(_read, file, abandon_on_cancel=True)
+            context = await self._disk(_ssl_context, abandon=True)
+            data = await self._disk(partial(_read, file), abandon=True)
+        except NoAnswer as error:
+            raise TranscriptionFailed(str(error)) from error
         except OSError as error:
             raise TranscriptionFailed(f"the file cannot be read: {error.strerror}") from error
+        import httpx2
+
         headers = {"Accept": "application/json, text/plain", "Accept-Encoding": "identity"}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
@@ -192,17 +203,26 @@ async def _bounded(source: AsyncIterator[bytes], who: str) -> bytes:
 
 
 @asynccontextmanager
-async def _scratch() -> AsyncIterator[Path]:
+async def _scratch(disk: Disk) -> AsyncIterator[Path]:
     """A folder that is gone in the end, with all that is in it."""
+    made: list[str] = []  # what is made late is removed where it was made
+    remove = partial(_remove, made)
     try:
-        made = await trio.to_thread.run_sync(partial(tempfile.mkdtemp, prefix="greenroom-"))
+        await disk(lambda: made.append(tempfile.mkdtemp(prefix="greenroom-")), after=remove)
+    except NoAnswer as error:
+        raise TranscriptionFailed(str(error)) from error
     except OSError as error:
         raise TranscriptionFailed(f"there is no folder to run it in: {error.strerror}") from error
     try:
-        yield Path(made)
+        yield Path(made[0])
     finally:
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(partial(shutil.rmtree, made, ignore_errors=True))
+        with suppress(NoAnswer):  # which is logged; the thread goes on with it
+            await disk(remove)
+
+
+def _remove(folders: list[str]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _ssl_context() -> ssl.SSLContext:

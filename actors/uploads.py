@@ -8,12 +8,14 @@ that succeeds is no matter of the delivery.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import TypeVar
 
 import trio
 
+from actors.disk import Disk
 from actors.services import Services
 from runtime.log import get_logger
 from runtime.ports.channel import Channel, OutboundFile, PermanentFailure, TransientFailure
@@ -23,10 +25,15 @@ from runtime.sessions.outgoing import Outgoing, refusal, sort_out
 from runtime.sessions.rows import OutboundRow, OutboundState, ReplyAddress, SessionRow
 from runtime.storage.attachments import Outbox
 from runtime.storage.errors import StoreError
-from runtime.storage.media_errors import FileChanged, MediaError, MediaUnsafe, UnsafeName
+from runtime.storage.media_errors import FileChanged, MediaError, MediaUnsafe, NoAnswer, UnsafeName
 
 LOOK_LIMIT = 5.0
 """Seconds for a look into an outbox at the end of a turn, which waits for it."""
+
+READ_LIMIT = 10.0
+"""Seconds for a piece of a file that a chat is sent; less than the network gets for all of it."""
+
+T = TypeVar("T")
 
 log = get_logger(__name__)
 
@@ -58,7 +65,7 @@ async def looked_into(
     try:
         with trio.CancelScope(shield=True, deadline=deadline) as limit:
             try:
-                found = await services.library.disk(outbox.files, abandon=True)
+                found = await services.sending(outbox.files, abandon=True)
                 outgoing = await _sorted_out(held, found, channel.capabilities.max_upload_bytes)
             except (MediaError, StoreError) as error:
                 log.warning("outbox_not_read", session=session.id, reason=str(error))
@@ -133,9 +140,9 @@ class Uploads:
         reason = refusal(file, able.max_upload_bytes)
         if reason is not None:
             raise PermanentFailure(reason)
-        outbox = await self._outbox(row)
+        opened = _Opened(self._services.sending, await self._outbox(row), file)
         try:
-            descriptor = await trio.to_thread.run_sync(outbox.open, file)
+            await opened.open()
         except (FileChanged, MediaUnsafe, UnsafeName) as error:
             raise FileGone(str(error)) from error
         except MediaError as error:
@@ -148,11 +155,10 @@ class Uploads:
                 mime_type,
                 file.size,
                 inline=able.inline_images and mime_type.startswith("image/"),
-                read=partial(_read, descriptor),
+                read=opened.read,
             )
         finally:
-            with trio.CancelScope(shield=True):  # a read ends soon, and then it can be closed
-                await trio.to_thread.run_sync(os.close, descriptor)
+            await opened.close()
 
     async def _outbox(self, row: OutboundRow) -> Outbox:
         session = await self._services.store.session(row.session_id)
@@ -163,5 +169,51 @@ class Uploads:
         return outbox
 
 
-async def _read(descriptor: int, offset: int, count: int) -> bytes:
-    return await trio.to_thread.run_sync(os.pread, descriptor, count, offset)
+class _Opened:
+    """A file that is open for reading.
+
+    Whoever waits for work on it in vain leaves the file to the thread, which closes it when it
+    comes back (`actors.disk`).
+    """
+
+    def __init__(self, disk: Disk, outbox: Outbox, file: OutboxFile) -> None:
+        self._disk = disk
+        self._outbox = outbox
+        self._file = file
+        self._descriptor: int | None = None
+        self._is_threads = False
+
+    async def open(self) -> None:
+        """Open it. Raises MediaError."""
+        await self._work(self._open)
+
+    async def read(self, offset: int, count: int) -> bytes:
+        """Bytes of it. Raises TransientFailure: the disk does not answer."""
+        if self._descriptor is None or self._is_threads:
+            raise TransientFailure("the file is not open")
+        try:
+            return await self._work(partial(os.pread, self._descriptor, count, offset))
+        except NoAnswer as error:
+            raise TransientFailure(str(error)) from error
+
+    async def close(self) -> None:
+        """Nothing of it is read any more."""
+        if not self._is_threads:
+            with suppress(NoAnswer):  # which is logged; the thread goes on with it
+                await self._work(self._close)
+
+    async def _work(self, work: Callable[[], T]) -> T:
+        # Nobody who is cancelled goes before it has ended: it is not closed while it is read.
+        try:
+            return await self._disk(work, limit=READ_LIMIT, after=self._close)
+        except NoAnswer:
+            self._is_threads = True
+            raise
+
+    def _open(self) -> None:
+        self._descriptor = self._outbox.open(self._file)
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)

@@ -167,8 +167,8 @@ async def open_runtime(
             `runtime.storage.sqlite.open_memory`; without one ``settings.storage.data_dir`` is
             opened.
         clock: the wall clock in milliseconds since 1970.
-        disk: where work on files of messages is done; in threads without one. `actors.disk.inline`
-            for tests that jump in time.
+        disk: where work on files of messages and of outboxes is done; without one in threads, in
+            others for each kind. `actors.disk.inline` for tests that jump in time.
         transcriber: makes text of voice notes, instead of that of the settings.
 
     Raises:
@@ -222,22 +222,14 @@ async def open_runtime(
             },
             transcribing=trio.CapacityLimiter(TRANSCRIBED_AT_ONCE),
             given_transcriber=transcriber,
+            sending=disk if disk is not None else Threads("uploads"),
+            hearing=disk if disk is not None else Threads("transcriber"),
         )
-        _show_agents(services)
         recovery = await _recover(services)
         runtime = await stack.enter_async_context(_tree(services, port, recovery))
         if port is not None and folder is not None:
             await stack.enter_async_context(published(folder, _endpoint(port)))
         yield runtime
-
-
-def _show_agents(services: Services) -> None:
-    """Figures that are asked for when somebody looks at them (P3, P6)."""
-    metrics, processes, slots = services.metrics, services.processes, services.slots
-    metrics.processes_reaped.inc(processes.reaped)
-    metrics.agent_processes.set_function(lambda: processes.live)
-    metrics.agent_processes_waiting.set_function(lambda: slots.waiting)
-    metrics.sessions_blocked.set_function(lambda: services.watchers.blocked_sessions)
 
 
 async def _recover(services: Services) -> Recovery:

@@ -11,6 +11,7 @@ import re
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +19,7 @@ import msgspec
 import trio
 from msgspec import Meta
 
+from actors.disk import Threads
 from actors.echoed_files import echoed
 from runtime.ports.agent import (
     Agent,
@@ -37,6 +39,7 @@ from runtime.sessions.updates import (
     ToolCallUpdate,
 )
 from runtime.settings import Seconds
+from runtime.storage.media_errors import NoAnswer
 from runtime.storage.transcript import make_session_folder
 
 KIND = "echo"
@@ -81,6 +84,7 @@ class EchoHandle(AgentHandle):
         self._agent = agent
         self._outbox = context.outbox
         self._media = context.media
+        self._disk = agent.disk
         self._options = agent.options
         self.capabilities = AgentCapabilities(
             steer=self._options.steer, images=self._options.images, audio=self._options.audio
@@ -104,7 +108,8 @@ class EchoHandle(AgentHandle):
             call = f"{turn.turn_id}-{number}"
             yield ToolCall(call, title=f"Pretend {number}", kind="other", status="in_progress")
             yield ToolCallUpdate(call, status="completed")
-        pieces = _pieces(self._options.prefix + await echoed(turn.content, self._media)) or [""]
+        text = await echoed(turn.content, self._media, self._disk)
+        pieces = _pieces(self._options.prefix + text) or [""]
         self._unsaid = deque(pieces)
         said = 0
         while self._unsaid:
@@ -116,14 +121,17 @@ class EchoHandle(AgentHandle):
                 yield Result(stop_reason="cancelled")
                 return
         if self._outbox is not None and self._options.files:
-            text = plain_text(turn.content)
-            await trio.to_thread.run_sync(_put, self._outbox, self._options.files, text)
+            put = partial(_put, self._outbox, self._options.files, plain_text(turn.content))
+            try:
+                await self._disk(put)
+            except NoAnswer as error:
+                raise AgentRefused(str(error), code="echo_error") from error
         self._unsaid = None
         yield Result(stop_reason="end_turn")
 
     async def steer(self, content: PromptContent) -> bool:
         """Say this back too, as long as there is something left to say."""
-        text = await echoed(content, self._media)
+        text = await echoed(content, self._media, self._disk)
         if not self._unsaid or not self.capabilities.steer:
             return False
         self._unsaid.extend(_pieces(f"\n{text}"))
@@ -145,6 +153,7 @@ class EchoAgent(Agent):
     def __init__(self, options: Options | None = None) -> None:
         self.options = options if options is not None else Options()
         self._failed = 0
+        self.disk = Threads("agent echo")
 
     @asynccontextmanager
     async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:

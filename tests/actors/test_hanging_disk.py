@@ -6,11 +6,10 @@ The threads are real, and so is the time: what hangs waits for a gate that the t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -22,29 +21,11 @@ from runtime.storage.media_errors import NoAnswer
 from runtime.storage.media_partial import Partial
 from runtime.storage.media_tree import MediaTree
 from runtime.storage.sqlite import open_memory
+from tests.actors.hanging import PATIENCE, SHORT, Gate, hang, until
 from tests.actors.media_stage import SeeingAgent, house, image, said
 from tests.actors.stage import clock
 
-PATIENCE = 60.0
-SHORT = 0.2
-"""Seconds for which the disk of a test is waited for."""
-
 FOR_EVER = 1_000_000.0
-
-
-class Gate:
-    """Where threads hang until it is opened."""
-
-    def __init__(self) -> None:
-        self._open = threading.Event()
-        self.passed = 0
-
-    def wait(self) -> None:
-        self._open.wait(PATIENCE)
-        self.passed += 1
-
-    def open(self) -> None:
-        self._open.set()
 
 
 @pytest.fixture
@@ -52,27 +33,6 @@ def gate() -> Iterator[Gate]:
     made = Gate()
     yield made
     made.open()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - threads announce nothing
-            await trio.sleep(0.01)
-
-
-def hang(patch: pytest.MonkeyPatch, owner: type, name: str, gate: Gate, *, late: bool) -> None:
-    """An operation hangs: before it has done anything, or when it has done all of it."""
-    operation = getattr(owner, name)
-
-    def hanging(*args: Any, **options: Any) -> Any:
-        if not late:
-            gate.wait()
-        done = operation(*args, **options)
-        if late:
-            gate.wait()
-        return done
-
-    patch.setattr(owner, name, hanging)
 
 
 # -- threads ---------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from actors.disk import inline
 from actors.transcribers import CommandTranscriber, HttpTranscriber, configured_transcriber
 from runtime.ports.transcriber import Transcriber, TranscriptionFailed
 from runtime.processes import Processes, open_processes
@@ -84,7 +85,7 @@ async def test_what_a_command_prints_is_the_text(
 ) -> None:
     command = program("print('wörter', sys.argv[1:], sys.stdin.read())", *arguments)
     with trio.fail_after(DEADLINE):
-        said = await CommandTranscriber(command, processes).transcribe(voice, None)
+        said = await CommandTranscriber(command, processes, inline).transcribe(voice, None)
     assert said.split(" ", 1)[0] == "wörter"
     # Its own braces are no place for anything.
     expected = [argument.replace("{path}", str(voice)) for argument in given]
@@ -107,7 +108,7 @@ async def test_a_command_has_its_own_folder_and_no_secrets(
         """
     )
     with trio.fail_after(DEADLINE):
-        said = await CommandTranscriber(command, processes).transcribe(voice, None)
+        said = await CommandTranscriber(command, processes, inline).transcribe(voice, None)
     *cwd, leaked, path = said.split()
     assert Path(" ".join(cwd)).parent.name == folders_for_a_while.name
     assert (leaked, path) == ("False", "True")
@@ -137,7 +138,7 @@ async def test_a_command_that_is_waited_for_no_more_ends_with_all_it_started(
     async with reader, trio.open_nursery() as nursery:
 
         async def transcribe() -> None:
-            await CommandTranscriber(command, processes).transcribe(voice, None)
+            await CommandTranscriber(command, processes, inline).transcribe(voice, None)
 
         nursery.start_soon(transcribe)
         with trio.fail_after(DEADLINE):
@@ -162,12 +163,12 @@ async def test_a_command_that_is_waited_for_no_more_ends_with_all_it_started(
 async def test_a_command_that_fails(
     processes: Processes, voice: Path, text: str, words: str
 ) -> None:
-    assert words in await failure(CommandTranscriber(program(text), processes), voice)
+    assert words in await failure(CommandTranscriber(program(text), processes, inline), voice)
     assert processes.live == 0
 
 
 async def test_a_command_that_is_not_installed(processes: Processes, voice: Path) -> None:
-    missing = CommandTranscriber(("no-such-whisper", "{file}"), processes)
+    missing = CommandTranscriber(("no-such-whisper", "{file}"), processes, inline)
     assert "was not found on PATH" in await failure(missing, voice)
 
 
@@ -269,7 +270,7 @@ def form(headers: dict[str, str], body: bytes) -> dict[str, EmailMessage]:
 async def test_what_a_service_answers_is_the_text(
     server: Server, voice: Path, path: str, text: str
 ) -> None:
-    transcriber = HttpTranscriber(server.url(path), model="whisper-1", token=TOKEN)
+    transcriber = HttpTranscriber(server.url(path), disk=inline, model="whisper-1", token=TOKEN)
     with trio.fail_after(DEADLINE):
         assert await transcriber.transcribe(voice, "audio/ogg") == text
     ((_, headers, body),) = server.requests
@@ -283,7 +284,7 @@ async def test_what_a_service_answers_is_the_text(
 
 async def test_what_is_not_set_is_not_sent(server: Server, voice: Path) -> None:
     with trio.fail_after(DEADLINE):
-        await HttpTranscriber(server.url("/json")).transcribe(voice, None)
+        await HttpTranscriber(server.url("/json"), disk=inline).transcribe(voice, None)
     ((_, headers, body),) = server.requests
     assert "Authorization" not in headers
     assert set(form(headers, body)) == {"file"}
@@ -295,7 +296,7 @@ async def test_a_service_on_this_machine_is_asked_without_a_proxy(
     monkeypatch.setenv("HTTP_PROXY", "http://192.0.2.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)
     with trio.fail_after(DEADLINE):
-        assert await HttpTranscriber(server.url("/json")).transcribe(voice, None)
+        assert await HttpTranscriber(server.url("/json"), disk=inline).transcribe(voice, None)
 
 
 @pytest.mark.parametrize(
@@ -314,7 +315,7 @@ async def test_a_service_that_fails(
     server: Server, voice: Path, path: str, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    said = await failure(HttpTranscriber(server.url(path), token=TOKEN), voice)
+    said = await failure(HttpTranscriber(server.url(path), disk=inline, token=TOKEN), voice)
     assert words in said
     assert len(said) < 400
     assert [asked for asked, _, _ in server.requests] == [path]  # no redirect was followed
@@ -325,14 +326,14 @@ async def test_a_service_that_fails(
 async def test_nobody_serves_there(voice: Path) -> None:
     with serving() as gone:
         url = gone.url("/json")
-    assert "does not answer" in await failure(HttpTranscriber(url), voice)
+    assert "does not answer" in await failure(HttpTranscriber(url, disk=inline), voice)
 
 
 async def test_a_service_that_is_waited_for_no_more_is_hung_up_on(
     server: Server, voice: Path
 ) -> None:
     async with trio.open_nursery() as nursery:
-        transcriber = HttpTranscriber(server.url("/silent"))
+        transcriber = HttpTranscriber(server.url("/silent"), disk=inline)
         nursery.start_soon(transcriber.transcribe, voice, None)
         assert await trio.to_thread.run_sync(server.asked.wait, DEADLINE)
         nursery.cancel_scope.cancel()
@@ -346,7 +347,9 @@ async def test_only_a_file_is_sent(server: Server, voice: Path, tmp_path: Path) 
     fifo = tmp_path / "fifo.ogg"
     os.mkfifo(fifo)
     for path in (link, fifo, tmp_path, tmp_path / "none"):
-        assert "cannot be read" in await failure(HttpTranscriber(server.url("/json")), path)
+        assert "cannot be read" in await failure(
+            HttpTranscriber(server.url("/json"), disk=inline), path
+        )
     assert server.requests == []
 
 
@@ -370,10 +373,10 @@ for name in ("httpx2", "httpcore2.http11"):
 
 
 async def test_the_settings_say_which(processes: Processes) -> None:
-    assert configured_transcriber(TranscriberSettings(), processes) is None
+    assert configured_transcriber(TranscriberSettings(), processes, inline) is None
     command = TranscriberSettings(command=("whisper-cli",))
-    assert isinstance(configured_transcriber(command, processes), CommandTranscriber)
+    assert isinstance(configured_transcriber(command, processes, inline), CommandTranscriber)
     service = TranscriberSettings(url="http://127.0.0.1/", token=TOKEN)
-    made = configured_transcriber(service, processes)
+    made = configured_transcriber(service, processes, inline)
     assert isinstance(made, HttpTranscriber)
     assert TOKEN not in repr(made)

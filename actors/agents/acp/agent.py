@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from actors.agents.acp.offers import OfferBook
 from actors.agents.acp.opening import START_LIMIT, Opening, UnclearRefusal
 from actors.agents.acp.options import Options
 from actors.agents.acp.terminals import Terminals
+from actors.disk import Disk, Threads
 from runtime.log import get_logger
 from runtime.ports.agent import (
     Agent,
@@ -31,6 +32,7 @@ from runtime.ports.agent import (
 )
 from runtime.processes import ChildProcess, Processes, ProcessGone, ProcessSpec
 from runtime.protocol.acp_agent import AgentCapabilities
+from runtime.storage.media_errors import NoAnswer
 from runtime.storage.transcript import make_session_folder
 
 MOST_UNCLEAR = 1_000
@@ -62,6 +64,7 @@ class AcpAgent(Agent):
         self._name = name
         self._options = options
         self._last_offers = OfferBook()
+        self._disk = Threads(f"agent {name}")
         self._unclear: dict[str, None] = {}  # an ordered set of sessions
 
     @property
@@ -77,10 +80,10 @@ class AcpAgent(Agent):
         if context.processes is None:
             raise AgentUnusable("no processes can be started here")
         if self._options.cwd is not None:
-            await trio.to_thread.run_sync(_must_be_there, self._options.cwd)
+            await self._prepare(partial(_must_be_there, self._options.cwd))
         if context.outbox is not None:
-            await trio.to_thread.run_sync(_make_outbox, context.outbox)
-        async with _folder(_place(self._options, context)) as cwd:
+            await self._prepare(partial(_make_outbox, context.outbox))
+        async with _folder(_place(self._options, context), self._disk) as cwd:
             spec = ProcessSpec(
                 command=self._options.command,
                 cwd=cwd,
@@ -95,6 +98,12 @@ class AcpAgent(Agent):
                     self._conversation(context, context.processes, process, cwd) as handle,
                 ):
                     yield handle
+
+    async def _prepare(self, work: Callable[[], None]) -> None:
+        try:
+            await self._disk(work, abandon=True)
+        except NoAnswer as error:
+            raise AgentGone(f"a folder of the agent cannot be made ready: {error}") from error
 
     async def _opened(
         self,
@@ -129,8 +138,8 @@ class AcpAgent(Agent):
             async with trio.open_nursery() as nursery:
                 sent = None if context.media is None else MediaFolder(context.media.absolute())
                 folder = Folder(cwd, None if sent is None else sent.root.parent)
-                terminals = Terminals(processes, folder, nursery)
-                methods = _methods(options, FileMethods(folder, sent), terminals)
+                terminals = Terminals(processes, folder, self._disk, nursery)
+                methods = _methods(options, FileMethods(folder, self._disk, sent), terminals)
                 client = Client(context, offers, oddities, methods)
                 connection = Connection(
                     process, client, oddities, name=self._name, command=options.command
@@ -240,15 +249,24 @@ def _must_be_there(cwd: Path) -> None:
 
 
 @asynccontextmanager
-async def _folder(given: Path | None) -> AsyncIterator[Path]:
+async def _folder(given: Path | None, disk: Disk) -> AsyncIterator[Path]:
     """Where the agent works; a new folder for as long as it works when there is none."""
     if given is not None:
         yield given
         return
-    made = await trio.to_thread.run_sync(partial(tempfile.mkdtemp, prefix="greenroom-"))
+    made: list[str] = []
+    remove = partial(_remove, made)
     try:
-        yield Path(made)
+        await disk(lambda: made.append(tempfile.mkdtemp(prefix="greenroom-")), after=remove)
+    except NoAnswer as error:
+        raise AgentGone(f"a folder for the agent cannot be made: {error}") from error
+    try:
+        yield Path(made[0])
     finally:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + REMOVE_LIMIT):
-            remove = partial(shutil.rmtree, made, ignore_errors=True)
-            await trio.to_thread.run_sync(remove, abandon_on_cancel=True)
+        with suppress(NoAnswer):  # which is logged; the thread goes on with it
+            await disk(remove, limit=REMOVE_LIMIT)
+
+
+def _remove(folders: list[str]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -20,13 +20,14 @@ from functools import partial
 from pathlib import Path, PurePath
 
 import msgspec
-import trio
 
 from actors.agents.acp.parameters import read_params
+from actors.disk import Disk
 from runtime.protocol import jsonrpc
 from runtime.protocol.acp import RESOURCE_NOT_FOUND, Empty
 from runtime.protocol.acp_agent import FileContent, ReadFileParams, WriteFileParams
 from runtime.protocol.jsonrpc import RpcError
+from runtime.storage.media_errors import NoAnswer
 
 LARGEST_FILE = 10 * 1024 * 1024
 """Bytes that are read or written."""
@@ -193,15 +194,18 @@ class MediaFolder(Folder):
 
 
 class FileMethods:
-    """The methods ``fs/*``. The files are used in threads.
+    """The methods ``fs/*``. Whoever is cancelled waits for neither of them: a file is written as a
+    whole or not at all, by the thread itself.
 
     Args:
         folder: the files that may be used.
+        disk: where that is done.
         media: files that may be read as well.
     """
 
-    def __init__(self, folder: Folder, media: MediaFolder | None = None) -> None:
+    def __init__(self, folder: Folder, disk: Disk, media: MediaFolder | None = None) -> None:
         self._folder = folder
+        self._disk = disk
         self._media = media
 
     def _read(self, asked: ReadFileParams) -> str:
@@ -214,14 +218,14 @@ class FileMethods:
         """Serve `fs/read_text_file`."""
         read = partial(self._read, read_params(params, ReadFileParams))
         with answered():
-            return FileContent(await trio.to_thread.run_sync(read, abandon_on_cancel=True))
+            return FileContent(await self._disk(read, abandon=True))
 
     async def write(self, params: msgspec.Raw) -> Empty:
         """Serve `fs/write_text_file`."""
         asked = read_params(params, WriteFileParams)
         write = partial(self._folder.write, asked.path, asked.content)
         with answered():
-            await trio.to_thread.run_sync(write, abandon_on_cancel=True)
+            await self._disk(write, abandon=True)
         return Empty()
 
 
@@ -233,6 +237,8 @@ def answered() -> Iterator[None]:
     except FileRefused as error:
         code = RESOURCE_NOT_FOUND if error.missing else jsonrpc.INVALID_PARAMS
         raise RpcError(code, str(error)) from None
+    except NoAnswer as error:
+        raise RpcError(jsonrpc.INTERNAL_ERROR, str(error)) from None
 
 
 @contextmanager

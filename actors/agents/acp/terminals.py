@@ -18,6 +18,7 @@ import trio
 from actors.agents.acp.client import Method
 from actors.agents.acp.files import Folder, answered
 from actors.agents.acp.parameters import read_params
+from actors.disk import Disk
 from runtime.processes import ExitStatus, Processes, ProcessGone, ProcessSpec
 from runtime.protocol import jsonrpc
 from runtime.protocol.acp import RESOURCE_NOT_FOUND, Empty
@@ -99,11 +100,15 @@ class Terminals:
     Args:
         processes: where they are started.
         folder: they begin in it or below.
+        disk: where is looked for the folders in it.
         nursery: they end when it is cancelled.
     """
 
-    def __init__(self, processes: Processes, folder: Folder, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, processes: Processes, folder: Folder, disk: Disk, nursery: trio.Nursery
+    ) -> None:
         self._processes = processes
+        self._disk = disk
         self._folder = folder
         self._nursery = nursery
         self._terminals: dict[str, Terminal] = {}
@@ -129,7 +134,7 @@ class Terminals:
         if asked.cwd is not None:
             inside = partial(self._folder.inside, asked.cwd)
             with answered():
-                cwd = await trio.to_thread.run_sync(inside, abandon_on_cancel=True)
+                cwd = await self._disk(inside, abandon=True)
         spec = ProcessSpec(
             command=(*(_PROGRAM if asked.args else _LINE), asked.command, *asked.args),
             cwd=cwd,
