@@ -22,6 +22,7 @@ from tests.storage.stage import (
     Actor,
     Clock,
     admit,
+    cap,
     message,
     new_id,
     prompt,
@@ -69,6 +70,19 @@ async def test_a_cut_off_turn_runs_again(store: SqliteStore, owner: Owner) -> No
     with pytest.raises(StaleFence):
         await store.end_turn(old.ending(turn_id, *ids))
     await new.answer(*ids)
+
+
+@pytest.mark.parametrize("policy", [POLICY, NOTIFY])
+async def test_lines_that_a_cut_off_turn_had_are_owed_to_the_next_try(  # Q4, T5
+    store: SqliteStore, policy: InterruptedPolicy
+) -> None:
+    limit = cap(1, "summarize")
+    dropped, kept = [(await admit(store, message(limit=limit))).message for _ in range(2)]
+    old = await Actor.wake(store, kept.session_id)
+    assert [row.id for row in old.awake.overflow] == [dropped.id]
+    await old.begin(kept, overflow=(dropped.id,))
+    awake = (await Actor.wake(store, kept.session_id, NEXT, policy)).awake
+    assert [row.id for row in awake.overflow] == ([dropped.id] if policy.retry else [])
 
 
 async def test_what_was_said_until_then_is_kept(store: SqliteStore) -> None:  # T3, T5
