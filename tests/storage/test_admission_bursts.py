@@ -85,3 +85,12 @@ async def test_the_room_for_commands_has_an_end(store: SqliteStore) -> None:  # 
     last = await admit(store, message(limit=cap(1), command=True))
     assert last.message.state is InboundState.DROPPED
     assert len(last.notices) == 1
+
+
+@pytest.mark.parametrize("state", [InboundState.EXPIRED, InboundState.HELD])
+async def test_what_does_not_wait_makes_nobody_go(store: SqliteStore, state: InboundState) -> None:
+    # Q4, Q6, S33
+    first = await admit(store, message(text="first", limit=cap(1)))
+    other = await admit(store, message(text="other", limit=cap(1), state=state))
+    assert (other.dropped, other.notices, other.message.state) == ((), (), state)
+    assert await waiting(store, first.session.id) == ["first"]
