@@ -289,7 +289,8 @@ class Channel(ABC):
 
         Raises:
             TransientFailure, PermanentFailure, UnknownOutcome: as of `send`; nothing but the draft
-                is lost. May be cancelled when the final message is not to wait any longer.
+                is lost. May be cancelled when the final message is not to wait any longer; where
+                ``capabilities.delete``, a first one goes on, and is removed when it comes late.
         """
         raise PermanentFailure(f"{self.name} shows no drafts")
 
