@@ -30,8 +30,10 @@ T = TypeVar("T")
 THREADS = 4
 """How many files are worked on at once."""
 
-LIMIT = 30.0
-"""Seconds for one piece of work, and for the wait until its turn comes; the disk may be slow."""
+LIMIT = 20.0
+"""Seconds for one piece of work, and for the wait until its turn comes; the disk may be slow. Less
+than what sessions get to end when the runtime stops, beside the grace of their turns.
+"""
 
 REFUSED_AFTER = 1.0
 """Seconds for the same while every thread is stuck."""

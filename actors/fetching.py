@@ -100,6 +100,8 @@ class Fetching:
                 staged = await self._fetched(row, item)
                 settled = await transcribed(self._services, self._id, staged.item)
             except NotFetched as error:
+                # Cut off while the disk did not answer: it is fetched again after the next start.
+                await trio.lowlevel.checkpoint_if_cancelled()
                 log.warning("media_not_fetched", message_id=row.id, reason=str(error))
                 problem = storable(str(error))[:LONGEST_PROBLEM]
                 settled = msgspec.structs.replace(item, problem=problem, reference=None)

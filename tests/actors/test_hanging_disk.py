@@ -15,8 +15,11 @@ import pytest
 import trio
 
 import actors.disk
+from actors.channels.scripted import ScriptedChannel
 from actors.disk import Threads
+from runtime.ports.channel import Attachment, ChannelCapabilities
 from runtime.ports.front import Unavailable
+from runtime.sessions.media import MediaKind
 from runtime.storage.media_errors import NoAnswer
 from runtime.storage.media_partial import Partial
 from runtime.storage.media_tree import MediaTree
@@ -168,6 +171,69 @@ async def test_when_every_thread_hangs_words_go_on_and_files_are_refused(
         await until(lambda: here.usage.stuck == here.usage.reserved == 0)
         assert here.files() == []
         here.check()
+
+
+def chat_of(*names: str) -> ScriptedChannel:
+    chat = ScriptedChannel(capabilities=ChannelCapabilities(max_download_bytes=1_000))
+    chat.files.update({name: name.encode() for name in names})
+    return chat
+
+
+def attached(name: str) -> tuple[Attachment, ...]:
+    return (Attachment(name, MediaKind.IMAGE, f"{name}.png", "image/png"),)
+
+
+# Q7 M3 N3
+async def test_a_download_that_hangs_is_told_and_holds_up_its_message_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: Gate
+) -> None:
+    agent, chat, disk = SeeingAgent(hold=False), chat_of("one", "two"), Threads(limit=SHORT)
+    queue = {"debounce": 0.0}
+    async with house(
+        tmp_path / "media", agent=agent, channels=(chat,), disk=disk, queue=queue
+    ) as here:
+        with monkeypatch.context() as patched:
+            hang(patched, Partial, "finish", gate, late=True)
+            await chat.say("look", attachments=attached("one"))
+            await chat.say("words", chat="other")
+            await until(lambda: chat.visible("other") == ["echo: words"])
+            await until(lambda: any("does not answer" in text for text in chat.visible()))
+            await until(lambda: any(text.startswith("echo: ") for text in chat.visible()))
+        gate.open()
+        await until(lambda: here.usage.stuck == here.usage.reserved == 0)
+        assert here.files() == []
+        await chat.say("look", attachments=attached("two"))
+        await until(lambda: here.on_disk() == [b"two"])
+
+
+# Q7 M8 S45
+async def test_a_download_that_hangs_at_the_end_is_made_anew_after_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: Gate
+) -> None:
+    monkeypatch.setattr(actors.disk, "CLOSE_LIMIT", SHORT)
+    agent, root, queue = SeeingAgent(hold=False), tmp_path / "media", {"debounce": 0.0}
+    chat, disk = chat_of("one"), Threads(limit=5.0)
+    async with open_memory(clock) as store:
+
+        async def live() -> None:
+            async with house(
+                root, store=store, agent=agent, channels=(chat,), disk=disk, queue=queue
+            ) as here:
+                await chat.say("look", attachments=attached("one"))
+                await until(lambda: len(here.files()) == 1)  # and there it hangs
+
+        with monkeypatch.context() as patched:
+            hang(patched, Partial, "write", gate, late=False)
+            with trio.fail_after(PATIENCE), pytest.raises(NoAnswer, match="is lost"):
+                await live()
+        gate.open()
+        assert await disk.aclose() == 0
+        chat.lose_connection()
+        async with house(
+            root, store=store, agent=agent, channels=(chat,), disk=Threads(), queue=queue
+        ) as here:
+            await until(lambda: here.on_disk() == [b"one"])
+            assert len((await agent.called(1)).turn.content) == 2  # the words and the file
 
 
 # M6
