@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,7 @@ from runtime.endpoint import Endpoint, published, websocket_url
 from runtime.kernel import (
     Actor,
     ActorRef,
+    AskTimeout,
     ChildSpec,
     MailboxSpec,
     Restart,
@@ -270,12 +271,18 @@ async def _tree(
         router = await member("router", lambda: Router(services, sessions, outbox), BUSY_MAILBOX)
         await member("scheduler", lambda: Scheduler(services, sessions))
         front = ActorFront(services, system, router, sessions, janitor)
-        farewell: Callable[[], Awaitable[None]] = _no_farewell
+        farewell = _no_farewell
         if port is not None:
             from actors.channels.gateway import Farewell, GatewayActor
 
             gateway = await member("gateway", lambda: GatewayActor(front, port, services.metrics))
-            farewell = partial(gateway.ask, Farewell(), FAREWELL_LIMIT)
+
+            async def farewell() -> None:
+                try:
+                    await gateway.ask(Farewell(), FAREWELL_LIMIT)
+                except AskTimeout:  # a client's request may wait for a slow disk
+                    log.warning("farewell_cut_off")
+
         await member("channels", lambda: Channels(services, router))
         address = port.address if port is not None else None
         try:

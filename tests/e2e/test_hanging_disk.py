@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from runtime.protocol.extensions import UNAVAILABLE
+from tests.e2e.hanging_disk import SLOW
 from tests.e2e.stage import QUICK, House, Said, client_of, ran, until
 from tests.gateway.client import said
 
@@ -69,3 +70,18 @@ async def test_words_are_answered_and_the_end_comes(house: House, answered: bool
         answer = await client.call("session/prompt", with_image(await client.new_session()))
         assert answer["stopReason"] == "end_turn"
     assert await process.stop() == 0
+
+
+# G9 S45
+async def test_a_disk_that_is_slow_when_it_stops_is_no_defect(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SLOW, "1")
+    process = await house.serve(QUICK, PROGRAM)
+    async with client_of(process) as client:
+        await client.request("session/prompt", with_image(await client.new_session()))
+        await until(lambda: unfinished(house))
+        process.tell_to_stop()
+        assert await process.ended() == 0
+    assert "farewell_cut_off" in house.log
+    assert "error:" not in house.log, house.log
