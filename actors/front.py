@@ -11,7 +11,7 @@ import msgspec
 import trio
 
 from actors.client_errors import REQUEST_LIMIT, client_errors
-from actors.intake import Intake, SaidBlock, has_bytes, texts_of
+from actors.intake import Intake, brings_files, texts_of
 from actors.janitor_messages import Sweep
 from actors.library import usage_report
 from actors.questions import NoSuchOption
@@ -52,7 +52,7 @@ from runtime.ports.front import (
     Unavailable,
 )
 from runtime.sessions.commands import command_in
-from runtime.sessions.content import plain_text, storable
+from runtime.sessions.content import SaidBlock, plain_text, storable
 from runtime.sessions.events import QueueStatus, Snapshot
 from runtime.sessions.keys import client_key
 from runtime.sessions.overrides import BadOverride, checked_overrides
@@ -217,9 +217,10 @@ class ActorFront(Front):
         sender: Sender | None,
     ) -> Admitted:
         """Keep the files of a message until the router takes them over, or is not going to."""
-        if any(map(has_bytes, content)):
-            await self._row(session_id)  # nothing is written for a session that is not there
-        intake = Intake(self._services.library, session_id)
+        workplace = Workplace()
+        if any(map(brings_files, content)):  # nothing is written for a session that is not there
+            workplace = (await self._row(session_id)).overrides.workplace
+        intake = Intake(self._services.library, session_id, workplace)
         async with intake, client_errors(session_id):
             stored = await intake.take(content)
             files = intake if intake.has_files else None

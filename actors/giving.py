@@ -157,7 +157,11 @@ def _link(library: Library, session_id: str, item: MediaItem) -> TextBlock | Res
         return TextBlock(f"[{named}: not here: {why}]")
     uri = library.path(session_id, item.file).as_uri()
     return ResourceLink(
-        name=item.name or item.file, uri=uri, mime_type=item.mime_type, size=item.size
+        name=item.name or item.file,
+        uri=uri,
+        description=None if item.source is None else f"a copy of {item.source}",
+        mime_type=item.mime_type,
+        size=item.size,
     )
 
 

@@ -1,14 +1,17 @@
-"""What a client says, made into what a row has: bytes go to the library, words stay (G3, M3)."""
+"""What a client says, made into what a row has: bytes and files that a link leads to go to the
+library, words stay (G3, M3).
+"""
 
 from __future__ import annotations
 
 import binascii
+import mimetypes
 from base64 import b64decode
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import PurePosixPath
 from types import TracebackType
-from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -17,28 +20,30 @@ from actors.library import Library, MediaRefused, Staged
 from actors.receiving import in_words, receive
 from runtime.ports.front import BadRequest, Unavailable
 from runtime.sessions.content import (
-    AgentBlock,
     AgentResource,
     AudioBlock,
     EmbeddedResource,
     FileBlock,
     ImageBlock,
+    LocalFile,
     ResourceLink,
+    SaidBlock,
     StoredBlock,
     StoredContent,
     TextBlock,
     TextResource,
 )
 from runtime.sessions.media import MediaItem, MediaKind
-from runtime.storage.media_errors import NoAnswer
+from runtime.sessions.rows import Workplace
+from runtime.storage.linked import LinkedFile
+from runtime.storage.media_errors import MediaUnsafe, NoAnswer
 
 MOST_FILES = 100
-"""How many files one message may bring."""
+"""How many files one message may bring; further links to files stay links."""
 
 CHUNK = 1024 * 1024
 LONGEST_NAME = 255
-
-SaidBlock: TypeAlias = AgentBlock | EmbeddedResource
+DEFAULT_WORKPLACE = Workplace()
 
 
 class Intake:
@@ -48,11 +53,16 @@ class Intake:
     Args:
         library: keeps the files.
         session_id: the session; it exists.
+        workplace: where its agent works: a link to a file in there leads to what the agent is to
+            work on, and stays one.
     """
 
-    def __init__(self, library: Library, session_id: str) -> None:
+    def __init__(
+        self, library: Library, session_id: str, workplace: Workplace = DEFAULT_WORKPLACE
+    ) -> None:
         self._library = library
         self._session_id = session_id
+        self._workplace = workplace
         self._staged: tuple[Staged, ...] | None = ()
 
     async def __aenter__(self) -> Intake:
@@ -86,7 +96,8 @@ class Intake:
             BadRequest: a block is not acceptable; it is named.
             Unavailable: there is no room for a file now.
         """
-        if sum(map(has_bytes, said)) > MOST_FILES:
+        room = MOST_FILES - sum(map(_has_bytes, said))
+        if room < 0:
             problem = f"a message brings at most {MOST_FILES} files: send the others with the next"
             raise BadRequest(problem, "$.prompt")
         self._check_together(said)
@@ -96,6 +107,10 @@ class Intake:
             match block:
                 case TextBlock() | ResourceLink() | EmbeddedResource():
                     blocks.append(block)
+                case LocalFile():
+                    kept = await self._keep_linked(block) if room else block.link
+                    room -= isinstance(kept, FileBlock)
+                    blocks.append(kept)
                 case AgentResource(resource=resource) if resource.blob is None:
                     if resource.text is None:
                         raise BadRequest("it has neither text nor blob", f"{path}.resource")
@@ -139,13 +154,46 @@ class Intake:
         if not content:
             raise BadRequest("there are no bytes in it", path)
         try:
-            staged = await receive(
-                self._library, self._session_id, pieces(content), _sized(item, len(content))
-            )
+            return await self._receive(pieces(content), _sized(item, len(content)))
+        except MediaRefused as error:
+            raise BadRequest(str(error), path) from None
+
+    async def _keep_linked(self, block: LocalFile) -> FileBlock | ResourceLink:
+        """The file that a link leads to as it is now; the link when there is none to be kept."""
+        folder = self._workplace.folder
+        if folder is not None and block.path.is_relative_to(folder):
+            return block.link
+        file = LinkedFile(block.path)
+        disk = self._library.disk
+        try:
+            size = await disk(file.open, abandon=True, after=file.close)
+            item = await disk(partial(_linked, block, size), abandon=True, after=file.close)
+        except (OSError, MediaUnsafe, NoAnswer):
+            return block.link
+        try:
+            if not size or size > self._library.settings.max_file_bytes:
+                return block.link
+            return await self._receive(self._pieces_of(file), item)
+        except (OSError, MediaRefused):  # it has grown meanwhile, or cannot be read
+            return block.link
+        finally:
+            with suppress(NoAnswer):
+                await disk(file.close)
+
+    async def _pieces_of(self, file: LinkedFile) -> AsyncGenerator[bytes, None]:
+        while chunk := await self._library.disk(
+            partial(file.read, CHUNK), abandon=True, after=file.close
+        ):
+            yield chunk
+
+    async def _receive(self, source: AsyncGenerator[bytes, None], item: MediaItem) -> FileBlock:
+        """Take in a file. Raises Unavailable, and MediaRefused when to wait does not help."""
+        try:
+            staged = await receive(self._library, self._session_id, source, item)
         except MediaRefused as error:
             if error.for_now:
                 raise Unavailable(f"nothing was accepted: {error}") from None
-            raise BadRequest(str(error), path) from None
+            raise
         self._staged = (*(self._staged or ()), staged)
         return FileBlock(len(self._staged) - 1, item.kind, item.name, item.mime_type)
 
@@ -168,12 +216,24 @@ async def pieces(content: bytes) -> AsyncGenerator[bytes, None]:
         yield content[start : start + CHUNK]
 
 
+def _linked(block: LocalFile, size: int) -> MediaItem:
+    """What a link says of its file, with what its name says. For a thread: kinds are in a file."""
+    link = block.link
+    mime_type = link.mime_type or mimetypes.guess_type(block.path.name)[0]
+    name = (link.name or block.path.name)[:LONGEST_NAME]
+    return MediaItem(kind_of(mime_type), name, mime_type, size, source=link.uri)
+
+
 def _sized(item: MediaItem, size: int) -> MediaItem:
     return MediaItem(item.kind, item.name, item.mime_type, size)
 
 
-def has_bytes(block: SaidBlock) -> bool:
-    """Whether there is a file in a block."""
+def brings_files(block: SaidBlock) -> bool:
+    """Whether there is a file in a block, or behind it."""
+    return isinstance(block, LocalFile) or _has_bytes(block)
+
+
+def _has_bytes(block: SaidBlock) -> bool:
     return _base64_in(block) is not None
 
 
@@ -213,5 +273,11 @@ def _named(uri: str) -> str | None:
 def texts_of(content: Sequence[SaidBlock]) -> Iterator[str]:
     """Every text that a client chose, in some content."""
     for block in content:
-        part = block.resource if isinstance(block, EmbeddedResource | AgentResource) else block
+        match block:
+            case EmbeddedResource(resource=part) | AgentResource(resource=part):
+                pass
+            case LocalFile(link=part):
+                pass
+            case part:
+                pass
         yield from (value for value in msgspec.structs.astuple(part) if isinstance(value, str))

@@ -24,7 +24,7 @@ from runtime.ports.front import (
     Watch,
     WatcherLagged,
 )
-from runtime.sessions.content import AgentBlock, EmbeddedResource, TextBlock, text_content
+from runtime.sessions.content import SaidBlock, TextBlock, text_content
 from runtime.sessions.events import (
     MessageDropped,
     MessageSteered,
@@ -38,9 +38,9 @@ from runtime.sessions.events import (
 from runtime.sessions.rows import InboundState, JournalEntry, QueueOverrides, SessionRow, TurnError
 from runtime.sessions.updates import AgentMessageChunk, SessionUpdate
 
-Prompt: TypeAlias = str | Sequence[AgentBlock | EmbeddedResource]
+Prompt: TypeAlias = str | Sequence[SaidBlock]
 
-_BLOCKS = get_args(AgentBlock | EmbeddedResource)
+_BLOCKS = get_args(SaidBlock)
 
 
 class TurnFailed(Exception):
@@ -328,7 +328,7 @@ class Session:
         return self._front.watch(self.id, buffer=buffer)
 
 
-def _content(prompt: Prompt) -> Sequence[AgentBlock | EmbeddedResource]:
+def _content(prompt: Prompt) -> Sequence[SaidBlock]:
     content = text_content(prompt) if isinstance(prompt, str) else tuple(prompt)
     for block in content:
         if not isinstance(block, _BLOCKS):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from runtime.gateway.questions import Dialogs, Requests
 from runtime.gateway.voices import Voices
 from runtime.ports.front import Front, FrontError, Submitted, Watch, WatcherLagged
 from runtime.protocol.extensions import EventParams, ResetEvent, UpdateMark
-from runtime.sessions.content import Content, SaidContent
+from runtime.sessions.content import Content, SaidBlock
 from runtime.sessions.events import (
     AgentAnnounced,
     LiveEvent,
@@ -158,7 +158,7 @@ class Attachment:
             self._events_after = snapshot.number
         return snapshot
 
-    async def submit(self, content: SaidContent, message_id: str | None) -> Submitted:
+    async def submit(self, content: Sequence[SaidBlock], message_id: str | None) -> Submitted:
         """Submit a message of this connection, which it will not be shown.
 
         One at a time: the caller has the session's lane.

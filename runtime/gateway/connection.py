@@ -22,6 +22,7 @@ from runtime.gateway.lanes import Lanes, Place
 from runtime.gateway.outgoing import Outgoing, SlowReader
 from runtime.gateway.questions import Requests
 from runtime.gateway.wire import Wire
+from runtime.gateway.workplaces import with_files
 from runtime.ports.front import Front, FrontError, Submitted
 from runtime.protocol import jsonrpc
 from runtime.protocol.extensions import (
@@ -239,12 +240,13 @@ class Client:
             jsonrpc.invalid_params("there is no text in it", "$.prompt")
         asked = meta.runtime if meta is not None else None
         message_id = asked.message_id if asked is not None else None
+        said = await with_files(self.config, content, local=self.is_local)
         attachment = self._attachments.get(session_id)
         if attachment is not None:
-            return await attachment.submit(content, message_id)
+            return await attachment.submit(said, message_id)
         return await self.front.submit(
             session_id,
-            content,
+            said,
             message_id=message_id,
             connection=self.connection_id,
             sender=self._sender,

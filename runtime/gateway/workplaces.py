@@ -1,6 +1,7 @@
-"""Where a client may let an agent work, and which servers it may connect it to (G10).
+"""Where a client may let an agent work, which servers it may connect it to, and which files it may
+send by a link (G3, G10).
 
-Both name things on the runtime's machine, and the client may be elsewhere: a path that it was told
+All name things on the runtime's machine, and the client may be elsewhere: a path that it was told
 about, a command line that would run here. So they are used as far as the settings allow it; a
 client that has shown that it is on this machine, of the same person, may do by this what it could
 do without us.
@@ -9,15 +10,28 @@ do without us.
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 import trio
 
 from runtime.gateway.config import GatewayConfig
 from runtime.protocol import jsonrpc
+from runtime.sessions.content import LocalFile, ResourceLink, SaidBlock, SaidContent
 from runtime.sessions.rows import Workplace
+
+Roots: TypeAlias = tuple[Path, ...] | None
+"""The folders that a client may name something in; None for all."""
+
+LINKS_LIMIT = 5.0
+"""Seconds for looking where links lead; a disk may not answer."""
+
+LOOKS = trio.CapacityLimiter(4)
+"""How many looks there are at once."""
 
 MAX_SERVERS_SIZE = 65_536
 """Bytes, as JSON, of the servers that one client may name."""
@@ -99,17 +113,62 @@ async def grant(
     )
 
 
-def _folder(cwd: str, roots: tuple[Path, ...] | None) -> str | None:
-    """A folder without symbolic links in its path, if it is there and in one of the roots."""
+async def with_files(
+    config: GatewayConfig, content: SaidContent, *, local: bool
+) -> Sequence[SaidBlock]:
+    """What a client says, with the files that its links lead to, where it may have them read.
+
+    Args:
+        config: what the settings allow.
+        content: what it says.
+        local: whether it is on this machine.
+    """
+    if not (local or config.workspace_roots) or not any(map(_path_of, content)):
+        return content
+    look = partial(_with_files, content, None if local else config.workspace_roots)
+    with trio.move_on_after(LINKS_LIMIT):
+        return await trio.to_thread.run_sync(look, abandon_on_cancel=True, limiter=LOOKS)
+    return content
+
+
+def _with_files(content: SaidContent, roots: Roots) -> tuple[SaidBlock, ...]:
+    return tuple(_with_file(block, roots) for block in content)
+
+
+def _with_file(block: SaidBlock, roots: Roots) -> SaidBlock:
+    path = _path_of(block)
+    found = None if path is None else _resolved(path, roots)
+    if found is None or not found.is_file() or not isinstance(block, ResourceLink):
+        return block
+    return LocalFile(block, found)
+
+
+def _path_of(block: SaidBlock) -> str | None:
+    """The path on this machine that a block links to."""
+    if not isinstance(block, ResourceLink):
+        return None
     try:
-        path = Path(cwd)
+        scheme, host, path, _, _ = urlsplit(block.uri)
+    except ValueError:
+        return None
+    return unquote(path) if scheme == "file" and host in ("", "localhost") else None
+
+
+def _folder(cwd: str, roots: Roots) -> str | None:
+    """A folder without symbolic links in its path, if it is there and in one of the roots."""
+    folder = _resolved(cwd, roots)
+    return str(folder) if folder is not None and folder.is_dir() else None
+
+
+def _resolved(name: str, roots: Roots) -> Path | None:
+    """A path without symbolic links in it, if something is there and it is in one of the roots."""
+    try:
+        path = Path(name)
         if not path.is_absolute():
             return None
-        folder = path.resolve(strict=True)
-        if not folder.is_dir():
-            return None
-        if roots is None or any(folder.is_relative_to(root.resolve()) for root in roots):
-            return str(folder)
+        found = path.resolve(strict=True)
+        if roots is None or any(found.is_relative_to(root.resolve()) for root in roots):
+            return found
     except (OSError, RuntimeError, ValueError):  # loops of links, characters that no path has
         pass
     return None

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from runtime.ports.agent import Offers
-from runtime.sessions.content import AgentBlock, EmbeddedResource
+from runtime.sessions.content import SaidBlock
 from runtime.sessions.events import LiveEvent, QueueStatus, Snapshot, TurnEnded
 from runtime.sessions.rows import (
     InboundState,
@@ -288,7 +288,7 @@ class Front(ABC):
     async def submit(
         self,
         session_id: str,
-        content: Sequence[AgentBlock | EmbeddedResource],
+        content: Sequence[SaidBlock],
         *,
         message_id: str | None = None,
         connection: str | None = None,
@@ -299,7 +299,8 @@ class Front(ABC):
 
         Args:
             session_id: the session.
-            content: what is said; at least one block. Bytes in it are kept as files.
+            content: what is said; at least one block. Bytes in it are kept as files, and so is
+                what a `LocalFile` leads to.
             message_id: the client's name for the message, unique in the session.
             connection: who waits for the answer, for `cancel`.
             sender: the principal who says it (S36).

@@ -19,11 +19,11 @@ from runtime.protocol.extensions import (
     PromptMeta,
     QuestionMark,
     RuntimeMark,
+    Said,
     ServerMark,
     SessionMark,
     UpdateMark,
 )
-from runtime.sessions.content import SaidContent
 from runtime.sessions.updates import PermissionOption
 
 PROTOCOL_VERSION = 1
@@ -266,14 +266,7 @@ class PromptParams(msgspec.Struct, frozen=True, rename="camel"):
     """Say something and wait for the end of the turn that answers it."""
 
     session_id: SessionId
-    prompt: Annotated[
-        SaidContent,
-        msgspec.Meta(
-            min_length=1,
-            description="At least one block that is not blank text. Images, sounds and resources "
-            "with a `blob` are kept as files; the agent gets links to them.",
-        ),
-    ]
+    prompt: Said
     meta: RuntimeMark[PromptMeta] | None = msgspec.field(name="_meta", default=None)
 
 

@@ -26,6 +26,15 @@ REFUSED = -32015
 MarkT = TypeVar("MarkT")
 
 SessionId = Annotated[str, msgspec.Meta(description="The session, as `session/new` named it.")]
+Said = Annotated[
+    SaidContent,
+    msgspec.Meta(
+        min_length=1,
+        description="At least one block that is not blank text. Images, sounds, resources with a "
+        "`blob`, and files that the client may send by a link, are kept as files; the agent gets "
+        "links to them.",
+    ),
+]
 MessageId = Annotated[
     str,
     msgspec.Meta(
@@ -177,14 +186,7 @@ class SendParams(msgspec.Struct, frozen=True, rename="camel"):
     """Say something and wait only until it is kept."""
 
     session_id: SessionId
-    prompt: Annotated[
-        SaidContent,
-        msgspec.Meta(
-            min_length=1,
-            description="At least one block that is not blank text. Images, sounds and resources "
-            "with a `blob` are kept as files; the agent gets links to them.",
-        ),
-    ]
+    prompt: Said
     meta: RuntimeMark[PromptMeta] | None = msgspec.field(name="_meta", default=None)
 
 

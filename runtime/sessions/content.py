@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
@@ -118,11 +119,29 @@ AgentBlock: TypeAlias = TextBlock | ResourceLink | AgentResource | ImageBlock | 
 
 SaidContent: TypeAlias = tuple[AgentBlock, ...]
 
+
+class LocalFile(msgspec.Struct, frozen=True):
+    """A link to a file of this machine that its sender may have read: it is kept with the message.
+
+    Never from outside as it is: whoever makes one has seen to that.
+
+    Args:
+        link: as it was said; it stays when there is no file that can be kept.
+        path: absolute, with no symbolic link in it.
+    """
+
+    link: ResourceLink
+    path: Path
+
+
+SaidBlock: TypeAlias = AgentBlock | EmbeddedResource | LocalFile
+"""What is said to a session, with what the runtime has found out about it."""
+
 PromptBlock: TypeAlias = ContentBlock | ImageBlock | AudioBlock
 
 PromptContent: TypeAlias = tuple[PromptBlock, ...]
 
-AnyBlock: TypeAlias = StoredBlock | AgentBlock
+AnyBlock: TypeAlias = StoredBlock | SaidBlock
 
 ATTACHMENT = "attachment:"
 """How the address of a file begins that is shown, and leads nowhere."""
@@ -194,7 +213,7 @@ def _words(block: AnyBlock) -> str:
             return f"[{kind}: {name or mime_type or 'no name'}]"
         case TextBlock(text=text):
             return text
-        case ResourceLink(name=name, uri=uri):
+        case ResourceLink(name=name, uri=uri) | LocalFile(link=ResourceLink(name=name, uri=uri)):
             return f"{name} ({uri})"
         case ImageBlock(mime_type=mime_type):
             return f"[image: {mime_type}]"

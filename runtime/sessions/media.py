@@ -37,6 +37,7 @@ class MediaItem(msgspec.Struct, frozen=True, omit_defaults=True):
         file: the blob's name in the session's media folder; None while there is none.
         problem: why there is no file and will be none, in words.
         transcript: what was said in a voice note: then the file lives for one turn only (H5).
+        source: the address of what it is a copy of, if it is one.
     """
 
     kind: MediaKind = MediaKind.FILE
@@ -47,6 +48,7 @@ class MediaItem(msgspec.Struct, frozen=True, omit_defaults=True):
     file: str | None = None
     problem: str | None = None
     transcript: str | None = None
+    source: str | None = None
 
     @property
     def fetching(self) -> bool:

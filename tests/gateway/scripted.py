@@ -28,7 +28,7 @@ from runtime.ports.front import (
     Unavailable,
     Watch,
 )
-from runtime.sessions.content import AgentBlock, EmbeddedResource, TextBlock, plain_text
+from runtime.sessions.content import SaidBlock, TextBlock, plain_text
 from runtime.sessions.events import (
     AgentAnnounced,
     EpochStarted,
@@ -316,7 +316,7 @@ class ScriptedFront(Front):
     async def submit(
         self,
         session_id: str,
-        content: Sequence[AgentBlock | EmbeddedResource],
+        content: Sequence[SaidBlock],
         *,
         message_id: str | None = None,
         connection: str | None = None,

@@ -8,14 +8,15 @@ import trio
 from runtime.ports.agent import Offers
 from runtime.ports.front import Submitted, Watch, WatcherLagged
 from runtime.sessions.content import (
-    AgentBlock,
     AgentResource,
     AudioBlock,
     Content,
     ContentBlock,
     EmbeddedResource,
     ImageBlock,
+    LocalFile,
     ResourceLink,
+    SaidBlock,
     TextResource,
 )
 from runtime.sessions.events import (
@@ -102,7 +103,7 @@ class ScriptedSession:
         self.publish(PermissionAnswered(running.started.turn_id, request_id, option_id))
 
 
-def as_shown(block: AgentBlock | EmbeddedResource) -> ContentBlock:
+def as_shown(block: SaidBlock) -> ContentBlock:
     """A block as the runtime shows it: a file is a link that leads nowhere."""
     match block:
         case ImageBlock(mime_type=mime_type) | AudioBlock(mime_type=mime_type):
@@ -111,5 +112,7 @@ def as_shown(block: AgentBlock | EmbeddedResource) -> ContentBlock:
             return EmbeddedResource(TextResource(resource.uri, resource.text, resource.mime_type))
         case AgentResource(resource=resource):
             return ResourceLink("file", "attachment:m/0", mime_type=resource.mime_type)
+        case LocalFile(link=link):
+            return ResourceLink(link.name, "attachment:m/0", mime_type=link.mime_type)
         case _:
             return block
