@@ -93,6 +93,7 @@ async def _prompt_of(
     content = build_prompt(
         batch.rows,
         overflow=batch.overflow,
+        more=batch.more,
         context=batch.context,
         collected=batch.collected,
         interrupted=any(row.interrupted for row in batch.rows),

@@ -53,6 +53,7 @@ class Batch(msgspec.Struct, frozen=True):
         turn_id: the id of the turn to be.
         rows: the messages, in order; they share one reply address (Q2).
         overflow: rows that were dropped for the cap, whose lines come first (Q4).
+        more: whether others may have been dropped, that leave no line.
         context: rows that wake nobody, to be read as context (S31).
         collected: whether they were collected while an earlier turn ran (Q2).
     """
@@ -60,6 +61,7 @@ class Batch(msgspec.Struct, frozen=True):
     turn_id: str
     rows: tuple[InboundRow, ...]
     overflow: tuple[InboundRow, ...] = ()
+    more: bool = False
     context: tuple[InboundRow, ...] = ()
     collected: bool = False
 
@@ -395,6 +397,7 @@ class QueueActor(Actor[QueueMessage]):
             rows=decision.rows,
             collected=decision.collected,
             overflow=tuple(self._overflow),
+            more=len(self._overflow) >= self._cap,
             context=tuple(row for row in self._waiting.context if not row.fetching),
         )
         if not self._ask(Offered(batch)):

@@ -24,6 +24,7 @@ from runtime.sessions.content import (
     shown,
 )
 from runtime.sessions.media import Media
+from runtime.sessions.numbers import number_of
 from runtime.sessions.rows import InboundRow
 
 LINE_LIMIT = 160
@@ -40,6 +41,7 @@ DROPPED_NEWEST = (
     "[{count} earlier messages were dropped because the queue was full."
     " The newest {shown} in short:]"
 )
+AT_LEAST = "[At least {messages} dropped because the queue was full. The newest in short:]"
 EVICTED = (
     "[These files of this conversation were removed to make room, and cannot be read any more:]"
 )
@@ -50,6 +52,7 @@ def build_prompt(
     rows: Sequence[InboundRow],
     *,
     overflow: Sequence[InboundRow] = (),
+    more: bool = False,
     context: Sequence[InboundRow] = (),
     interrupted: bool = False,
     collected: bool = True,
@@ -61,6 +64,7 @@ def build_prompt(
     Args:
         rows: the messages of the turn, in order.
         overflow: messages that were dropped for the cap and whose line is owed, in order.
+        more: others may have been dropped before them.
         context: messages that woke nobody, in order.
         interrupted: an earlier run of these messages was cut off by the runtime.
         collected: several messages were collected while the agent was busy, which is said; else
@@ -68,7 +72,7 @@ def build_prompt(
         cap: the most lines there may be for dropped messages; the newest are shown.
         evicted: names of files that the agent may still refer to and that are gone (M9).
     """
-    preamble = _preamble(overflow, context, evicted, interrupted=interrupted, cap=cap)
+    preamble = _preamble(overflow, context, evicted, interrupted=interrupted, cap=cap, more=more)
     if len(rows) == 1 and not preamble:
         return rows[0].content
     prompt = _Blocks()
@@ -110,20 +114,24 @@ def _preamble(
     *,
     interrupted: bool,
     cap: int,
+    more: bool,
 ) -> list[str]:
     paragraphs = [INTERRUPTED] if interrupted else []
     if evicted:
         paragraphs.append("\n".join([EVICTED, *(f"- {name}" for name in evicted)]))
     if overflow:
         shown = overflow[-cap:] if cap > 0 else ()
-        lines = [_dropped_header(len(overflow), len(shown)), *map(summary_line, shown)]
+        lines = [_dropped_header(len(overflow), len(shown), more), *map(summary_line, shown)]
         paragraphs.append("\n".join(lines))
     if context:
         paragraphs.append("\n".join([CONTEXT, *map(_spoken, context)]))
     return paragraphs
 
 
-def _dropped_header(count: int, shown: int) -> str:
+def _dropped_header(count: int, shown: int, more: bool) -> str:
+    if more:
+        be = "was" if count == 1 else "were"
+        return AT_LEAST.format(messages=f"{number_of(count, 'earlier message')} {be}")
     if shown < count:
         return DROPPED_NEWEST.format(count=count, shown=shown)
     return DROPPED_ONE if count == 1 else DROPPED.format(count=count)

@@ -160,6 +160,7 @@ async def test_there_are_no_more_lines_than_the_cap(autojump_clock: MockClock) -
         lines = [line for line in prompt.splitlines() if line.startswith("- ")]
         assert [line[:17] for line in lines] == [f"- Ann: number {n}: "[:17] for n in (3, 4)]
         assert [len(line) for line in lines] == [160, 160]
+        assert prompt.startswith("[At least 2 earlier messages were dropped")
         assert prompt.index("- Ann: number 4") < prompt.index("number 5")
 
 

@@ -93,6 +93,18 @@ def test_dropped_messages_leave_a_line_each() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "count, messages", [(1, "1 earlier message was"), (2, "2 earlier messages were")]
+)
+def test_where_more_may_have_gone_nothing_else_is_said(count: int, messages: str) -> None:  # Q4
+    dropped = [inbound(seq, f"old {seq}") for seq in range(count)]
+    lines = text_of(build_prompt([inbound(9, "now")], overflow=dropped, more=True)).split("\n")
+    assert lines[0] == (
+        f"[At least {messages} dropped because the queue was full. The newest in short:]"
+    )
+    assert len(lines) == count + 3
+
+
 @pytest.mark.parametrize("cap", [0, 1, 3])
 def test_the_newest_lines_are_shown_and_all_are_counted(cap: int) -> None:  # Q4
     dropped = [inbound(seq, f"old {seq}") for seq in range(5)]
