@@ -19,11 +19,11 @@ from runtime.protocol.extensions import (
     PromptMeta,
     QuestionMark,
     RuntimeMark,
-    Said,
     ServerMark,
     SessionMark,
     UpdateMark,
 )
+from runtime.protocol.fields import Said, SessionId
 from runtime.sessions.updates import PermissionOption
 
 PROTOCOL_VERSION = 1
@@ -38,7 +38,6 @@ STOP_REASONS: tuple[StopReason, ...] = (
     "cancelled",
 )
 
-SessionId = Annotated[str, msgspec.Meta(description="The session, as `session/new` named it.")]
 WorkingDirectory = Annotated[
     str,
     msgspec.Meta(

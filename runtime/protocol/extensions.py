@@ -11,7 +11,16 @@ from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from runtime.sessions.content import Content, SaidContent
+from runtime.protocol.fields import (
+    JournalNumber,
+    LiveNumber,
+    MessageId,
+    Milliseconds,
+    Run,
+    Said,
+    SessionId,
+)
+from runtime.sessions.content import Content
 from runtime.sessions.principals import Role
 from runtime.sessions.rows import TurnError
 from runtime.sessions.updates import PermissionRequest, SessionUpdate
@@ -24,36 +33,6 @@ SESSION_BLOCKED = -32014
 REFUSED = -32015
 
 MarkT = TypeVar("MarkT")
-
-SessionId = Annotated[str, msgspec.Meta(description="The session, as `session/new` named it.")]
-Said = Annotated[
-    SaidContent,
-    msgspec.Meta(
-        min_length=1,
-        description="At least one block that is not blank text. Images, sounds, resources with a "
-        "`blob`, and files that the client may send by a link, are kept as files; the agent gets "
-        "links to them.",
-    ),
-]
-MessageId = Annotated[
-    str,
-    msgspec.Meta(
-        min_length=1,
-        max_length=200,
-        description="The client's own name for the message: sent again, it is accepted only once.",
-    ),
-]
-Run = Annotated[
-    str,
-    msgspec.Meta(description="Names this start of the runtime: live numbers begin anew with it."),
-]
-LiveNumber = Annotated[
-    int, msgspec.Meta(ge=0, description="The number of a live event of a session, always rising.")
-]
-JournalNumber = Annotated[
-    int, msgspec.Meta(ge=0, description="The number of a line of the session's transcript.")
-]
-Milliseconds = Annotated[int, msgspec.Meta(description="Milliseconds since 1970, UTC.")]
 
 
 class RuntimeMark(msgspec.Struct, Generic[MarkT], frozen=True, omit_defaults=True):
