@@ -25,7 +25,7 @@ helper task of this actor, so whatever it opens lives and ends there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 
 import trio
 
@@ -289,7 +289,7 @@ class AgentActor(Actor[AgentMessage]):
             with scope:  # within the try: an error while it is cancelled comes with a Cancelled
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._limit, lease, scope)
-                    async with agent.open(context) as handle:
+                    async with _context_of(agent, context) as handle:
                         _require_handle(handle)
                         own_id, offers = handle.agent_session_id, handle.offers
                         lease.ready = AgentReady(context.epoch, own_id, offers)
@@ -324,9 +324,19 @@ class AgentActor(Actor[AgentMessage]):
         scope.deadline = trio.current_time() + CLOSE_LIMIT
 
 
+def _context_of(agent: Agent, context: AgentContext) -> AbstractAsyncContextManager[AgentHandle]:
+    opened: object = agent.open(context)
+    if not isinstance(opened, AbstractAsyncContextManager):
+        raise AgentUnusable(
+            f"open of {type(agent).__name__} makes no asynchronous context manager: put"
+            " @asynccontextmanager before it"
+        )
+    return opened
+
+
 def _require_handle(handle: object) -> None:
     if not isinstance(handle, AgentHandle):
-        raise TypeError(f"Agent.open yields an AgentHandle, not {type(handle).__name__}")
+        raise AgentUnusable(f"Agent.open yields an AgentHandle, not {type(handle).__name__}")
 
 
 def _cause(error: Exception) -> Exception:

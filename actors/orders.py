@@ -17,7 +17,6 @@ from runtime.sessions.rows import InboundRow, QueueOverrides
 from runtime.storage.requests import StartAnew, StartedAnew
 
 DENIED = "Only an admin may do that."
-ANEW = "A new conversation begins."
 
 
 class Doors(msgspec.Struct, frozen=True):

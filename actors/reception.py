@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from actors.conversation import Conversation
-from actors.orders import ANEW, DENIED, Orders
+from actors.orders import DENIED, Orders
 from actors.outbox import Due
 from actors.persistence import decided, until_written
 from actors.reporting import parts
@@ -20,7 +20,7 @@ from actors.turn import Turn
 from runtime.kernel import ActorRef
 from runtime.log import get_logger
 from runtime.ports.front import Outcome
-from runtime.sessions.commands import Command, Typed, command_in
+from runtime.sessions.commands import ANEW, Command, Typed, command_in
 from runtime.sessions.events import Notice
 from runtime.sessions.permissions import question
 from runtime.sessions.rows import InboundKind, InboundRow, InboundState, ReplyAddress

@@ -28,12 +28,11 @@ from runtime.protocol.extensions import (
     TurnUpdateEvent,
     WireEvent,
 )
+from runtime.sessions.commands import ANEW
 from runtime.sessions.content import Content, is_attachment, plain_text
 from runtime.sessions.events import retry_notice
 from runtime.sessions.relay import Reply
 from runtime.sessions.updates import AgentMessageChunk, AgentThoughtChunk, Plan, SessionUpdate
-
-_BEGUN_ANEW = "A new conversation begins."
 
 _REMEMBERED_TURNS = 64
 _REMEMBERED_MESSAGES = 1_000
@@ -121,8 +120,8 @@ class Answers:
             case TurnEndedEvent():
                 self._ended(event)
             case EpochStartedEvent():
-                self._noticed = _BEGUN_ANEW  # who typed it in a message is told the same once more
-                self._screen.aside(_BEGUN_ANEW)
+                self._noticed = ANEW  # who typed it in a message is told the same once more
+                self._screen.aside(ANEW)
             case NoticeEvent() if event.text not in ("", self._noticed):
                 self._noticed = event.text
                 self._screen.aside(event.text)

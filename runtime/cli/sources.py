@@ -235,7 +235,8 @@ async def open_source(settings: Settings) -> AsyncIterator[Source]:
 
 def nothing_yet(data_dir: Path) -> CommandError:
     """There is nothing to look at."""
-    hint = f"start a runtime with `{command_line('serve')}`, or name another --data-dir"
+    start = command_line("serve", "--data-dir", str(data_dir))
+    hint = f"start a runtime with `{start}`, or name another --data-dir"
     return CommandError(f"no runtime has worked on {data_dir} yet", hint)
 
 

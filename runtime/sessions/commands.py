@@ -35,6 +35,9 @@ LONGEST = 100
 
 RESET_TRIGGERS = ("/new", "/reset")
 
+ANEW = "A new conversation begins."
+"""What people are told then."""
+
 
 class Command(StrEnum):
     """What can be commanded."""

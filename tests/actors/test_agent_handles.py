@@ -95,7 +95,21 @@ async def test_an_agent_without_a_handle_cannot_be_started(autojump_clock: MockC
         with pytest.raises(SessionBlocked, match="AgentHandle"):
             await (await (await rt.session("demo")).prompt("go")).result()
         await trio.sleep(10)
-        assert agent.opened == agent.closed == 5
+        assert agent.opened == agent.closed == 1
+
+
+class Bare(Agent):
+    async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:  # type: ignore[override]
+        yield cast("AgentHandle", None)
+
+
+async def test_an_agent_that_opens_in_no_context_is_told_what_to_do(
+    autojump_clock: MockClock,
+) -> None:
+    # P3 N1
+    async with stage(agent=Bare()) as rt:
+        with pytest.raises(SessionBlocked, match=r"open of Bare .* put @asynccontextmanager"):
+            await (await (await rt.session("demo")).prompt("go")).result()
 
 
 class Slow(Agent):
