@@ -4,6 +4,7 @@
     python sdk_client.py URL load ID  the session again, with its history
     python sdk_client.py URL files    a prompt with files of all kinds, while another one watches
     python sdk_client.py URL album N  N prompts at once, with an image each
+    python sdk_client.py URL link U C a prompt with a link to U, where the agent works in C
 
 In place of the URL, a command in JSON is started and spoken to over its pipes.
 
@@ -131,6 +132,16 @@ async def album(connection: ClientSideConnection, terminal: Terminal, count: str
     }
 
 
+async def link(
+    connection: ClientSideConnection, terminal: Terminal, uri: str, cwd: str
+) -> dict[str, Any]:
+    session = await connection.new_session(cwd=cwd, mcp_servers=[])
+    await connection.prompt(
+        session_id=session.session_id, prompt=[acp.resource_link_block("it", uri)]
+    )
+    return {"session": session.session_id, "answer": terminal.answer}
+
+
 async def load(
     connection: ClientSideConnection, terminal: Terminal, session_id: str
 ) -> dict[str, Any]:
@@ -162,6 +173,8 @@ async def main(where: str, what: str, *arguments: str) -> None:
                 work = files(connection, terminal, where)
             case "album":
                 work = album(connection, terminal, *arguments)
+            case "link":
+                work = link(connection, terminal, *arguments)
             case _:
                 work = load(connection, terminal, *arguments)
         print(json.dumps(await asyncio.wait_for(work, LIMIT)))

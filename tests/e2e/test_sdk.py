@@ -139,3 +139,30 @@ async def test_an_album_is_one_turn(house: House, over: str) -> None:
     folder = house.data_dir / "media" / seen["session"]
     assert len(await trio.to_thread.run_sync(os.listdir, folder)) == ALBUM
     assert await process.stop() == 0
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    folder = tmp_path.resolve() / "theirs"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("words")
+    return folder / "notes.txt"
+
+
+# D3 G3 G10 H1: a link to a file of this machine, from who is on it and from who may be elsewhere
+@pytest.mark.parametrize("over", ["websocket", "stdio"])
+async def test_a_file_that_is_linked_to(house: House, notes: Path, over: str) -> None:
+    process = await house.serve(TAKES_ALL)
+    bridge = [sys.executable, "-m", "runtime", "acp", "--data-dir", str(house.data_dir)]
+    where = process.url if over == "websocket" else json.dumps(bridge)
+    uri = notes.as_uri()
+    seen = await sdk(where, "link", uri, "/")
+    if over == "websocket":
+        assert seen["answer"] == f"it ({uri})"
+    else:
+        kept = (house.data_dir / "media" / seen["session"]).as_uri()
+        said = rf"\[file: it, text/plain, 5 bytes, readable: {re.escape(kept)}/[\w-]+\.txt\]"
+        assert re.fullmatch(said, seen["answer"]), seen["answer"]
+        there = await sdk(where, "link", uri, str(notes.parent))
+        assert there["answer"] == f"it ({uri})"
+    assert await process.stop() == 0
