@@ -41,6 +41,7 @@ class Step:
     Args:
         cap: the cap as it is now.
         lowest_cap: the lowest that held.
+        highest_cap: the highest.
         number: how many files were to be taken in.
         works: how many things happened.
         refused: a message was refused for want of room.
@@ -53,6 +54,7 @@ class Step:
 
     cap: int
     lowest_cap: int
+    highest_cap: int
     number: int = 0
     taken_in: int = 0
     refused: bool = False
@@ -74,6 +76,7 @@ class Record:
     owed: dict[str, set[FileKey]] = field(default_factory=lambda: defaultdict(set))
     epochs: dict[str, int] = field(default_factory=dict)
     on_disk: int = 0
+    counted: int = 0
 
     def given(self, key: FileKey, content: bytes) -> None:
         """An agent is given a file: its message may not speak of it any more at the next look."""
@@ -235,8 +238,11 @@ class Record:
                 assert file.touched >= youngest, f"{key} was used before what was evicted"
 
     def _check_cap(self, facts: Facts, step: Step) -> None:
-        """Over the cap is only what is in flight (M5)."""
+        """Over the cap is only what is in flight, since before the cap was lowered (M3, M5)."""
         total = facts.on_disk + facts.reserved
+        allowed = max(step.highest_cap, self.counted)
+        assert total <= allowed, f"{total} bytes were taken in, and {allowed} were allowed"
+        self.counted = total
         assert total <= step.cap or not facts.evictable, (
             f"{total} bytes of {step.cap}, and {facts.evictable} of them may go"
         )

@@ -64,7 +64,7 @@ class World:
         self.crashed = False
         self.stumbles: list[float] = []
         self.problems: list[str] = []
-        self.step_so_far = Step(FIRST_CAP, FIRST_CAP)
+        self.step_so_far = Step(FIRST_CAP, FIRST_CAP, FIRST_CAP)
         self.store: SqliteStore
         self.life: Life
         self._over = trio.Event()
@@ -200,7 +200,9 @@ class World:
         step.reserved, step.unfinished = sum(sizes[-1] for sizes in under_way), len(under_way)
         self.record.check(found, self.player.calls, self.player.steers, step, trio.current_time())
         coming = sum(message.fetching for message in found.messages.values())
-        self.step_so_far = Step(self.cap, self.cap, coming, ATTEMPTS * coming * LARGEST_FILE)
+        self.step_so_far = Step(
+            self.cap, self.cap, self.cap, coming, ATTEMPTS * coming * LARGEST_FILE
+        )
         there = sorted(path.name for path in self.folder.iterdir())
         assert there == ["media", "outside"], there
         assert (self.folder / "outside").read_bytes() == b"not ours"
@@ -368,6 +370,7 @@ class World:
     async def set_cap(self, cap: int) -> None:
         self.cap = self.step_so_far.cap = cap
         self.step_so_far.lowest_cap = min(cap, self.step_so_far.lowest_cap)
+        self.step_so_far.highest_cap = max(cap, self.step_so_far.highest_cap)
         self.life.rt.reconfigure(self.settings)
 
     # -- what else there is -------------------------------------------------------------------
