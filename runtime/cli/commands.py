@@ -18,9 +18,9 @@ from runtime.cli.conversation import Conversation
 from runtime.cli.errors import CommandError
 from runtime.cli.saying import Attachment
 from runtime.cli.screen import Screen
-from runtime.cli.words import number_of
 from runtime.protocol.acp import Empty
 from runtime.protocol.extensions import QueueClearResult, QueueStatusResult, ResetResult
+from runtime.sessions.numbers import number_of
 from runtime.sessions.overrides import BadOverride, typed_overrides
 from runtime.sessions.rows import QueueOverrides
 

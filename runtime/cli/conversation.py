@@ -31,7 +31,7 @@ from runtime.cli.errors import CommandError
 from runtime.cli.questions import Questions
 from runtime.cli.saying import Attachment, Message, Talk, elsewhere
 from runtime.cli.screen import Screen
-from runtime.cli.words import number_of, shortened
+from runtime.cli.words import shortened
 from runtime.endpoint import Endpoint
 from runtime.protocol.acp import (
     CancelRequestParams,
@@ -49,6 +49,7 @@ from runtime.protocol.extensions import (
     SendResult,
     SessionMark,
 )
+from runtime.sessions.numbers import number_of
 
 ResultT = TypeVar("ResultT")
 

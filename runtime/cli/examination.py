@@ -30,9 +30,10 @@ from runtime.cli.media_findings import media_disk, media_folder, media_usage
 from runtime.cli.options import load
 from runtime.cli.transcribing import transcriber_findings
 from runtime.cli.waiting import open_readers, will_wait
-from runtime.cli.words import moment, number_of
+from runtime.cli.words import moment
 from runtime.endpoint import Endpoint
 from runtime.sessions.ids import wall_clock_ms
+from runtime.sessions.numbers import number_of
 from runtime.settings import (
     Settings,
     SettingsError,

@@ -30,12 +30,13 @@ from runtime.cli.errors import FAILURE, ungrouped
 from runtime.cli.looking import print_table
 from runtime.cli.media_findings import media_root
 from runtime.cli.sources import nothing_yet
-from runtime.cli.words import amount, number_of, print_json
+from runtime.cli.words import amount, print_json
 from runtime.gateway.extra_methods import usage_result
 from runtime.kernel import ChildSpec, open_system
 from runtime.metrics import Metrics
 from runtime.protocol.media import MediaSweepResult, MediaUsageResult
 from runtime.sessions.ids import IdSource, wall_clock_ms
+from runtime.sessions.numbers import number_of
 from runtime.settings import Settings
 from runtime.storage.media_tree import MediaTree
 from runtime.storage.opening import DATABASE

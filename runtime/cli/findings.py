@@ -7,7 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from runtime.cli.words import number_of, print_json
+from runtime.cli.words import print_json
+from runtime.sessions.numbers import number_of
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from runtime.cli.client import CallFailed, CallTimedOut, ConnectionLost, NotReac
 from runtime.cli.conversation import FIRST_PAUSE, LONGEST_PAUSE
 from runtime.cli.screen import printable
 from runtime.cli.sources import Entry, RunningSource, Source, open_source, place, running_source
-from runtime.cli.words import moment, number_of, print_json
+from runtime.cli.words import moment, print_json
 from runtime.protocol.extensions import (
     UNAVAILABLE,
     EpochStartedEvent,
@@ -32,6 +32,7 @@ from runtime.protocol.extensions import (
 )
 from runtime.sessions.content import plain_text
 from runtime.sessions.ids import wall_clock_ms
+from runtime.sessions.numbers import number_of
 from runtime.settings import Settings
 
 

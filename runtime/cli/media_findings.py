@@ -12,9 +12,10 @@ from actors.library import free_space_floor
 from runtime.cli.connect import connect
 from runtime.cli.errors import CommandError
 from runtime.cli.findings import Finding
-from runtime.cli.words import amount, command_line, number_of
+from runtime.cli.words import amount, command_line
 from runtime.endpoint import Endpoint
 from runtime.protocol.media import MediaUsageResult
+from runtime.sessions.numbers import number_of
 from runtime.settings import Settings
 from runtime.storage.folders import folder
 from runtime.storage.lock import is_held

@@ -18,10 +18,11 @@ from runtime.app import Runtime, open_runtime
 from runtime.cli.errors import INTERRUPTED, ungrouped
 from runtime.cli.notify import Notifier
 from runtime.cli.reloading import follow
-from runtime.cli.words import command_line, number_of
+from runtime.cli.words import command_line
 from runtime.endpoint import read as read_endpoint
 from runtime.endpoint import websocket_url
 from runtime.log import Logs, get_logger
+from runtime.sessions.numbers import number_of
 from runtime.settings import Loaded, Settings
 from runtime.settings.structs import default_data_dir
 

@@ -18,9 +18,10 @@ from runtime.cli.errors import FAILURE, INTERRUPTED, CommandError, ungrouped
 from runtime.cli.questions import Asking
 from runtime.cli.saying import Talk
 from runtime.cli.screen import PipeScreen, Screen
-from runtime.cli.words import command_line, number_of, on_terminal
+from runtime.cli.words import command_line, on_terminal
 from runtime.endpoint import Endpoint
 from runtime.protocol.extensions import SessionMark
+from runtime.sessions.numbers import number_of
 from runtime.sessions.permissions import PermissionPolicy
 from runtime.settings import Loaded
 

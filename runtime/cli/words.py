@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from runtime.sessions.numbers import number_of as number_of
-
 
 def program() -> str:
     """How this program is typed here: the shortest way that starts the same interpreter."""

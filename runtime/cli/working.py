@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
-from runtime.cli.words import number_of, shortened
+from runtime.cli.words import shortened
 from runtime.sessions.content import AgentBlock, plain_text
+from runtime.sessions.numbers import number_of
 from runtime.sessions.updates import (
     AgentThoughtChunk,
     Plan,
