@@ -171,7 +171,7 @@ class SessionSettings(Section, frozen=True, kw_only=True):
         turn_silence_limit: so has one that falls silent for so long in mid-turn (T4).
         on_interrupted: what becomes of messages whose turn was cut off by the runtime (T5 d):
             ``retry`` runs them again, ``notify`` says so and leaves it to the person.
-        max_tries: how often a message is tried before it has failed (T5 a).
+        max_tries: how often a message is tried again before it has failed (T5 a, d).
         retry_delay: before the second try; it doubles with each further one.
         max_message_age: an older message is not run any more (Q6); None: however old.
         permission_limit: how long a person may take to answer when an agent asks for permission;

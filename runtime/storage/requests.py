@@ -143,7 +143,7 @@ class InterruptedPolicy(msgspec.Struct, frozen=True):
     Args:
         retry: run them again; False marks them failed and tells the sender (``on_interrupted =
             "notify"``).
-        max_tries: after so many tries they are failed.
+        max_tries: how often they are run again at most.
     """
 
     retry: bool = True

@@ -341,11 +341,11 @@ class StoreMachine(RuleBasedStateMachine):
             if turn.request.epoch != session.epoch:
                 message.state = DROPPED
                 continue
-            message.tries += 1
             message.state = PENDING
             if not policy.retry or message.tries >= policy.max_tries:
                 message.state = FAILED
                 failed.append(message)
+            message.tries += 1
         asked = turn.messages if turn.said else failed
         session.lines += [each.id for each in asked if each.id not in session.lines]
         if turn.said:
