@@ -145,7 +145,7 @@ class Incoming:
         """Some of the bytes that were reserved are on disk, in files that are not whole."""
         self._arrived += size
 
-    def release(self, size: int, *, arrived: int = 0) -> None:
+    def release(self, size: int, *, arrived: int) -> None:
         """Bytes that were reserved, ``arrived`` of which had come, are in a file that is counted by
         itself now, or never will be.
         """

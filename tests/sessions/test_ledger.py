@@ -82,6 +82,12 @@ def test_over_the_cap_is_too_much_once_it_may_go(cap: int, expected: bool) -> No
     assert not ledger.has_too_much(cap)
 
 
+def test_a_file_of_one_byte_may_be_too_much() -> None:  # M5
+    ledger = owned("a", size=1)
+    assert ledger.has_too_much(0)
+    assert not ledger.has_too_much(1)
+
+
 def test_a_message_takes_its_files_over_from_who_brought_them() -> None:  # H2
     ledger = Ledger()
     accept(ledger, "m", "f")
@@ -394,7 +400,7 @@ def test_room_is_counted_before_it_is_taken() -> None:  # M3
     assert (ledger.on_disk, ledger.incoming.reserved, ledger.total) == (10, 30, 40)
     assert ledger.excess(5, 45) == 0
     assert ledger.excess(5, 44) == 1
-    ledger.incoming.release(10)
+    ledger.incoming.release(10, arrived=0)
     assert (ledger.incoming.reserved, ledger.total) == (20, 30)
 
 

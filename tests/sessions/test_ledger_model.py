@@ -307,7 +307,7 @@ class Files(RuleBasedStateMachine):
     @rule(data=st.data())
     def releases(self, data: st.DataObject) -> None:
         size = data.draw(st.integers(1, self.reserved))
-        self.ledger.incoming.release(size)
+        self.ledger.incoming.release(size, arrived=0)
         self.reserved -= size
 
     # -- what always holds --------------------------------------------------------------------
