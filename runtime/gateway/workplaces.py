@@ -10,7 +10,7 @@ do without us.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -137,10 +137,8 @@ def _with_files(content: SaidContent, roots: Roots) -> tuple[SaidBlock, ...]:
 
 def _with_file(block: SaidBlock, roots: Roots) -> SaidBlock:
     path = _path_of(block)
-    found = None if path is None else _resolved(path, roots)
-    if found is None or not found.is_file() or not isinstance(block, ResourceLink):
-        return block
-    return LocalFile(block, found)
+    found = None if path is None else _resolved(path, roots, Path.is_file)
+    return LocalFile(block, found) if found and isinstance(block, ResourceLink) else block
 
 
 def _path_of(block: SaidBlock) -> str | None:
@@ -156,17 +154,19 @@ def _path_of(block: SaidBlock) -> str | None:
 
 def _folder(cwd: str, roots: Roots) -> str | None:
     """A folder without symbolic links in its path, if it is there and in one of the roots."""
-    folder = _resolved(cwd, roots)
-    return str(folder) if folder is not None and folder.is_dir() else None
+    folder = _resolved(cwd, roots, Path.is_dir)
+    return None if folder is None else str(folder)
 
 
-def _resolved(name: str, roots: Roots) -> Path | None:
-    """A path without symbolic links in it, if something is there and it is in one of the roots."""
+def _resolved(name: str, roots: Roots, is_right: Callable[[Path], bool]) -> Path | None:
+    """A path without symbolic links in it, if the right thing is there, in one of the roots."""
     try:
         path = Path(name)
         if not path.is_absolute():
             return None
         found = path.resolve(strict=True)
+        if not is_right(found):
+            return None
         if roots is None or any(found.is_relative_to(root.resolve()) for root in roots):
             return found
     except (OSError, RuntimeError, ValueError):  # loops of links, characters that no path has
