@@ -393,17 +393,6 @@ def test_nothing_is_kept_of_a_session_without_files() -> None:
 # -- figures ---------------------------------------------------------------------------------------
 
 
-def test_room_is_counted_before_it_is_taken() -> None:  # M3
-    ledger = owned("a", size=10)
-    ledger.incoming.reserve(20)
-    ledger.incoming.reserve(10)
-    assert (ledger.on_disk, ledger.incoming.reserved, ledger.total) == (10, 30, 40)
-    assert ledger.excess(5, 45) == 0
-    assert ledger.excess(5, 44) == 1
-    ledger.incoming.release(10, arrived=0)
-    assert (ledger.incoming.reserved, ledger.total) == (20, 30)
-
-
 def test_what_is_neither_in_flight_nor_evictable_is_on_its_way_out() -> None:
     ledger = opened(row("nobodys", size=1), row("own", size=2, handed_at=1))
     ledger.stage("t", "s", "flies", "h", 4, 1)

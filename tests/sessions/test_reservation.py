@@ -23,6 +23,17 @@ def keeping(*sizes: int) -> Ledger:
     return ledger
 
 
+def test_room_is_counted_before_it_is_taken() -> None:  # M3
+    ledger = keeping(10)
+    ledger.incoming.reserve(20)
+    ledger.incoming.reserve(10)
+    assert (ledger.on_disk, ledger.incoming.reserved, ledger.total) == (10, 30, 40)
+    assert ledger.excess(5, 45) == 0
+    assert ledger.excess(5, 44) == 1
+    ledger.incoming.release(10, arrived=0)
+    assert (ledger.incoming.reserved, ledger.total) == (20, 30)
+
+
 def test_a_step_is_counted_while_there_is_room_for_it() -> None:  # M3
     room = Reservation(Ledger(), MUCH)
     assert room.step(1, MUCH, None) == STEP
