@@ -19,9 +19,10 @@ class Gate:
 
     def __init__(self) -> None:
         self._open = threading.Event()
-        self.passed = 0
+        self.reached = self.passed = 0
 
     def wait(self) -> None:
+        self.reached += 1
         self._open.wait(PATIENCE)
         self.passed += 1
 

@@ -220,7 +220,8 @@ async def test_a_download_that_hangs_at_the_end_is_made_anew_after_the_start(
                 root, store=store, agent=agent, channels=(chat,), disk=disk, queue=queue
             ) as here:
                 await chat.say("look", attachments=attached("one"))
-                await until(lambda: len(here.files()) == 1)  # and there it hangs
+                await until(lambda: gate.reached == 1)  # and there it hangs
+                assert len(here.files()) == 1
 
         with monkeypatch.context() as patched:
             hang(patched, Partial, "write", gate, late=False)

@@ -308,7 +308,7 @@ async def test_nothing_is_written_for_a_session_that_is_not_there(
         assert here.folders() == []
 
 
-async def test_a_runtime_without_a_folder_says_so(autojump_clock: MockClock) -> None:
+async def test_a_runtime_without_a_folder_says_so() -> None:
     # M1
     agent = HandAgent(hold=False)
     async with stage(agent=agent) as rt:

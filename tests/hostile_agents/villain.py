@@ -129,9 +129,11 @@ def fail() -> dict[str, Any]:
 
 
 def flood() -> None:
-    """Updates without end; nobody answers, nobody listens."""
+    """Updates without end; nobody answers, nobody listens. Each is short, since whoever reads less
+    than is said for long is a slow reader, however fast it is.
+    """
     while True:
-        chunk("and more " * 100)
+        chunk("and more ")
 
 
 def flood_kinds() -> None:
