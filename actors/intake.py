@@ -171,10 +171,10 @@ class Intake:
         except (OSError, MediaUnsafe, NoAnswer):
             return block.link
         try:
-            if not size or size > self._library.settings.max_file_bytes:
+            if not size:  # nothing to keep, or one whose size shows only as it is read
                 return block.link
             return await self._receive(self._pieces_of(file), item)
-        except (OSError, MediaRefused):  # it has grown meanwhile, or cannot be read
+        except (OSError, MediaRefused):  # it is too large, or cannot be read
             return block.link
         finally:
             with suppress(NoAnswer):
@@ -274,9 +274,11 @@ def texts_of(content: Sequence[SaidBlock]) -> Iterator[str]:
     """Every text that a client chose, in some content."""
     for block in content:
         match block:
-            case EmbeddedResource(resource=part) | AgentResource(resource=part):
-                pass
-            case LocalFile(link=part):
+            case (
+                EmbeddedResource(resource=part)
+                | AgentResource(resource=part)
+                | LocalFile(link=part)
+            ):
                 pass
             case part:
                 pass
