@@ -17,7 +17,8 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from actors.library import Library, MediaRefused, Staged
-from actors.receiving import in_words, receive
+from actors.receiving import receive
+from actors.room import in_words
 from runtime.ports.front import BadRequest, Unavailable
 from runtime.sessions.content import (
     AgentResource,

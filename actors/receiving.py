@@ -20,6 +20,7 @@ import msgspec
 import trio
 
 from actors.library import Library, MediaRefused, Staged, folder_name
+from actors.room import in_words, make_room
 from runtime.log import get_logger
 from runtime.sessions.filenames import name_for
 from runtime.sessions.media import MediaItem, NewBlob
@@ -28,17 +29,6 @@ from runtime.storage.media_errors import FileTooLarge, MediaError, NoAnswer
 from runtime.storage.media_partial import Partial
 from runtime.storage.media_tree import MediaTree
 
-MOST_ATTEMPTS = 5
-"""How often room is made for the next bytes, when others take it in between."""
-
-ROOM_LIMIT = 60.0
-"""Seconds for all of that: the janitor may wait for the disk."""
-
-NO_ROOM = (
-    "There is no room for this file: all files together may take {cap}, and those that wait for an"
-    " agent are not removed. Send it again when there are answers."
-)
-NO_SPACE = "There is not enough free space on the disk for this file. Send it again later."
 REFUSED = "The file could not be kept: the disk refuses. Send it again later."
 NO_ANSWER = "The file could not be kept: the disk does not answer. Send it again later."
 
@@ -211,33 +201,8 @@ class _Arrival:
             self._room.end()
 
     async def make_room(self, needed: int, *, exactly: int | None = None) -> None:
-        """Count so many bytes more as taken, once there is room for them (M3, M5, M7); a little
-        more than is needed, where it costs nothing, unless it is said exactly.
-        """
-        cap = self._library.settings.max_media_bytes
-        if self._room.size + needed > cap:
-            raise MediaRefused(
-                f"The file is too large: all files together may take {in_words(cap)}."
-            )
-        lack = 0
-        with trio.move_on_after(ROOM_LIMIT):
-            for attempt in range(MOST_ATTEMPTS + 1):
-                free = await self._free()
-                step = self._room.step(needed, cap, free) if exactly is None else exactly
-                lack = max(0, step - free) if free is not None else 0
-                if not lack and self._library.ledger.total + step <= cap:
-                    self._room.add(step)
-                    return
-                if attempt < MOST_ATTEMPTS:
-                    await self._library.cleaner.make_room(step, lack)
-        raise MediaRefused(NO_SPACE if lack else NO_ROOM.format(cap=in_words(cap)), for_now=True)
-
-    async def _free(self) -> int | None:
-        """Bytes of the disk that may still be counted above the floor; None for any number."""
-        space = await self._library.space()
-        if space is None:
-            return None
-        return space.free - self._library.floor(space) - self._library.ledger.incoming.to_come
+        """Count so many bytes more as taken; see `actors.room.make_room`."""
+        await make_room(self._library, self._room, needed, exactly=exactly)
 
     @property
     def _written(self) -> Partial:
@@ -275,8 +240,3 @@ class _Arrival:
 
 def _too_large(limit: int) -> str:
     return f"The file is too large: one of up to {in_words(limit)} is taken. Send a smaller one."
-
-
-def in_words(size: int) -> str:
-    """Bytes, for people."""
-    return f"{size / 1024**2:.4g} MiB" if size >= 1024**2 else f"{size / 1024:.4g} KiB"
