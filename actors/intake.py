@@ -1,5 +1,5 @@
-"""What a client says, made into what a row has: bytes and files that a link leads to go to the
-library, words stay (G3, M3).
+"""What a client says, made into what a row has: bytes, long texts of resources and files that a
+link leads to go to the library, words stay (G3, M3).
 """
 
 from __future__ import annotations
@@ -7,11 +7,12 @@ from __future__ import annotations
 import binascii
 import mimetypes
 from base64 import b64decode
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import PurePosixPath
 from types import TracebackType
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -42,9 +43,17 @@ from runtime.storage.media_errors import MediaUnsafe, NoAnswer
 MOST_FILES = 100
 """How many files one message may bring; further links to files stay links."""
 
+LONGEST_TEXT = 64 * 1024
+"""Bytes, as UTF-8, of a resource's text that stays in its message; a longer one becomes a file. It
+would be in the row, in the transcript, in the memory of everybody who watches, and in the agent's
+context, whether the agent wants to read all of it or not.
+"""
+
 CHUNK = 1024 * 1024
 LONGEST_NAME = 255
 DEFAULT_WORKPLACE = Workplace()
+
+T = TypeVar("T")
 
 
 class Intake:
@@ -97,32 +106,35 @@ class Intake:
             BadRequest: a block is not acceptable; it is named.
             Unavailable: there is no room for a file now.
         """
-        room = MOST_FILES - sum(map(_has_bytes, said))
+        texts = await self._long_texts(said)
+        room = MOST_FILES - sum(map(_has_bytes, said)) - len(texts)
         if room < 0:
             problem = f"a message brings at most {MOST_FILES} files: send the others with the next"
             raise BadRequest(problem, "$.prompt")
-        self._check_together(said)
+        self._check_together([*map(size_of, said), *map(len, texts.values())])
         blocks: list[StoredBlock] = []
         for index, block in enumerate(said):
             path = f"$.prompt[{index}]"
             match block:
-                case TextBlock() | ResourceLink() | EmbeddedResource():
+                case TextBlock() | ResourceLink():
                     blocks.append(block)
+                case AgentResource() | EmbeddedResource() if text := _text_in(block):
+                    content = texts.pop(index, None)
+                    if content is None:
+                        blocks.append(EmbeddedResource(text))
+                    else:
+                        blocks.append(await self._keep_text(content, text, path))
                 case LocalFile():
                     kept = await self._keep_linked(block) if room else block.link
                     room -= isinstance(kept, FileBlock)
                     blocks.append(kept)
-                case AgentResource(resource=resource) if resource.blob is None:
-                    if resource.text is None:
-                        raise BadRequest("it has neither text nor blob", f"{path}.resource")
-                    text = TextResource(resource.uri, resource.text, resource.mime_type)
-                    blocks.append(EmbeddedResource(text))
                 case AgentResource(resource=resource):
+                    if resource.blob is None:
+                        raise BadRequest("it has neither text nor blob", f"{path}.resource")
                     item = MediaItem(
                         kind_of(resource.mime_type), _named(resource.uri), resource.mime_type
                     )
-                    data = resource.blob or ""
-                    blocks.append(await self._keep(data, item, f"{path}.resource.blob"))
+                    blocks.append(await self._keep(resource.blob, item, f"{path}.resource.blob"))
                 case ImageBlock():
                     name = _named(block.uri) if block.uri is not None else None
                     item = MediaItem(MediaKind.IMAGE, name, block.mime_type)
@@ -132,11 +144,11 @@ class Intake:
                     blocks.append(await self._keep(block.data, item, f"{path}.data"))
         return tuple(blocks)
 
-    def _check_together(self, said: Sequence[SaidBlock]) -> None:
+    def _check_together(self, sizes: Sequence[int]) -> None:
         """Files that cannot all be kept at once: nothing is removed for them, and to wait does not
         help (M5). One that is too large by itself is named later.
         """
-        settings, sizes = self._library.settings, [size_of(block) for block in said]
+        settings = self._library.settings
         cap, limit = settings.max_media_bytes, settings.max_file_bytes
         if max(sizes, default=0) <= min(cap, limit) and sum(sizes) > cap:
             raise BadRequest(
@@ -146,18 +158,44 @@ class Intake:
             )
 
     async def _keep(self, data: str, item: MediaItem, path: str) -> FileBlock:
-        try:
-            content = await self._library.disk(partial(_decoded, data))
-        except NoAnswer as error:
-            raise Unavailable(f"nothing was accepted: {error}") from None
+        content = await self._in_thread(partial(_decoded, data))
         if content is None:
             raise BadRequest("expected base64", path)
         if not content:
             raise BadRequest("there are no bytes in it", path)
+        return await self._keep_bytes(content, item, path)
+
+    async def _keep_text(self, content: bytes, text: TextResource, path: str) -> FileBlock:
+        """The text of a resource as a file, which says of what it is a copy."""
+        item = MediaItem(
+            MediaKind.FILE, _named(text.uri), text.mime_type or "text/plain", source=text.uri
+        )
+        return await self._keep_bytes(content, item, f"{path}.resource.text")
+
+    async def _keep_bytes(self, content: bytes, item: MediaItem, path: str) -> FileBlock:
+        item = msgspec.structs.replace(item, size=len(content))
         try:
-            return await self._receive(pieces(content), _sized(item, len(content)))
+            return await self._receive(pieces(content), item)
         except MediaRefused as error:
             raise BadRequest(str(error), path) from None
+
+    async def _long_texts(self, said: Sequence[SaidBlock]) -> dict[int, bytes]:
+        """The texts that become files, by the numbers of their blocks; where no files are kept
+        they all stay in the message.
+        """
+        if self._library.tree is None:
+            return {}
+        return {
+            index: await self._in_thread(partial(text.text.encode, "utf-8", "surrogatepass"))
+            for index, block in enumerate(said)
+            if (text := _text_in(block)) and _is_long(text.text)
+        }
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        try:
+            return await self._library.disk(work)
+        except NoAnswer as error:
+            raise Unavailable(f"nothing was accepted: {error}") from None
 
     async def _keep_linked(self, block: LocalFile) -> FileBlock | ResourceLink:
         """The file that a link leads to as it is now; the link when there is none to be kept."""
@@ -225,21 +263,39 @@ def _linked(block: LocalFile, size: int) -> MediaItem:
     return MediaItem(kind_of(mime_type), name, mime_type, size, source=link.uri)
 
 
-def _sized(item: MediaItem, size: int) -> MediaItem:
-    return MediaItem(item.kind, item.name, item.mime_type, size)
-
-
 def brings_files(block: SaidBlock) -> bool:
     """Whether there is a file in a block, or behind it."""
-    return isinstance(block, LocalFile) or _has_bytes(block)
+    text = _text_in(block)
+    long = text is not None and _is_long(text.text)
+    return isinstance(block, LocalFile) or _has_bytes(block) or long
 
 
 def _has_bytes(block: SaidBlock) -> bool:
     return _base64_in(block) is not None
 
 
+def _text_in(block: SaidBlock) -> TextResource | None:
+    """The resource of a block that has its text."""
+    match block:
+        case EmbeddedResource(resource=text):
+            return text
+        case AgentResource(resource=resource) if resource.blob is None:
+            words = resource.text
+            return None if words is None else TextResource(resource.uri, words, resource.mime_type)
+        case _:
+            return None
+
+
+def _is_long(text: str) -> bool:
+    """Whether a text becomes a file: looked at only as far as that takes."""
+    most = LONGEST_TEXT
+    return len(text) > most or (
+        len(text) * 4 > most and len(text.encode("utf-8", "surrogatepass")) > most
+    )
+
+
 def size_of(block: SaidBlock) -> int:
-    """Bytes of the file in a block, if its base64 is any; 0 when there is no file."""
+    """Bytes of the file in a block, if its base64 is any; 0 when there is none in base64."""
     data = _base64_in(block) or ""
     return max(0, len(data) // 4 * 3 - data[-2:].count("="))
 

@@ -299,8 +299,8 @@ class Front(ABC):
 
         Args:
             session_id: the session.
-            content: what is said; at least one block. Bytes in it are kept as files, and so is
-                what a `LocalFile` leads to.
+            content: what is said; at least one block. Bytes in it are kept as files, and so
+                are long texts of resources, and what a `LocalFile` leads to.
             message_id: the client's name for the message, unique in the session.
             connection: who waits for the answer, for `cancel`.
             sender: the principal who says it (S36).

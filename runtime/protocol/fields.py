@@ -14,8 +14,8 @@ Said = Annotated[
     msgspec.Meta(
         min_length=1,
         description="At least one block that is not blank text. Images, sounds, resources with a "
-        "`blob`, and files that the client may send by a link, are kept as files; the agent gets "
-        "links to them.",
+        "`blob` or with a long text, and files that the client may send by a link, are kept as "
+        "files; the agent gets links to them.",
     ),
 ]
 MessageId = Annotated[

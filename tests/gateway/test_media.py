@@ -20,13 +20,16 @@ from tests.gateway.sdk import Listener, run_script
 
 KIB = 1024
 LIMITS = MediaSettings(max_media_bytes=100 * KIB, max_file_bytes=60 * KIB, free_space_floor=0)
+ROOMY = MediaSettings(max_file_bytes=8 * KIB**2, free_space_floor=0)
 
 
 @asynccontextmanager
-async def running(folder: Path, **options: Any) -> AsyncIterator[str]:
-    """Where a runtime with tight limits listens."""
+async def running(
+    folder: Path, *, limits: MediaSettings = LIMITS, **options: Any
+) -> AsyncIterator[str]:
+    """Where a runtime with tight limits listens, or with others."""
     settings = Settings(
-        gateway=GatewaySettings(port=0), storage=StorageSettings(data_dir=folder), media=LIMITS
+        gateway=GatewaySettings(port=0), storage=StorageSettings(data_dir=folder), media=limits
     )
     agents = {"echo": EchoAgent(Options(**options))}
     async with open_runtime(settings, agents=agents, serve=True) as runtime:
@@ -105,6 +108,34 @@ async def test_too_many_files_are_refused_together(tmp_path: Path) -> None:
     async with running(tmp_path) as url:
         await run_script(url, script)
     assert on_disk(tmp_path) == []
+
+
+# G3, M3, J1: more than a message may have, kept as a file; who comes later sees that
+async def test_a_long_text_is_a_file_for_everybody(tmp_path: Path) -> None:
+    text = "wörter\n" * 750_000
+
+    def prompt(text: str) -> list[Any]:
+        embedded = acp.embedded_text_resource("file:///home/ann/notes.md", text)
+        return [acp.text_block("look"), acp.resource_block(embedded)]
+
+    async def script(connection: ClientSideConnection, heard: Listener) -> None:
+        await connection.initialize(protocol_version=acp.PROTOCOL_VERSION)
+        session_id = (await connection.new_session(cwd="/", mcp_servers=[])).session_id
+        answer = await connection.prompt(session_id=session_id, prompt=prompt(text))
+        assert answer.stop_reason == "end_turn"
+        assert f"{len(text.encode())} bytes, readable" in heard.text(session_id)
+        (kept,) = on_disk(tmp_path)
+        assert kept.read_bytes() == text.encode()
+        refused = await refusal(connection.prompt(session_id=session_id, prompt=prompt(text * 2)))
+        path = refused.data and refused.data["path"]
+        assert (refused.code, path) == (-32602, "$.prompt[1].resource.text")
+        assert "The file is too large: one of up to 8 MiB is taken" in str(refused)
+        heard.updates.clear()
+        await connection.load_session(session_id=session_id, cwd="/", mcp_servers=[])
+        assert heard.text(session_id, "user_message_chunk") == "look\n[file: notes.md]"
+
+    async with running(tmp_path, limits=ROOMY) as url:
+        await run_script(url, script)
 
 
 # M5: what is in flight is never removed for a new file; once it is answered, it is
