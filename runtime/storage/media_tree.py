@@ -192,6 +192,20 @@ class MediaTree:
             except FileNotFoundError:
                 raise NoSuchFile(f"There is no file {place}.") from None
 
+    @contextmanager
+    def inside(self, session: str) -> Iterator[int]:
+        """The descriptor of a session's folder, for the block. Raises as `open` does."""
+        place = self._place(session)
+        with explained(place), self._opened() as root:
+            try:
+                descriptor = open_folder(session, place, inside=root)
+            except FileNotFoundError:
+                raise NoSuchFile(f"There is no folder {place}.") from None
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+
     def read(self, session: str, file: str, *, limit: int) -> bytes:
         """Read a file as a whole.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from runtime.storage.attachments import Outbox
+from runtime.storage.inbox import Inbox
 from runtime.storage.media_errors import FileChanged, MediaError, MediaUnsafe
 from runtime.storage.media_tree import MediaTree
 from tests.storage.media_stage import LIMIT, picture, prepared, put, quick_directory
@@ -129,7 +130,9 @@ def scan(tree: MediaTree, _: str, __: str) -> None:
     assert {found.size for found in tree.scan().files} <= {0, len(b"data")}
 
 
-OPERATIONS: dict[str, Callable[[MediaTree, str, str], object]] = {
+Operation = Callable[[MediaTree, str, str], object]
+
+OPERATIONS: dict[str, Operation] = {
     "put": put,
     "read": read,
     "scan": scan,
@@ -142,22 +145,23 @@ OPERATIONS: dict[str, Callable[[MediaTree, str, str], object]] = {
 class Workers:
     """Threads with an operation each, repeated until each had its share of both outcomes."""
 
-    def __init__(self, tree: MediaTree) -> None:
+    def __init__(self, tree: MediaTree, operations: dict[str, Operation]) -> None:
         self._tree = tree
+        self._operations = operations
         self._give_up = time.monotonic() + DEADLINE_SECONDS
         self.done: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.failures: list[BaseException] = []
 
     def run(self) -> None:
-        threads = [threading.Thread(target=self._work, args=[name]) for name in OPERATIONS]
+        threads = [threading.Thread(target=self._work, args=[name]) for name in self._operations]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
 
     def _work(self, name: str) -> None:
-        operation = OPERATIONS[name]
+        operation = self._operations[name]
         number = 0
         try:
             while not self._is_enough() and time.monotonic() < self._give_up:
@@ -178,7 +182,7 @@ class Workers:
 
     def _is_enough(self) -> bool:
         counts = (self.done, self.refused)
-        plenty = all(count[name] >= ENOUGH for count in counts for name in OPERATIONS)
+        plenty = all(count[name] >= ENOUGH for count in counts for name in self._operations)
         return plenty or bool(self.failures)
 
 
@@ -196,15 +200,55 @@ def test_nothing_outside_is_touched_while_everything_is_swapped(quick: Path) -> 
         for session in SESSIONS:
             for file in FILES:
                 put(tree, session, file)
-        workers = Workers(tree)
+        workers = Workers(tree, OPERATIONS)
         with adversary(tree.root, victim) as end:
             workers.run()
             swaps = end()
-    assert workers.failures == []
+        check(workers, OPERATIONS)
     assert picture(victim) == before
     assert swaps > ENOUGH
-    assert min(workers.done[name] for name in OPERATIONS) >= ENOUGH, workers.done
-    assert min(workers.refused[name] for name in OPERATIONS) >= ENOUGH, workers.refused
+
+
+def check(workers: Workers, operations: dict[str, Operation]) -> None:
+    assert workers.failures == []
+    assert min(workers.done[name] for name in operations) >= ENOUGH, workers.done
+    assert min(workers.refused[name] for name in operations) >= ENOUGH, workers.refused
+
+
+def test_nothing_outside_is_touched_while_an_agent_swaps_its_inbox(quick: Path) -> None:  # M2 M5
+    victim = quick / "victim"
+    fill(victim, SECRET)
+    before = picture(victim)
+    inbox = Inbox(quick / "session" / "inbox")
+
+    def copy(tree: MediaTree, file_id: str, name: str) -> None:
+        inbox.copy(tree, "s", f"{file_id}.png", name)
+
+    def link(tree: MediaTree, file_id: str, name: str) -> None:
+        assert inbox.link(tree, "s", f"{file_id}.png", name)
+
+    def count(_: MediaTree, file_id: str, __: str) -> None:
+        assert inbox.copies(file_id) % len(b"data") == 0  # nothing of the victim
+
+    operations: dict[str, Operation] = {
+        "copy": copy,
+        "link": link,
+        "count": count,
+        "remove a session": lambda _, file_id, __: inbox.remove(file_id),
+    }
+    with prepared(quick / "media") as tree:
+        for file_id in SESSIONS:
+            put(tree, "s", f"{file_id}.png")
+            for name in FILES:
+                link(tree, file_id, name)
+        workers = Workers(tree, operations)
+        with adversary(quick / "session" / "inbox", victim) as end:
+            workers.run()
+            swaps = end()
+        check(workers, operations)
+        assert [tree.read("s", f"{each}.png", limit=LIMIT) for each in SESSIONS] == [b"data"] * 4
+    assert picture(victim) == before
+    assert swaps > ENOUGH
 
 
 # -- one swap at a time ----------------------------------------------------------------------------
