@@ -1,7 +1,7 @@
 """What the echo agent says of files that it was given, so that a person sees whether they arrive.
 
-Only files in the session's own media folder are looked at: a link that a person wrote leads
-wherever it pleases.
+Only files in the session's own media folder, or in its inbox, are looked at: a link that a person
+wrote leads wherever it pleases.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ _CHUNK = 1024 * 1024
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-async def echoed(content: PromptContent, media: Path | None, disk: Disk) -> str:
+async def echoed(content: PromptContent, files: Path | None, disk: Disk) -> str:
     """A prompt as readable text, each file on a line with its name, type and size, and whether it
     can be read and has that size.
 
     Args:
         content: the prompt.
-        media: the folder with the session's files, if there is one.
+        files: the folder with the session's files, if there is one.
         disk: where they are read.
 
     Cancelling leaves a file unread; the thread ends by itself.
     """
-    return "\n".join([await _words(block, media, disk) for block in content])
+    return "\n".join([await _words(block, files, disk) for block in content])
 
 
-async def _words(block: PromptBlock, media: Path | None, disk: Disk) -> str:
+async def _words(block: PromptBlock, files: Path | None, disk: Disk) -> str:
     match block:
-        case ResourceLink() if media is not None and (path := _file_in(media, block.uri)):
+        case ResourceLink() if files is not None and (path := _file_in(files, block.uri)):
             read = partial(_read, path, block.size)
             try:
                 found = await disk(read, abandon=True)
@@ -62,12 +62,12 @@ async def _words(block: PromptBlock, media: Path | None, disk: Disk) -> str:
             return plain_text((block,))
 
 
-def _file_in(media: Path, uri: str) -> Path | None:
-    """The file of an address, when it is right in the folder."""
+def _file_in(folder: Path, uri: str) -> Path | None:
+    """The file of an address, when it is in the folder, or in one that is right in it."""
     parts = urlsplit(uri)
     path = Path(unquote(parts.path))
-    ours = parts.scheme == "file" and path.parent == media.absolute()
-    return path if ours and path.name not in ("", "..") else None
+    here = folder.absolute() in (path.parent, path.parent.parent)
+    return path if parts.scheme == "file" and here and ".." not in path.parts else None
 
 
 def _read(path: Path, announced: int | None) -> str:

@@ -326,8 +326,11 @@ class Janitor(Actor[JanitorMessage]):
             outboxes = await self._outboxes_of(
                 {blob.session_id: None for blob in blobs if blob.outgoing is not None}
             )
+            inboxes = self._library.inboxes.among({blob.session_id for blob in blobs})
             try:
-                outcomes = await self._library.disk(partial(remove_all, tree, outboxes, blobs))
+                outcomes = await self._library.disk(
+                    partial(remove_all, tree, outboxes, inboxes, blobs)
+                )
             except NoAnswer as error:  # what the thread removes after all is found to be gone then
                 outcomes = [str(error)] * len(blobs)
             removed: list[Blob] = []
@@ -341,6 +344,9 @@ class Janitor(Actor[JanitorMessage]):
                     self._ledger.gone(blob)
                     (removed if outcome else taken_back).append(blob)
             self._complain(*problems)
+            for session_id in inboxes:
+                if not self._ledger.has_session(session_id):
+                    self._library.inboxes.forget(session_id)
             # Those of outboxes have a row only when they were evicted: then nothing is to be told.
             of_media = [blob for blob in removed if blob.outgoing is None]
             await self._forget(of_media if reason == "discarded" else taken_back)

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from actors.disk import Disk
-from actors.outboxes import Outboxes
+from actors.outboxes import Inboxes, Outboxes
 from runtime.log import get_logger
 from runtime.metrics import Metrics
 from runtime.ports.front import MediaUsage, SessionMedia
@@ -28,7 +27,6 @@ from runtime.sessions.media import (
     MediaItem,
     NewBlob,
     SessionEnded,
-    is_outgoing,
 )
 from runtime.sessions.names import file_name
 from runtime.settings import MediaSettings
@@ -99,6 +97,7 @@ class Library:
         ids: names files.
         now: the wall clock in ms since 1970.
         outboxes: where files are that agents send; without them none is known.
+        inboxes: where agents find files that see nothing else; without them they see none.
     """
 
     def __init__(
@@ -111,6 +110,7 @@ class Library:
         ids: IdSource,
         now: Callable[[], int],
         outboxes: Outboxes | None = None,
+        inboxes: Inboxes | None = None,
     ) -> None:
         self._store = store
         self.tree = tree
@@ -120,6 +120,7 @@ class Library:
         self.ids = ids
         self.now = now
         self.outboxes = outboxes if outboxes is not None else Outboxes()
+        self.inboxes = inboxes if inboxes is not None else Inboxes()
         self.ledger = Ledger()
         self.cleaner = Cleaner()
         self.untold: set[str] = set()
@@ -212,15 +213,6 @@ class Library:
             if found != ():
                 self.untold.add(session_id)
         return found or ()
-
-    def words_of(self, evicted: BlobRow) -> str:
-        """An evicted file, for the agent that knew it."""
-        moment = datetime.fromtimestamp((evicted.evicted_at or 0) / 1000, UTC)
-        named = " ".join((evicted.name or "").split())  # a name is no line of ours
-        if not is_outgoing(evicted.file):
-            path = self.path(evicted.session_id, evicted.file).as_uri()
-            named = f"{named} ({path})" if named else path
-        return f"{named}, at {moment:%Y-%m-%d %H:%M} UTC"
 
     def count_removed(self, reason: str, files: int, size: int) -> None:
         """Files have gone from disk."""

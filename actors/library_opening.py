@@ -17,6 +17,7 @@ from typing import TypeVar
 import msgspec
 import trio
 
+from actors.inboxes import load_inboxes, remove_strays
 from actors.library import Library, folder_name
 from actors.outbox_looks import SCAN_LIMIT, load_outboxes
 from actors.removing import remove_empty
@@ -26,6 +27,7 @@ from runtime.sessions.ids import is_id
 from runtime.sessions.ledger import Blob
 from runtime.sessions.media import BlobRow, SessionEnded
 from runtime.storage.errors import StoreError
+from runtime.storage.inbox import InboxScan, file_id
 from runtime.storage.media_errors import MediaError, NoAnswer
 from runtime.storage.media_requests import BlobRef
 from runtime.storage.media_scan import Found
@@ -58,12 +60,13 @@ class Opened(msgspec.Struct, frozen=True):
 
 class Differences(msgspec.Struct, frozen=True):
     """Where the rows and the disk do not say the same: rows without their file, and files without a
-    row. And the folders in which there is nothing.
+    row. And the folders in which there is nothing, and what is in inboxes.
     """
 
     missing: list[BlobRow]
     unknown: list[Found]
     empty: list[str]
+    inboxes: InboxScan
 
 
 @asynccontextmanager
@@ -112,6 +115,7 @@ async def _make_index(library: Library, tree: MediaTree, store: Store) -> Opened
     await _write_down_missing(library, store, differences.missing)
     unknown = await _ours(store, differences.unknown)
     orphans, orphans_size = await _remove_orphans(library, tree, unknown)
+    await remove_strays(library, differences.inboxes)
     empty = {*filter(is_id, differences.empty), *(found.session for found in unknown)}
     await library.disk(partial(remove_empty, tree, empty))
     usage = library.ledger.usage
@@ -134,13 +138,14 @@ async def read_index(library: Library, tree: MediaTree, store: Store) -> Differe
     scan = await library.disk(tree.scan, abandon=True, limit=SCAN_LIMIT)
     for problem in scan.problems:
         log.warning("media_problem", reason=problem)
+    inboxes = await load_inboxes(library, SCAN_LIMIT)
     unknown = {(found.session, found.file): found for found in scan.files}
     missing: list[BlobRow] = []
     closed: set[str] = set()
     after: int | None = 0
     while after is not None:
         page = await store.blobs(after=after, limit=PAGE)
-        library.ledger.load(_on_disk(page.blobs, unknown, missing))
+        library.ledger.load(_on_disk(page.blobs, unknown, missing, inboxes))
         closed.update(ref.session_id for ref in page.unwanted)
         after = page.next
         await trio.lowlevel.checkpoint()
@@ -149,23 +154,28 @@ async def read_index(library: Library, tree: MediaTree, store: Store) -> Differe
     library.ledger.settle()
     library.ledger.apply(map(SessionEnded, closed))
     library.closed.update(closed)
-    return Differences(missing, list(unknown.values()), scan.empty)
+    return Differences(missing, list(unknown.values()), scan.empty, inboxes)
 
 
 def _on_disk(
     rows: Iterable[BlobRow],
     unknown: dict[tuple[str, str], Found],
     missing: list[BlobRow],
+    inboxes: InboxScan,
 ) -> Iterable[BlobRow]:
-    """Rows whose file is there, with the size that it has; it is not unknown any more."""
+    """Rows whose file is there, with what it takes, copies and all; it is not unknown any more."""
     for row in rows:
         found = unknown.pop((folder_name(row.session_id), row.file), None)
         if found is None:
             missing.append(row)
-        elif found.size != row.size:
-            yield msgspec.structs.replace(row, size=found.size)
+        elif (size := _taken(found, inboxes)) != row.size:
+            yield msgspec.structs.replace(row, size=size)
         else:
             yield row
+
+
+def _taken(found: Found, inboxes: InboxScan) -> int:
+    return found.size + inboxes.copies.get((found.session, file_id(found.file)), 0)
 
 
 async def _write_down_missing(library: Library, store: Store, missing: Sequence[BlobRow]) -> None:
@@ -245,6 +255,7 @@ async def reconcile(library: Library, tree: MediaTree, store: Store, older_than:
         StoreError: the rows cannot be read, or the disk refuses.
     """
     scan = await library.disk(tree.scan, abandon=True, limit=SCAN_LIMIT)
+    inboxes = await load_inboxes(library, SCAN_LIMIT)
     seen: set[tuple[str, str]] = set()
     orphans: list[Found] = []
     written = 0
@@ -255,7 +266,7 @@ async def reconcile(library: Library, tree: MediaTree, store: Store, older_than:
         if session_id is not None and library.ledger.knows(session_id, found.file):
             seen.add((session_id, found.file))
             if found.mtime < older_than:
-                written += library.ledger.measured(session_id, found.file, found.size)
+                written += library.ledger.measured(session_id, found.file, _taken(found, inboxes))
         elif found.mtime < older_than:
             orphans.append(found)
         if number % PAGE == PAGE - 1:
@@ -269,6 +280,7 @@ async def reconcile(library: Library, tree: MediaTree, store: Store, older_than:
         if not present:
             await _note_gone(library, store, blob)
     removed, _ = await _remove_orphans(library, tree, await _ours(store, orphans))
+    await remove_strays(library, inboxes)
     return len(gone) + removed + written
 
 

@@ -1,11 +1,13 @@
-"""Where the outboxes of agents are, and which of them somebody should look into (R7, M5)."""
+"""Where the inboxes and outboxes of agents are, and which of them are in use (R7, M5)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
 from runtime.storage.attachments import OUTBOX, Outbox
+from runtime.storage.inbox import INBOX, Inbox, InboxScan, scan_inboxes
 from runtime.storage.outbox_scan import OutboxScan, scan_outboxes
 from runtime.storage.transcript import session_folder
 
@@ -50,3 +52,39 @@ class Outboxes:
         return {
             session_id: self._used.pop(session_id) for session_id in [*islice(self._used, limit)]
         }
+
+
+class Inboxes:
+    """The inboxes of all sessions.
+
+    Args:
+        data_dir: the data directory; None where there is none, and then no inboxes.
+    """
+
+    def __init__(self, data_dir: Path | None = None) -> None:
+        self._data_dir = data_dir
+        self._used: dict[str, Inbox] = {}
+
+    def of(self, agent_id: str, session_id: str) -> Inbox | None:
+        """The inbox of a session, which need not be there."""
+        if self._data_dir is None:
+            return None
+        return Inbox(session_folder(self._data_dir, agent_id, session_id) / INBOX)
+
+    def scan(self) -> InboxScan:
+        """What is in all of them; belongs into a thread. Raises MediaError."""
+        if self._data_dir is None:
+            return InboxScan({}, {}, [])
+        return scan_inboxes(self._data_dir / "sessions")
+
+    def used(self, session_id: str, inbox: Inbox) -> None:
+        """There may be a file in it."""
+        self._used[session_id] = inbox
+
+    def forget(self, session_id: str) -> None:
+        """There is no file of its session any more."""
+        self._used.pop(session_id, None)
+
+    def among(self, session_ids: Iterable[str]) -> dict[str, Inbox]:
+        """Those of some sessions, as far as there may be a file in them."""
+        return {each: self._used[each] for each in session_ids if each in self._used}

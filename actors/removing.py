@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from actors.inboxes import remove_from
 from actors.library import folder_name
 from runtime.log import get_logger
 from runtime.sessions.ledger import Blob
 from runtime.storage.attachments import Outbox
+from runtime.storage.inbox import Inbox
 from runtime.storage.media_errors import MediaError
 from runtime.storage.media_tree import MediaTree
 
@@ -15,13 +17,17 @@ log = get_logger(__name__)
 
 
 def remove_all(
-    tree: MediaTree, outboxes: Mapping[str, Outbox], blobs: Sequence[Blob]
+    tree: MediaTree,
+    outboxes: Mapping[str, Outbox],
+    inboxes: Mapping[str, Inbox],
+    blobs: Sequence[Blob],
 ) -> list[bool | str]:
     """Remove files; belongs into a thread.
 
     Args:
         tree: the media folders.
         outboxes: those of the sessions whose files in outboxes are to go.
+        inboxes: those in which there may be something of the files.
         blobs: the files.
 
     Returns:
@@ -31,7 +37,7 @@ def remove_all(
     outcomes: list[bool | str] = []
     for blob in blobs:
         try:
-            outcomes.append(_remove(tree, outboxes, blob))
+            outcomes.append(_remove(tree, outboxes, inboxes, blob))
         except MediaError as error:
             outcomes.append(str(error))
     remove_empty(tree, {blob.session_id for blob in blobs if blob.outgoing is None})
@@ -51,8 +57,14 @@ def remove_empty(tree: MediaTree, session_ids: Iterable[str]) -> None:
             log.warning("media_problem", reason=str(error))
 
 
-def _remove(tree: MediaTree, outboxes: Mapping[str, Outbox], blob: Blob) -> bool | str:
+def _remove(
+    tree: MediaTree,
+    outboxes: Mapping[str, Outbox],
+    inboxes: Mapping[str, Inbox],
+    blob: Blob,
+) -> bool | str:
     if blob.outgoing is None:
+        remove_from(inboxes, blob.session_id, blob.file)
         tree.remove(folder_name(blob.session_id), blob.file)
         return True
     outbox = outboxes.get(blob.session_id)

@@ -95,12 +95,12 @@ class Steering:
 
     async def ask(self, handle: AgentHandle, content: StoredContent, media: Media = ()) -> bool:
         """Give the agent something to read in the middle of its turn; whether it confirmed."""
-        library, session_id = self._services.library, self._session.id
+        library = self._services.library
         with trio.move_on_after(STEER_LIMIT):
             async with self._one_at_a_time:
                 try:
                     can = handle.capabilities
-                    given = await given_to_agent(library, session_id, content, media, can)
+                    given = await given_to_agent(library, self._session, content, media, can)
                     return can.steer and await handle.steer(given) is True
                 except Exception:
                     log.exception("agent_steer_raised", turn=self._turn_id)

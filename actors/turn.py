@@ -273,10 +273,10 @@ class Turn:
         return TurnEnd.DONE, None
 
     async def _prompt(self, handle: AgentHandle) -> PromptContent:
-        library, session_id = self._services.library, self._session.id
-        evicted = await library.untold_evictions(session_id)
+        library = self._services.library
+        evicted = await library.untold_evictions(self._session.id)
         self._told = tuple(row.file for row in evicted)
-        return await prompt_of(self.batch, library, session_id, evicted, handle.capabilities)
+        return await prompt_of(self.batch, library, self._session, evicted, handle.capabilities)
 
     async def _feed(self, event: AgentEvent) -> None:
         if self._reply.result is not None or self._handover.withdrawn:

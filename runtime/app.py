@@ -29,7 +29,7 @@ from actors.library import Library
 from actors.library_opening import open_library
 from actors.monitor import Monitor
 from actors.outbox import Finish, Outbox
-from actors.outboxes import Outboxes
+from actors.outboxes import Inboxes, Outboxes
 from actors.router import Router
 from actors.scheduler import Scheduler
 from actors.services import Services
@@ -199,6 +199,7 @@ async def open_runtime(
             ids,
             clock,
             Outboxes(folder),
+            Inboxes(folder),
         )
         await stack.enter_async_context(open_library(library, store))
         processes = await stack.enter_async_context(open_processes(_within(folder, "processes")))

@@ -39,6 +39,7 @@ from runtime.sessions.updates import (
     ToolCallUpdate,
 )
 from runtime.settings import Seconds
+from runtime.storage.inbox import INBOX
 from runtime.storage.media_errors import NoAnswer
 from runtime.storage.transcript import make_session_folder
 
@@ -58,6 +59,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         files: how many small files it puts into its outbox in each turn.
         images: whether it takes images as such, beside the links to them.
         audio: whether it takes sounds so.
+        inbox: whether it finds files in the inbox of its session only, as an agent in a container.
         fail: ``never``; ``start`` (cannot be started); ``before`` (vanishes before its first
             event); ``after`` (vanishes in the middle); ``error`` (answers with an error);
             ``silent`` (never says anything).
@@ -72,6 +74,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files: Annotated[int, Meta(ge=0, le=100)] = 0
     images: bool = False
     audio: bool = False
+    inbox: bool = False
     fail: Failure = "never"
     fail_times: Annotated[int, Meta(ge=0)] = 0
     steer: bool = True
@@ -83,11 +86,14 @@ class EchoHandle(AgentHandle):
     def __init__(self, agent: EchoAgent, context: AgentContext) -> None:
         self._agent = agent
         self._outbox = context.outbox
-        self._media = context.media
+        self._files = _folder_of_files(context, inbox=agent.options.inbox)
         self._disk = agent.disk
         self._options = agent.options
         self.capabilities = AgentCapabilities(
-            steer=self._options.steer, images=self._options.images, audio=self._options.audio
+            steer=self._options.steer,
+            images=self._options.images,
+            audio=self._options.audio,
+            inbox=self._options.inbox,
         )
         self._cancelled = trio.Event()
         self._unsaid: deque[str] | None = None
@@ -108,7 +114,7 @@ class EchoHandle(AgentHandle):
             call = f"{turn.turn_id}-{number}"
             yield ToolCall(call, title=f"Pretend {number}", kind="other", status="in_progress")
             yield ToolCallUpdate(call, status="completed")
-        text = await echoed(turn.content, self._media, self._disk)
+        text = await echoed(turn.content, self._files, self._disk)
         pieces = _pieces(self._options.prefix + text) or [""]
         self._unsaid = deque(pieces)
         said = 0
@@ -131,7 +137,7 @@ class EchoHandle(AgentHandle):
 
     async def steer(self, content: PromptContent) -> bool:
         """Say this back too, as long as there is something left to say."""
-        text = await echoed(content, self._media, self._disk)
+        text = await echoed(content, self._files, self._disk)
         if not self._unsaid or not self.capabilities.steer:
             return False
         self._unsaid.extend(_pieces(f"\n{text}"))
@@ -169,6 +175,12 @@ class EchoAgent(Agent):
             return "never"
         self._failed += 1
         return self.options.fail
+
+
+def _folder_of_files(context: AgentContext, *, inbox: bool) -> Path | None:
+    if inbox and context.folder is not None:
+        return context.folder / INBOX
+    return context.media
 
 
 def _put(outbox: Path, files: int, text: str) -> None:

@@ -22,7 +22,7 @@ from actors.janitor import Janitor
 from actors.janitor_messages import Sweep
 from actors.library import Library, usage_report
 from actors.library_opening import open_library, read_index
-from actors.outboxes import Outboxes
+from actors.outboxes import Inboxes, Outboxes
 from runtime import endpoint as endpoints
 from runtime.cli.client import Client
 from runtime.cli.connect import connect
@@ -103,6 +103,7 @@ class StoredKeeper(Keeper):
             IdSource(wall_clock_ms),
             wall_clock_ms,
             Outboxes(settings.storage.data_dir),
+            Inboxes(settings.storage.data_dir),
         )
         self._tools = _Tools(library, store, metrics)
 

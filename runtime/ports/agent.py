@@ -22,13 +22,18 @@ from runtime.sessions.updates import AgentEvent, Announcement
 
 
 class AgentCapabilities(msgspec.Struct, frozen=True):
-    """What an agent can do beyond answering text."""
+    """What an agent can do beyond answering text.
+
+    ``inbox``: it sees nothing of the runtime's disk but the folder of its session, as one in a
+    container does: files are put into ``inbox/`` there, and links lead there (M5).
+    """
 
     steer: bool = False
     images: bool = False
     audio: bool = False
     resume: bool = False
     permissions: bool = False
+    inbox: bool = False
 
 
 class Offers(msgspec.Struct, frozen=True):
@@ -88,8 +93,8 @@ class AgentContext(msgspec.Struct, frozen=True):
 
 class PromptTurn(msgspec.Struct, frozen=True):
     """One prompt. ``content`` is complete: what people said, with the runtime's own lines before
-    it. A file is a link to where it is on disk, followed by an image or a sound when the agent
-    takes such.
+    it. A file is a link to where it is on disk (for an agent with an ``inbox``, to where it is in
+    there), followed by an image or a sound when the agent takes such.
     """
 
     turn_id: str

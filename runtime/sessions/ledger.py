@@ -108,6 +108,11 @@ class Ledger:
         blobs = () if shelf is None else shelf.files.values()
         return [blob for blob in blobs if blob.outgoing is not None]
 
+    def ids(self, session_id: str) -> set[str]:
+        """The ids of the files in the media folder of a session: their names without an ending."""
+        shelf = self._shelves.get(session_id)
+        return set() if shelf is None else {file.partition(".")[0] for file in shelf.files}
+
     def blob(self, session_id: str, file: str) -> Blob | None:
         """One file."""
         shelf = self._shelves.get(session_id)

@@ -98,13 +98,17 @@ class Place:
 
 @asynccontextmanager
 async def place(
-    data_dir: Path, *channels: Channel, cap: int = MUCH, agent: Writer | None = None
+    data_dir: Path,
+    *channels: Channel,
+    cap: int = MUCH,
+    agent: Writer | None = None,
+    root: Path | None = None,
 ) -> AsyncIterator[Place]:
     agent = agent if agent is not None else Writer()
     chosen = msgspec.structs.replace(
         settings(queue={"debounce": 0.0}),
         storage=StorageSettings(data_dir=data_dir),
-        media=MediaSettings(max_media_bytes=cap, free_space_floor=0),
+        media=MediaSettings(root=root, max_media_bytes=cap, free_space_floor=0),
     )
     async with open_runtime(chosen, agents={"agent": agent}, channels=channels) as rt:
         yield Place(rt, chosen, agent, data_dir)

@@ -89,13 +89,22 @@ class Player(Agent):
 
     Args:
         note: is told of each link when it is given, to look at what is there.
+        gone: says which files were at some paths.
+        with_inbox: ends of the keys of sessions in which it finds files in its inbox only.
     """
 
-    def __init__(self, note: Callable[[str, ResourceLink], FileKey]) -> None:
+    def __init__(
+        self,
+        note: Callable[[str, ResourceLink], FileKey],
+        gone: Callable[[str, list[Path]], frozenset[FileKey]],
+        with_inbox: tuple[str, ...],
+    ) -> None:
         self.calls: list[Call] = []
         self.steers: list[Steer] = []
         self.stubborn = False
         self.note = note
+        self.gone = gone
+        self.with_inbox = with_inbox
 
     @property
     def open_calls(self) -> list[Call]:
@@ -113,9 +122,9 @@ class Player(Agent):
 
 
 class _Handle(AgentHandle):
-    capabilities = AgentCapabilities(steer=True, images=True)
-
     def __init__(self, player: Player, context: AgentContext) -> None:
+        inbox = context.key.endswith(player.with_inbox)
+        self.capabilities = AgentCapabilities(steer=True, images=True, inbox=inbox)
         self._player = player
         self._session_id = context.session_id
         self._call: Call | None = None
@@ -134,7 +143,7 @@ class _Handle(AgentHandle):
             turn.turn_id,
             turn.message_ids,
             self._links(turn.content),
-            named_as_gone(self._session_id, plain_text(turn.content)),
+            self._player.gone(self._session_id, named_as_gone(plain_text(turn.content))),
             send,
         )
         self._player.calls.append(call)
@@ -187,16 +196,14 @@ def said_in(text: str) -> str:
     return "" if found is None else found[0]
 
 
-def named_as_gone(session_id: str, text: str) -> frozenset[FileKey]:
+def named_as_gone(text: str) -> list[Path]:
     """The files that a prompt says were removed."""
     _, found, rest = text.partition(EVICTED)
     lines = re.match(r"(\n- .*)*", rest)
     if not found or lines is None:
-        return frozenset()
-    return frozenset(
-        (session_id, path_of(uri).name)
-        for uri in re.findall(r"file://[^\s)]+", lines[0].replace(",", " "))
-    )
+        return []
+    uris = re.findall(r"file://[^\s)]+", lines[0].replace(",", " "))
+    return [path_of(uri) for uri in uris]
 
 
 def path_of(uri: str) -> Path:

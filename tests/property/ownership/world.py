@@ -28,6 +28,7 @@ from runtime.storage.sqlite import SqliteStore, open_memory
 from tests.actors.stage import clock
 from tests.property.ownership.edges import FIRST_CAP, LARGEST_FILE, Listener, Network
 from tests.property.ownership.facts import facts
+from tests.property.ownership.inboxes import WITH_INBOX, check_inboxes, file_at, kept_in
 from tests.property.ownership.loop import Loop, quiet
 from tests.property.ownership.player import Call, FileKey, Order, Player, path_of
 from tests.property.ownership.power import Life
@@ -56,7 +57,8 @@ class World:
         self.folder = folder
         self.root = folder / "media"
         self.record = Record()
-        self.player = Player(self._given)
+        self.data = folder / "data"
+        self.player = Player(self._given, self._gone, WITH_INBOX)
         self.network = Network()
         self.cap = FIRST_CAP
         self.mode: QueueMode = "collect"
@@ -96,7 +98,7 @@ class World:
 
     async def _one_life(self, life: Life, task_status: trio.TaskStatus[None]) -> None:
         try:
-            with life.power:
+            with life.power, kept_in(self.data):
                 async with open_runtime(
                     self.settings,
                     agents={"agent": self.player},
@@ -203,8 +205,9 @@ class World:
         self.step_so_far = Step(
             self.cap, self.cap, self.cap, coming, ATTEMPTS * coming * LARGEST_FILE
         )
-        there = sorted(path.name for path in self.folder.iterdir())
-        assert there == ["media", "outside"], there
+        check_inboxes(self.data, self.root, found.disk)
+        there = {path.name for path in self.folder.iterdir()} - {"data"}
+        assert there == {"media", "outside"}, there
         assert (self.folder / "outside").read_bytes() == b"not ours"
 
     @property
@@ -220,13 +223,17 @@ class World:
     def _given(self, session_id: str, link: ResourceLink) -> FileKey:
         """The agent is given a file: it is there, in its session's own folder (M4, H1)."""
         path = path_of(link.uri)
-        if path.parent != self.root / session_id:
+        if session_id not in (path.parent.name, path.parents[2].name):
             self.problems.append(f"{path} was given to an agent of {session_id}")
         elif not path.is_file():
             self.problems.append(f"{path} was given to an agent, and is not there")
-        else:
-            self.record.given((session_id, path.name), path.read_bytes())
-        return session_id, path.name
+        key = session_id, file_at(path, [b.file for b in self._library.ledger])
+        self.record.given(key, path.read_bytes())
+        return key
+
+    def _gone(self, session_id: str, paths: Sequence[Path]) -> frozenset[FileKey]:
+        names = [name for session, name in self.record.files if session == session_id]
+        return frozenset((session_id, file_at(path, names)) for path in paths)
 
     # -- what people do -----------------------------------------------------------------------
 
