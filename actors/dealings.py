@@ -111,7 +111,7 @@ class Dealings:
         if news.offers.config_options:
             self.announced(ConfigOptions(list(news.offers.config_options)))
         if news.offers.commands:
-            self._reception.taken = _names(news.offers.commands)
+            self._reception.learn(_names(news.offers.commands))
         self._open = news
 
     async def keep_id(self) -> None:
@@ -162,7 +162,7 @@ class Dealings:
     def announced(self, update: SessionUpdate) -> None:
         """The agent says something that is not of a turn (T6)."""
         if isinstance(update, AvailableCommands):
-            self._reception.taken = _names(update.available_commands)
+            self._reception.learn(_names(update.available_commands))
         self._services.watchers.publish(self._conversation.id, AgentAnnounced(update))
 
     async def _override(self, overrides: Overrides) -> None:

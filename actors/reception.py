@@ -61,8 +61,13 @@ class Reception:
         self._outbox = outbox
         self._orders = orders
         self._busy_with: set[str] = set()
-        self.taken: frozenset[str] = frozenset()
-        """The names of the agent's own commands."""
+        self._taken = services.announced.get(conversation.row.agent_id, frozenset())
+
+    def learn(self, commands: frozenset[str]) -> None:
+        """The agent has commands of its own of these names, which are not ours then; also when it
+        is not open, in a session that was asleep.
+        """
+        self._taken = self._services.announced[self._conversation.row.agent_id] = commands
 
     def work_on(self, row: InboundRow) -> Work | None:
         """What to do about a message that needs no turn; None for one that is for the queue."""
@@ -86,7 +91,7 @@ class Reception:
     def command_in(self, row: InboundRow) -> Typed | None:
         """The command that a message is."""
         triggers = self._services.settings.sessions.reset_triggers
-        return command_in(row.content, self.taken, triggers)
+        return command_in(row.content, self._taken, triggers)
 
     async def say(
         self, code: str, text: str, address: ReplyAddress | None, message_id: str | None = None

@@ -60,6 +60,7 @@ class Services:
         hearing: where voice notes are read for the transcriber.
         given_transcriber: the one that was passed in, which goes before that of the settings.
         pauses: what networks asked to wait, before more is shown of an answer in the making.
+        announced: the names of the commands that each agent announced last, in whichever session.
     """
 
     configuration: Configuration
@@ -82,6 +83,7 @@ class Services:
     hearing: Disk
     given_transcriber: Transcriber | None = None
     pauses: Pauses = field(default_factory=Pauses)
+    announced: dict[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def settings(self) -> Settings:

@@ -22,7 +22,7 @@ from runtime.ports.agent import (
 )
 from runtime.ports.front import SessionBlocked
 from runtime.sessions.events import MessageAccepted, Notice, SessionEvent, TurnStarted
-from runtime.sessions.updates import AgentEvent, Result
+from runtime.sessions.updates import AgentEvent, AvailableCommands, Result
 from runtime.storage.sqlite import open_memory
 from tests.actors.stage import HandAgent, clock, settings, stage
 
@@ -320,17 +320,35 @@ async def test_stopping_does_not_wait_for_an_agent_that_is_not_there(
         assert (status.message.state, status.message.tries) == ("pending", 0)
 
 
+class Commands(HandAgent):
+    """Has commands that are called like ours."""
+
+    @asynccontextmanager
+    async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
+        mine = [{"name": name, "description": "mine"} for name in ("status", "new")]
+        context.announce(AvailableCommands(mine))
+        async with super().open(context) as handle:
+            yield handle
+
+
+async def test_its_commands_are_known_while_it_sleeps(autojump_clock: MockClock) -> None:
+    # S36
+    agent = Commands(hold=False)
+    async with stage(agent=agent) as rt:
+        session = await rt.session("demo")
+        await (await session.prompt("hello")).result()
+        await trio.sleep(10_000)
+        assert agent.closed == 1
+        for key in ("demo", "another"):
+            session = await rt.session(key)
+            answer = await (await session.prompt("/new feature")).result()
+            assert answer.text == "echo: /new feature"
+        (first, second) = (await rt.front.list_sessions()).sessions
+        assert (first.row.epoch, second.row.epoch) == (1, 1)
+
+
 async def test_a_command_of_the_agent_wins(autojump_clock: MockClock) -> None:
     # S36
-    class Commands(HandAgent):
-        @asynccontextmanager
-        async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:
-            from runtime.sessions.updates import AvailableCommands
-
-            context.announce(AvailableCommands([{"name": "status", "description": "mine"}]))
-            async with super().open(context) as handle:
-                yield handle
-
     async with stage(agent=Commands(hold=False)) as rt:
         session = await rt.session("demo")
         assert (await (await session.prompt("hello")).result()).text == "echo: hello"
