@@ -105,15 +105,17 @@ class Withdrawals:
         def meant(row: InboundRow) -> bool:
             return before is None or row.seq < before
 
+        # The turn first: one that ends while the rows are dropped would let its own wait again.
+        gone, turn = set[str](), self._conversation.turn
+        if turn is not None:
+            if meant(turn.batch.rows[0]) and turn.stopping.withdraw():
+                gone.update(turn.batch.message_ids)
+            steered = turn.steering.withdraw(meant, DropReason.CLEARED)
+            gone.update(() if steered is None else (steered,))
         await self._queue.ask(Withdraw(everything=True, before=before), timeout=ASK_LIMIT)
         request = DropPending(self._conversation.id, DropReason.CLEARED, before=before)
-        dropped = await self._drop(request)
-        gone = {row.id for row in dropped}
-        turn = self._conversation.turn
-        if turn is not None and meant(turn.batch.rows[0]) and turn.stopping.withdraw():
-            gone.update(turn.batch.message_ids)
-        steered = turn.steering.withdraw(meant, DropReason.CLEARED) if turn else None
-        return len(gone | {steered} if steered is not None else gone)
+        gone.update(row.id for row in await self._drop(request))
+        return len(gone)
 
     async def _withdraw(self, request: Withdraw, reason: DropReason) -> int:
         """Take rows out of the queue and then out of the store: neither runs them then."""
