@@ -32,6 +32,11 @@ from runtime.storage.errors import StoreError
 from runtime.storage.media_requests import Attach
 from runtime.storage.requests import NewOutbound
 
+AT_ONCE = 2
+"""How many files of one session are fetched at the same time: less than its chat network has room
+for, so that others find some.
+"""
+
 ATTEMPTS = 3
 """How often a file is asked for."""
 
@@ -75,6 +80,8 @@ class Fetching:
         self._queue = queue
         self._outbox = outbox
         self._start = start
+        self._places = trio.CapacityLimiter(AT_ONCE)
+        self._ear = trio.CapacityLimiter(1)
         self._under_way: set[str] = set()
 
     def begin(self, row: InboundRow) -> None:
@@ -98,7 +105,8 @@ class Fetching:
         try:
             try:
                 staged = await self._fetched(row, item)
-                settled = await transcribed(self._services, self._id, staged.item)
+                async with self._ear:  # one voice note at a time: others have some, too
+                    settled = await transcribed(self._services, self._id, staged.item)
             except NotFetched as error:
                 # Cut off while the disk did not answer: it is fetched again after the next start.
                 await trio.lowlevel.checkpoint_if_cancelled()
@@ -137,14 +145,17 @@ class Fetching:
             log.debug("fetched_for_nobody")  # the next incarnation reads the rows
 
     async def _fetched(self, row: InboundRow, item: MediaItem) -> Staged:
-        """The file, on disk. A network that is slow keeps up only its own files."""
+        """The file, on disk. A network that is slow keeps up only its own files, and a session
+        with many of them no other one.
+        """
         services, address = self._services, row.reply_to
         place = (address.channel, address.account) if address is not None else ("", "")
         channel = services.channels.get(place)
         if channel is None or item.reference is None:
             raise NotFetched("its chat network is not connected any more")
         attachment = Attachment(item.reference, item.kind, item.name, item.mime_type, item.size)
-        async with services.fetching[place]:
+        # First the session's own place: it has no more than those in the line of its network.
+        async with self._places, services.fetching[place]:
             try:
                 with trio.fail_after(services.settings.media.fetch_timeout):
                     return await self._received(channel, attachment, item)
