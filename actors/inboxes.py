@@ -48,7 +48,7 @@ async def put_into_inbox(library: Library, inbox: Inbox, session_id: str, item: 
     link = partial(inbox.link, library.folders, folder_name(session_id), file, name)
     library.inboxes.used(session_id, inbox)
     try:
-        if not await library.disk(link, after=partial(_let_go, inbox, file)):
+        if not await library.disk(link):  # one that comes too late costs nothing, and goes with it
             await _copy(library, inbox, session_id, file, name)
     except MediaError as error:
         library.metrics.media_problems.inc()
@@ -67,7 +67,7 @@ async def _copy(library: Library, inbox: Inbox, session_id: str, file: str, name
     try:
         await make_room(library, room, size, exactly=size)
         copy = partial(inbox.copy, tree, place, file, name)
-        await library.disk(copy, after=partial(_let_go, inbox, file))
+        await library.disk(copy, after=partial(inbox.drop, file, name))
         library.ledger.measured(session_id, file, await library.disk(taken))
     finally:
         room.end()
@@ -142,8 +142,3 @@ def _taken(tree: MediaTree, inbox: Inbox, place: str, file: str) -> int:
     """Bytes that a file takes on disk, with those of its copies."""
     original = tree.stat(place, file)
     return (0 if original is None else original.size) + inbox.copies(file)
-
-
-def _let_go(inbox: Inbox, file: str) -> None:
-    """Nobody waits for it any more: the agent was told that it is not there."""
-    inbox.remove(file)

@@ -133,6 +133,17 @@ class Inbox:
             except FileNotFoundError:
                 return 0
 
+    def drop(self, file: str, name: str) -> None:
+        """Remove what is here of a file under one name. Raises as `remove` does."""
+        place = self.path(file, name)
+        with (
+            explained(place),
+            suppress(FileNotFoundError),
+            self._opened() as inbox,
+            folder(place.parent.name, place.parent, inside=inbox) as here,
+        ):
+            os.unlink(name, dir_fd=here)
+
     def remove(self, file: str) -> None:
         """Remove what is here of a file, under all names.
 

@@ -11,6 +11,7 @@ import trio
 
 import runtime as greenroom
 from actors.channels.scripted import ScriptedChannel
+from actors.disk import Disk
 from runtime.app import Runtime, open_runtime
 from runtime.ports.agent import AgentGone
 from runtime.ports.channel import Channel, ChannelCapabilities
@@ -103,6 +104,7 @@ async def place(
     cap: int = MUCH,
     agent: Writer | None = None,
     root: Path | None = None,
+    disk: Disk | None = None,
 ) -> AsyncIterator[Place]:
     agent = agent if agent is not None else Writer()
     chosen = msgspec.structs.replace(
@@ -110,7 +112,7 @@ async def place(
         storage=StorageSettings(data_dir=data_dir),
         media=MediaSettings(root=root, max_media_bytes=cap, free_space_floor=0),
     )
-    async with open_runtime(chosen, agents={"agent": agent}, channels=channels) as rt:
+    async with open_runtime(chosen, agents={"agent": agent}, channels=channels, disk=disk) as rt:
         yield Place(rt, chosen, agent, data_dir)
 
 

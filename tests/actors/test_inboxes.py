@@ -14,6 +14,7 @@ import trio
 
 import runtime as greenroom
 from actors.agents.echo import EchoAgent, Options
+from actors.disk import Disk, Threads
 from actors.front import ActorFront
 from actors.library_opening import reconcile
 from runtime.app import open_runtime
@@ -21,7 +22,9 @@ from runtime.ports.agent import AgentCapabilities, AgentContext, AgentHandle
 from runtime.sessions.content import ImageBlock, PromptContent, ResourceLink
 from runtime.sessions.updates import AgentEvent
 from runtime.settings import MediaSettings, Settings, StorageSettings
+from runtime.storage.inbox import Inbox
 from runtime.storage.media_errors import MediaFailed
+from tests.actors.hanging import SHORT, Gate, hang
 from tests.actors.media_stage import house, links, path_of
 from tests.actors.outbox_stage import SIZE, Place, Writer, media, place, until
 from tests.actors.stage import Call, chunk
@@ -63,9 +66,13 @@ class Contained(Writer):
 
 @asynccontextmanager
 async def contained(
-    data_dir: Path, *, cap: int = 100 * SIZE, root: Path | None = None
+    data_dir: Path,
+    *,
+    cap: int = 100 * SIZE,
+    root: Path | None = None,
+    disk: Disk | None = None,
 ) -> AsyncIterator[Place]:
-    async with place(data_dir, cap=cap, agent=Contained(), root=root) as here:
+    async with place(data_dir, cap=cap, agent=Contained(), root=root, disk=disk) as here:
         yield here
 
 
@@ -333,6 +340,28 @@ async def test_a_disk_that_refuses_costs_no_message(  # M6
         assert "not here: it could not be put into the inbox" in here.agent.calls[-1].text
         await send(here, "one", image(CAT))
         assert path_of(given(here)[0]).read_bytes() == CAT
+
+
+@pytest.mark.parametrize("late", [True, False])
+async def test_a_copy_that_nobody_waits_for_leaves_nothing(  # M3 M5 M6
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    gate = Gate()
+    with elsewhere(tmp_path) as root:
+        async with contained(tmp_path, root=root, disk=Threads(limit=SHORT)) as here:
+            with monkeypatch.context() as patch:
+                hang(patch, Inbox, "copy", gate, late=late)
+                await send(here, "one", image(CAT))
+            assert given(here) == []
+            assert "not here: it could not be put into the inbox" in here.agent.calls[-1].text
+            usage = here.rt.front.media_usage()
+            assert (usage.size, usage.reserved, usage.stuck) == (SIZE, 0, 1)
+            gate.open()
+            await until(lambda: here.rt.front.media_usage().stuck == 0)
+            assert inboxes(tmp_path) == []
+            await send(here, "one", image(CAT))
+            assert path_of(given(here)[0]).read_bytes() == CAT
+            assert here.size == 2 * SIZE
 
 
 async def test_what_cannot_be_removed_is_tried_again(  # M6

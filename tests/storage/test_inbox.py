@@ -100,8 +100,18 @@ def test_it_goes_under_all_names_and_the_original_stays(tree: MediaTree, inbox: 
     assert original.exists()
 
 
+def test_one_name_goes_and_the_others_stay(tree: MediaTree, inbox: Inbox) -> None:
+    put(tree, SESSION, FILE)
+    inbox.link(tree, SESSION, FILE, "cat.png")
+    inbox.copy(tree, SESSION, FILE, "a copy.png")
+    for _ in range(2):
+        inbox.drop(FILE, "a copy.png")
+    assert [each.name for each in inbox.path(FILE, "x").parent.iterdir()] == ["cat.png"]
+
+
 def test_what_is_not_there_is_gone_already(inbox: Inbox) -> None:
     inbox.remove(FILE)
+    inbox.drop(FILE, "cat.png")
     assert inbox.copies(FILE) == 0
 
 
@@ -163,6 +173,7 @@ def test_no_link_leads_elsewhere(  # M2
         lambda: inbox.link(tree, SESSION, FILE, "cat.png"),
         lambda: inbox.copy(tree, SESSION, FILE, "cat.png"),
         lambda: inbox.remove(FILE),
+        lambda: inbox.drop(FILE, "cat.png"),
         lambda: inbox.copies(FILE),
     ):
         with pytest.raises(MediaUnsafe):
