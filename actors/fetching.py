@@ -32,7 +32,7 @@ from runtime.storage.errors import StoreError
 from runtime.storage.media_requests import Attach
 from runtime.storage.requests import NewOutbound
 
-AT_ONCE = 2
+AT_ONCE = 4
 """How many files of one session are fetched at the same time: less than its chat network has room
 for, so that others find some.
 """

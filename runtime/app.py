@@ -75,7 +75,7 @@ BUSY_MAILBOX = MailboxSpec(capacity=100_000)
 USUAL_MAILBOX = MailboxSpec()
 FAREWELL_LIMIT = 10.0
 
-FETCHED_AT_ONCE = 8
+FETCHED_AT_ONCE = 16
 """How many files of one channel account are fetched at the same time (Q7)."""
 
 TRANSCRIBED_AT_ONCE = 2

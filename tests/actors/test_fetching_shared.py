@@ -72,7 +72,7 @@ async def test_whoever_comes_to_a_busy_network_is_next_in_line(
     network = SlowNetwork()
     async with place(tmp_path / "media", network=network):
         for chat in range(10):
-            for number in range(6):
+            for number in range(12):
                 await network.bring(f"slow-{chat}-{number}", f"c{chat}")
         await trio.sleep(5)
         assert network.most == FETCHED_AT_ONCE
@@ -80,9 +80,9 @@ async def test_whoever_comes_to_a_busy_network_is_next_in_line(
         await trio.sleep(60)
         assert network.most == FETCHED_AT_ONCE
         chats = [name.split("-")[1] for name in dict.fromkeys(network.asked)]
-        assert len(chats) == 60
+        assert len(chats) == 120
         # Everybody has a file before anybody has all.
-        assert set(chats[:30]) == {str(chat) for chat in range(10)}
+        assert set(chats[:60]) == {str(chat) for chat in range(10)}
 
 
 # Q7 H5
