@@ -8,7 +8,7 @@ says that it is still on its way.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -21,7 +21,7 @@ from actors.queue import Arrived, Fetched, QueueMessage
 from actors.receiving import receive
 from actors.services import Services
 from actors.transcribing import transcribed
-from runtime.kernel import ActorRef, ActorStopped
+from runtime.kernel import ActorRef, ActorStopped, Helper
 from runtime.log import get_logger
 from runtime.ports.channel import Attachment, Channel, PermanentFailure, TransientFailure
 from runtime.sessions.content import storable
@@ -63,7 +63,7 @@ class Fetching:
         session_id: the session.
         queue: is told when a file has come.
         outbox: is told when a sender is owed a word.
-        start: starts a task that ends with the session's actor.
+        start: starts a task of the session's actor: a function and its arguments.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Fetching:
         session_id: str,
         queue: ActorRef[QueueMessage],
         outbox: ActorRef[Due],
-        start: Callable[[InboundRow], object],
+        start: Callable[..., Helper],
     ) -> None:
         self._services = services
         self._library = services.library
@@ -82,22 +82,36 @@ class Fetching:
         self._start = start
         self._places = trio.CapacityLimiter(AT_ONCE)
         self._ear = trio.CapacityLimiter(1)
-        self._under_way: set[str] = set()
+        self._under_way: dict[str, trio.CancelScope] = {}
 
     def begin(self, row: InboundRow) -> None:
         """Fetch the files of a message, unless that is under way."""
         if row.fetching and row.id not in self._under_way:
-            self._under_way.add(row.id)
-            self._start(row)
+            scope = self._under_way[row.id] = trio.CancelScope()
+            self._start(self._fetch, row, scope, name="fetch")
 
-    async def fetch(self, row: InboundRow) -> None:
+    def end(self, rows: Iterable[InboundRow]) -> None:
+        """These messages wait no more: what is on its way for them is given up, with its room (H2).
+
+        A file that a message has is the store's affair.
+        """
+        for row in rows:
+            scope = self._under_way.pop(row.id, None)
+            if scope is not None:
+                scope.cancel()
+
+    async def _fetch(self, row: InboundRow, scope: trio.CancelScope) -> None:
         """Fetch what is missing of a message, one file after the other, for as long as it waits."""
         try:
-            for index, item in enumerate(row.media):
-                if item.fetching and not await self._fetch_one(row, index, item):
-                    break
+            with scope:
+                # One may hear of a message when it is withdrawn already, or has its files.
+                now = await self._as_it_is(row)
+                for index, item in enumerate(now.media if now is not None else ()):
+                    if item.fetching and not await self._fetch_one(row, index, item):
+                        break
         finally:
-            self._under_way.discard(row.id)
+            if self._under_way.get(row.id) is scope:
+                del self._under_way[row.id]
 
     async def _fetch_one(self, row: InboundRow, index: int, item: MediaItem) -> bool:
         """Fetch one file and write down what became of it; whether its message still waits."""
@@ -120,23 +134,25 @@ class Fetching:
             if staged is not None:
                 self._library.unstage(staged)
         if attached is None:
-            return await self._correct(row)
+            return await self._as_it_is(row) is not None
         await self._tell(Fetched(attached))
         if settled.problem is not None:
             await tell_not_taken(self._services, self._outbox, attached, (index,))
         return True
 
-    async def _correct(self, row: InboundRow) -> bool:
-        """The message does not wait for this file: mostly it was withdrawn, and with it the file.
+    async def _as_it_is(self, row: InboundRow) -> InboundRow | None:
+        """The message as it is now; None when it does not wait: mostly it was withdrawn.
 
         The queue may have heard of it after that, and would hold a place for it for ever.
         """
         status = await until_written(lambda: self._services.store.message_status(row.id))
-        waits = status is not None and status.message.state is InboundState.PENDING
-        await self._tell(
-            Fetched(status.message) if status is not None and waits else Arrived(dropped=(row,))
-        )
-        return waits
+        now = status.message if status is not None else None
+        if now is None or now.state is not InboundState.PENDING:
+            await self._tell(Arrived(dropped=(row,)))
+            return None
+        if now.media != row.media:
+            await self._tell(Fetched(now))
+        return now
 
     async def _tell(self, news: Fetched | Arrived) -> None:
         try:

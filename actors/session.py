@@ -181,16 +181,12 @@ class SessionActor(Actor[SessionMessage]):
             restart=Restart.TEMPORARY,
         )
         self._queue = queue
-        self._fetching = Fetching(
-            services,
-            self._id,
-            queue,
-            self._outbox,
-            lambda row: self.start(self._fetching.fetch, row, name="fetch"),
-        )
+        self._fetching = Fetching(services, self._id, queue, self._outbox, self.start)
         for row in pending:
             self._fetching.begin(row)
-        self._withdrawals = Withdrawals(services, conversation, queue, self.start)
+        self._withdrawals = Withdrawals(
+            services, conversation, queue, self._fetching.end, self.start
+        )
         self._epochs = Epochs(services, conversation, self._withdrawals, self._agent)
         self._dealings = Dealings(services, conversation, self._reception, self._agent, queue)
         self._turns = Turns(
@@ -305,6 +301,7 @@ class SessionActor(Actor[SessionMessage]):
         place among the others where that matters (S36).
         """
         rows: list[InboundRow] = []
+        self._fetching.end(message.dropped)
         await self._queue.send(msgspec.structs.replace(message, rows=()))
         if self._put_off and not again:
             await self._recheck()

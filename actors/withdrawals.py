@@ -27,6 +27,7 @@ class Withdrawals:
         services: what all actors share.
         conversation: the session.
         queue: the session's queue.
+        gone: told of messages that wait no more; nothing more is fetched for them.
         start: starts a task of the session's actor: a function and its arguments.
     """
 
@@ -35,11 +36,13 @@ class Withdrawals:
         services: Services,
         conversation: Conversation,
         queue: ActorRef[QueueMessage],
+        gone: Callable[[tuple[InboundRow, ...]], object],
         start: Callable[..., Helper],
     ) -> None:
         self._services = services
         self._conversation = conversation
         self._queue = queue
+        self._when_gone = gone
         self._start = start
 
     async def cancel(self, message: Cancel) -> bool:
@@ -151,6 +154,7 @@ class Withdrawals:
 
     def _gone(self, dropped: tuple[InboundRow, ...], reason: DropReason) -> None:
         """Tell who watches or waits, and let the chat not go on showing half an answer (R8)."""
+        self._when_gone(dropped)
         self._services.watchers.dropped(self._conversation.id, dropped, reason)
         if any(row.turn_id is not None for row in dropped):
             with suppress(ActorStopped):
