@@ -217,10 +217,10 @@ class ActorFront(Front):
         sender: Sender | None,
     ) -> Admitted:
         """Keep the files of a message until the router takes them over, or is not going to."""
-        workplace = Workplace()
+        place = None
         if any(map(brings_files, content)):  # nothing is written for a session that is not there
-            workplace = (await self._row(session_id)).overrides.workplace
-        intake = Intake(self._services.library, session_id, workplace)
+            place = self._services.place_of_work(await self._row(session_id))
+        intake = Intake(self._services.library, session_id, place)
         async with intake, client_errors(session_id):
             stored = await intake.take(content)
             files = intake if intake.has_files else None

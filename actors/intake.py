@@ -10,7 +10,7 @@ from base64 import b64decode
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
@@ -36,7 +36,6 @@ from runtime.sessions.content import (
     TextResource,
 )
 from runtime.sessions.media import MediaItem, MediaKind
-from runtime.sessions.rows import Workplace
 from runtime.storage.linked import LinkedFile
 from runtime.storage.media_errors import MediaUnsafe, NoAnswer
 
@@ -51,7 +50,6 @@ context, whether the agent wants to read all of it or not.
 
 CHUNK = 1024 * 1024
 LONGEST_NAME = 255
-DEFAULT_WORKPLACE = Workplace()
 
 T = TypeVar("T")
 
@@ -63,16 +61,14 @@ class Intake:
     Args:
         library: keeps the files.
         session_id: the session; it exists.
-        workplace: where its agent works: a link to a file in there leads to what the agent is to
-            work on, and stays one.
+        works_in: where its agent works, if that is known: a link to a file in there leads to what
+            the agent is to work on, and stays one.
     """
 
-    def __init__(
-        self, library: Library, session_id: str, workplace: Workplace = DEFAULT_WORKPLACE
-    ) -> None:
+    def __init__(self, library: Library, session_id: str, works_in: Path | None = None) -> None:
         self._library = library
         self._session_id = session_id
-        self._workplace = workplace
+        self._works_in = works_in
         self._staged: tuple[Staged, ...] | None = ()
 
     async def __aenter__(self) -> Intake:
@@ -111,7 +107,9 @@ class Intake:
         if room < 0:
             problem = f"a message brings at most {MOST_FILES} files: send the others with the next"
             raise BadRequest(problem, "$.prompt")
-        self._check_together([*map(size_of, said), *map(len, texts.values())])
+        sizes = [*map(size_of, said), *map(len, texts.values())]
+        self._check_together(sizes)
+        left = self._library.settings.max_media_bytes - sum(sizes)
         blocks: list[StoredBlock] = []
         for index, block in enumerate(said):
             path = f"$.prompt[{index}]"
@@ -125,8 +123,9 @@ class Intake:
                     else:
                         blocks.append(await self._keep_text(content, text, path))
                 case LocalFile():
-                    kept = await self._keep_linked(block) if room else block.link
-                    room -= isinstance(kept, FileBlock)
+                    kept = await self._keep_linked(block, left) if room else block.link
+                    if isinstance(kept, FileBlock):
+                        room, left = room - 1, left - (self._staged or ())[-1].blob.size
                     blocks.append(kept)
                 case AgentResource(resource=resource):
                     if resource.blob is None:
@@ -197,20 +196,24 @@ class Intake:
         except NoAnswer as error:
             raise Unavailable(f"nothing was accepted: {error}") from None
 
-    async def _keep_linked(self, block: LocalFile) -> FileBlock | ResourceLink:
-        """The file that a link leads to as it is now; the link when there is none to be kept."""
-        folder = self._workplace.folder
-        if folder is not None and block.path.is_relative_to(folder):
-            return block.link
+    async def _keep_linked(self, block: LocalFile, left: int) -> FileBlock | ResourceLink:
+        """The file that a link leads to as it is now; the link when there is none to be kept, or it
+        does not fit with the others of its message: then nothing is removed for it (M5).
+        """
         file = LinkedFile(block.path)
         disk = self._library.disk
         try:
+            if self._works_in is not None:
+                place = await disk(self._works_in.resolve, abandon=True)
+                if block.path.is_relative_to(place):
+                    return block.link
             size = await disk(file.open, abandon=True, after=file.close)
             item = await disk(partial(_linked, block, size), abandon=True, after=file.close)
         except (OSError, MediaUnsafe, NoAnswer):
             return block.link
         try:
-            if not size:  # nothing to keep, or one whose size shows only as it is read
+            # Without a size there is nothing to keep, or it shows only as the file is read.
+            if not size or size > left:
                 return block.link
             return await self._receive(self._pieces_of(file), item)
         except (OSError, MediaRefused):  # it is too large, or cannot be read

@@ -15,6 +15,7 @@ from actors.disk import Disk
 from actors.library import Library
 from actors.transcribers import configured_transcriber
 from actors.watch import Watchers
+from runtime.log import get_logger
 from runtime.metrics import Metrics
 from runtime.ports.agent import Agent, AgentContext
 from runtime.ports.channel import Channel, ChannelCapabilities
@@ -39,6 +40,8 @@ DUPLICATE_MARK = "(This message may have reached you before.)\n"
 
 ROOM_TO_MARK = 4 * len(DUPLICATE_MARK)
 """A channel whose messages are shorter than this gives no room away for the mark."""
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ class Services:
     ) -> AgentContext:
         """What an agent is told about a session when it is opened for it."""
         workplace = row.overrides.workplace
-        folder = self.folder_of(row.agent_id, row.id)
+        folder, workspace = self._folders_of(row)
         return AgentContext(
             session_id=row.id,
             agent_id=row.agent_id,
@@ -167,7 +170,7 @@ class Services:
             epoch=row.epoch,
             folder=folder,
             resume=row.agent_session_id,
-            workspace=Path(workplace.folder) if workplace.folder is not None else None,
+            workspace=workspace,
             mcp_servers=workplace.mcp_servers,
             choices=row.overrides.choices,
             announce=announce,
@@ -176,6 +179,23 @@ class Services:
             media=self.library.folder(row.id),
             outbox=None if folder is None else folder / OUTBOX,
         )
+
+    def place_of_work(self, row: SessionRow) -> Path | None:
+        """Where the agent of a session works; None when that is not known."""
+        agent = self.agents.get(row.agent_id)
+        if agent is None:
+            return None
+        try:
+            return agent.works_in(*self._folders_of(row))
+        except Exception:
+            log.exception("agent_raised", agent=row.agent_id)
+            return None
+
+    def _folders_of(self, row: SessionRow) -> tuple[Path | None, Path | None]:
+        """A session's own folder, and the one that a client named."""
+        named = row.overrides.workplace.folder
+        own = self.folder_of(row.agent_id, row.id)
+        return own, Path(named) if named is not None else None
 
     def download_limit(self, channel: str, account: str) -> int:
         """The largest file of a channel that is taken, in bytes; 0 for none (N1, M3)."""

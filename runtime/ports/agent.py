@@ -221,6 +221,16 @@ class Agent(ABC):
         """What its sessions can choose from, as far as it is known before one is open."""
         return Offers()
 
+    def works_in(self, folder: Path | None, workspace: Path | None) -> Path | None:
+        """Where it works: what people link to in there stays a link, of everything else it is given
+        a copy.
+
+        Args:
+            folder: the session's own folder, as `AgentContext.folder`.
+            workspace: the folder that a client named, as `AgentContext.workspace`.
+        """
+        return workspace or folder
+
     @abstractmethod
     def open(self, context: AgentContext) -> AbstractAsyncContextManager[AgentHandle]:
         """Start the agent for a session: an async context manager that yields its handle.

@@ -11,7 +11,8 @@ from trio.testing import MockClock
 from runtime.ports.front import Unavailable
 from runtime.sessions.content import LocalFile, ResourceLink, TextBlock
 from runtime.sessions.rows import Workplace
-from tests.actors.media_stage import house, image, links, path_of, said
+from tests.actors.media_stage import SeeingAgent, house, image, links, path_of, said
+from tests.actors.outbox_stage import place as outboxes_place
 
 
 @pytest.fixture
@@ -112,3 +113,53 @@ async def test_there_are_at_most_so_many(
         call = await here.agent.called(1)
         assert len(links(call)) == 102
         assert [block for block in call.turn.content if block == file.link] == [file.link] * 2
+
+
+async def test_others_make_no_room_for_links_that_do_not_fit_together(
+    autojump_clock: MockClock, tmp_path: Path, folder: Path
+) -> None:
+    # M5: and nobody is told to wait, which would not help
+    async with house(tmp_path / "media", media={"max_media_bytes": 100}) as here:
+        other, session = await here.session("other"), await here.session()
+        await here.kept(other, b"kept" * 5)
+        files = [linked(folder / f"{number}", b"%d" % number * 40) for number in range(3)]
+        large = linked(folder / "large", b"l" * 101)
+        await session.send((*files, large, *said(image(b"x" * 5))))
+        call = await here.agent.called(2)
+        copies, kept = links(call)[:2], links(call)[2:4]
+        assert [path_of(link).read_bytes() for link in copies] == [b"0" * 40, b"1" * 40]
+        assert kept == [files[2].link, large.link]
+        assert here.usage.size == 85  # of the other's 20 bytes, 5 were in the way
+        here.check()
+
+
+async def test_a_link_into_the_folder_of_the_session_stays_one(tmp_path: Path) -> None:
+    # G3 G10: an agent that nobody gave another folder works there
+    async with outboxes_place(tmp_path) as here:
+        session = await here.say("one", "hello")
+        work = here.agent.calls[0].context.folder
+        assert work is not None
+        await (await session.prompt((linked(work.resolve() / "code.py", b"1"),))).result()
+        (given,) = links(here.agent.calls[-1])
+        assert path_of(given) == work.resolve() / "code.py"
+
+
+@pytest.mark.parametrize("agent", ["said", "nothing", "raises"])
+async def test_an_agent_says_where_it_works(
+    autojump_clock: MockClock, tmp_path: Path, folder: Path, agent: str
+) -> None:
+    # G3 G10
+    class Elsewhere(SeeingAgent):
+        def works_in(self, _: Path | None, __: Path | None) -> Path | None:
+            if agent == "raises":
+                raise ValueError("a bug")
+            return tmp_path / "way" / folder.name if agent == "said" else None
+
+    (tmp_path / "way").symlink_to(folder.parent)
+    async with house(tmp_path / "media", agent=Elsewhere()) as here:
+        session = await here.session()
+        block = linked(folder / "code.py", b"1")
+        await session.send((block,))
+        (given,) = links(await here.agent.called(1))
+        assert (given == block.link) == (agent == "said")
+        assert path_of(given).read_bytes() == b"1"

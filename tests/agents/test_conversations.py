@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import trio
 
+from actors.agents.acp.agent import AcpAgent
+from actors.agents.acp.options import Options
 from runtime.ports.agent import AgentContext, AgentGone, AgentHandle, AgentRefused, PromptTurn
 from runtime.sessions.content import EmbeddedResource, ResourceLink, TextBlock, TextResource
 from runtime.sessions.rows import Usage
@@ -195,6 +197,8 @@ async def test_the_process_gets_its_variables_and_its_folder(
     for folder, context, more in cases:
         async with stage.open(HOSTILE, "environment", context=context, **options, **more) as handle:
             found = json.loads(said(await run_turn(handle)))
+        agent = AcpAgent("tested", Options(("agent",), **more))
+        assert agent.works_in(stage.folder, context.get("workspace")) == folder
         assert found["env"]["EXTRA"] == "1"
         assert found["env"]["PASSED_ON"] == "value"
         assert "KEPT_BACK" not in found["env"]

@@ -75,6 +75,10 @@ class AcpAgent(Agent):
     def offers(self) -> Offers:
         return self._last_offers.current
 
+    def works_in(self, folder: Path | None, workspace: Path | None) -> Path | None:
+        given = self._options.cwd or super().works_in(folder, workspace)
+        return None if given is None else given.absolute()
+
     @asynccontextmanager
     async def open(self, context: AgentContext) -> AsyncIterator[AcpHandle]:
         if context.processes is None:
@@ -83,7 +87,7 @@ class AcpAgent(Agent):
             await self._prepare(partial(_must_be_there, self._options.cwd))
         if context.outbox is not None:
             await self._prepare(partial(_make_outbox, context.outbox))
-        async with _folder(_place(self._options, context), self._disk) as cwd:
+        async with _folder(self.works_in(context.folder, context.workspace), self._disk) as cwd:
             spec = ProcessSpec(
                 command=self._options.command,
                 cwd=cwd,
@@ -234,12 +238,6 @@ def _environment(options: Options, context: AgentContext) -> dict[str, str]:
     folders = {MEDIA_VARIABLE: context.media, OUTBOX_VARIABLE: context.outbox}
     ours = {name: str(path.absolute()) for name, path in folders.items() if path is not None}
     return {**ours, **(options.env or {})}
-
-
-def _place(options: Options, context: AgentContext) -> Path | None:
-    """The folder that was given, if any."""
-    given = options.cwd or context.workspace or context.folder
-    return None if given is None else given.absolute()
 
 
 def _must_be_there(cwd: Path) -> None:
