@@ -32,6 +32,7 @@ from runtime.storage.folders import (
 from runtime.storage.media_errors import MediaError, explained
 from runtime.storage.media_scan import Problems, clear
 from runtime.storage.media_tree import MediaTree
+from runtime.storage.session_scan import each_session, folders_in
 from runtime.storage.transcript import make_session_folder
 
 INBOX = "inbox"
@@ -212,21 +213,9 @@ def scan_inboxes(root: Path) -> InboxScan:
         MediaUnsafe: It is a link or no folder.
         MediaFailed: It cannot be read.
     """
-    scan = InboxScan({}, {}, [])
-    problems = Problems()
-    with explained(root):
-        try:
-            with folder(str(root), root, private=False) as above:
-                for agent in _folders(above):
-                    place = root / agent
-                    try:
-                        with folder(agent, place, inside=above, private=False) as sessions:
-                            for session in filter(is_id, _folders(sessions)):
-                                _look_into(sessions, session, place / session, scan, problems)
-                    except (MediaError, OSError) as error:
-                        problems.add(place, error)
-        except FileNotFoundError:
-            return scan
+    scan, problems = InboxScan({}, {}, []), Problems()
+    for sessions, session, where in each_session(root, problems):
+        _look_into(sessions, session, where, scan, problems)
     return msgspec.structs.replace(scan, problems=problems.told)
 
 
@@ -242,19 +231,17 @@ def _look_into(
             folder(session, where, inside=sessions, private=False) as above,
             folder(INBOX, place, inside=above, private=False) as inbox,
         ):
-            for name in filter(is_id, _folders(inbox)):
-                with folder(name, place / name, inside=inbox) as here:
-                    scan.copies[session, name] = _copies_in(here)
-                scan.inboxes.setdefault(session, Inbox(place))
+            for file in filter(is_id, folders_in(inbox)):
+                try:
+                    with folder(file, place / file, inside=inbox) as here:
+                        scan.copies[session, file] = _copies_in(here)
+                    scan.inboxes.setdefault(session, Inbox(place))
+                except (MediaError, OSError) as error:
+                    problems.add(place / file, error)
     except FileNotFoundError:
         return
     except (MediaError, OSError) as error:
         problems.add(place, error)
-
-
-def _folders(descriptor: int) -> list[str]:
-    with os.scandir(descriptor) as entries:
-        return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def _copies_in(descriptor: int) -> int:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 
-from runtime.sessions.ids import is_id
 from runtime.sessions.media import OutboxFile
 from runtime.storage.attachments import MAX_ENTRIES, OUTBOX, listed
 from runtime.storage.folders import folder
-from runtime.storage.media_errors import MediaError, explained
+from runtime.storage.media_errors import MediaError
 from runtime.storage.media_scan import Problems
-
-_FOLDERS_AT_A_STRETCH = 200
-"""After how many folders the thread lets go of the interpreter, for the loop (D2)."""
+from runtime.storage.session_scan import each_session
 
 
 class OutboxScan(msgspec.Struct, frozen=True):
@@ -50,23 +43,8 @@ def scan_outboxes(root: Path) -> OutboxScan:
     """
     files: list[tuple[str, OutboxFile]] = []
     problems = Problems()
-    looked_into = 0
-    with explained(root), ExitStack() as stack:
-        try:
-            above = stack.enter_context(folder(str(root), root, private=False))
-        except FileNotFoundError:
-            return OutboxScan([], [], 0)
-        for agent in _names(above):
-            place = root / agent
-            try:
-                with folder(agent, place, inside=above, private=False) as sessions:
-                    for session in filter(is_id, _names(sessions)):
-                        looked_into += 1
-                        if looked_into % _FOLDERS_AT_A_STRETCH == 0:
-                            time.sleep(0)
-                        _look_into(sessions, session, place / session, files, problems)
-            except (MediaError, OSError) as error:
-                problems.add(place, error)
+    for sessions, session, where in each_session(root, problems):
+        _look_into(sessions, session, where, files, problems)
     return OutboxScan(files, problems.told, problems.count)
 
 
@@ -89,10 +67,3 @@ def _look_into(
         return
     except (MediaError, OSError) as error:
         problems.add(place, error)
-
-
-def _names(descriptor: int) -> Iterator[str]:
-    """The names of folders in a folder, and of links, so that these are told."""
-    with os.scandir(descriptor) as entries:
-        names = [entry.name for entry in entries if entry.is_symlink() or entry.is_dir()]
-    return iter(names)
