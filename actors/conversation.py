@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
+from actors.queue import Batch
 from actors.turn import Turn
-from runtime.sessions.rows import ReplyAddress, SessionRow
+from runtime.sessions.rows import InboundRow, ReplyAddress, SessionRow
 
 
 class Conversation:
@@ -40,4 +41,16 @@ class Conversation:
     @property
     def address(self) -> ReplyAddress | None:
         """Where the people are whose messages the turn has; None without one, or for clients."""
-        return self.turn.batch.rows[0].reply_to if self.turn is not None else None
+        rows = self.turn.batch.rows if self.turn is not None else ()
+        return rows[0].reply_to if rows else None
+
+    def not_begun(self, offered: Batch | None) -> tuple[InboundRow, ...]:
+        """The messages of an offered batch that wait: until its turn has claimed them. It has ended
+        before the queue hears of it.
+        """
+        turn = self.turn
+        if offered is None or offered.turn_id == self.settled:
+            return ()
+        if turn is None or turn.batch.turn_id != offered.turn_id:
+            return offered.rows
+        return turn.batch.rows if turn.started is None else ()

@@ -353,14 +353,9 @@ class SessionActor(Actor[SessionMessage]):
 
     async def _status(self) -> QueueStatus:
         waiting = await self._queue.ask(Status(), timeout=ASK_LIMIT)
-        turn, running, rows = self._conversation.turn, None, waiting.rows
-        if turn is not None and turn.started is not None:
-            running = turn.batch.turn_id
-        # A batch that is offered waits until its turn has claimed it, and has ended before the
-        # queue hears of it.
-        batch = waiting.offered
-        if batch is not None and batch.turn_id not in (running, self._conversation.settled):
-            rows = (*batch.rows, *rows)
+        turn = self._conversation.turn
+        running = turn.batch.turn_id if turn is not None and turn.started is not None else None
+        rows = (*self._conversation.not_begun(waiting.offered), *waiting.rows)
         oldest = min((row.admitted_at for row in rows), default=None)
         blocked = self._services.watchers.blocked(self._id)
         return QueueStatus(waiting.mode, running, len(rows), oldest, blocked)

@@ -11,7 +11,9 @@ should even that be cut off, the claim in the store is settled when the session 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import aclosing
+from itertools import filterfalse
 
 import msgspec
 import trio
@@ -80,6 +82,7 @@ class Turn:
         self._settings = services.settings.sessions  # a running turn keeps those it began with
         self._reply = Reply()
         self._claim = Claim()
+        self._claimed: BeginTurn | None = None
         self.questions = Questions(services, session.id, batch.turn_id, hooks.ask)
         self.steering = Steering(services, session, batch.turn_id, self._take_in, hooks.heard)
         self._handover = Handover()
@@ -108,6 +111,22 @@ class Turn:
     def steerable(self) -> bool:
         """Whether its agent can be told of messages while it works (Q3)."""
         return self._handle is not None and self._handle.capabilities.steer
+
+    def let_go(self, meant: Callable[[InboundRow], bool]) -> bool:
+        """Leave out messages while it waits for its agent: they are none of its own then, and the
+        others wait on. Without any left it ends.
+
+        Returns:
+            Whether that could still be: not once it has set out to claim them.
+        """
+        if self._claimed is not None:
+            return False
+        rows = tuple(filterfalse(meant, self.batch.rows))
+        context = tuple(filterfalse(meant, self.batch.context))
+        self.batch = msgspec.structs.replace(self.batch, rows=rows, context=context)
+        if not rows:
+            self.stopping.request(TurnEnd.CANCELLED)
+        return True
 
     def take(self, row: InboundRow, *, keep: bool) -> None:
         """Hand a message to the agent, unless the turn is about to end; see `Steering.offer`."""
@@ -164,26 +183,31 @@ class Turn:
             async with self._drafts.typing():
                 while True:
                     try:
-                        return await self._agent.ask(Acquire(self._claim), timeout=math.inf)
+                        lease = await self._agent.ask(Acquire(self._claim), timeout=math.inf)
                     except ActorStopped as error:
                         log.warning("agent_actor_stopped", reason=str(error))
                         await trio.sleep(BEGIN_AGAIN)
+                    else:
+                        return lease if self.stopping.asked is None else None
         return None
 
     async def _hand_back(
         self, again: tuple[InboundRow, ...], overflow: tuple[InboundRow, ...]
     ) -> None:
-        """It is over, and these wait again, except for those that a person withdrew meanwhile."""
-        meant = tuple(row for row in again if row.trigger)
-        if meant and self.stopping.asked in WITHDRAWALS:
+        """It is over, and these wait again, except for those that a person withdrew meanwhile. When
+        it had not claimed them, a cancel was of some of them, and who asked for it drops those.
+        """
+        meant, asked = tuple(row for row in again if row.trigger), self.stopping.asked
+        whole = asked is TurnEnd.WITHDRAWN or self.started is not None
+        if meant and whole and asked in WITHDRAWALS:
             context = (row for row in again if not row.trigger)
-            again = (*context, *await self._hooks.withdrawn(meant, self.stopping.asked))
+            again = (*context, *await self._hooks.withdrawn(meant, asked))
         await self._hooks.over(again, overflow)
 
     async def _begin(self) -> bool:
         """Claim the batch; False when there is nothing to run, or the disk refuses."""
         batch = self.batch
-        request = BeginTurn(
+        self._claimed = request = BeginTurn(
             turn_id=batch.turn_id,
             session_id=self._session.id,
             epoch=self._session.epoch,

@@ -83,7 +83,7 @@ class Turns:
             await self._dealings.keep_id()
 
         async def ask(request: PermissionRequest) -> None:
-            await self._reception.ask(request, batch.rows[0].reply_to)
+            await self._reception.ask(request, turn.batch.rows[0].reply_to)
 
         async def heard(row: InboundRow, heard: Heard) -> None:
             await self._tell_queue(Steered(batch.turn_id, row, heard))

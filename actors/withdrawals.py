@@ -46,21 +46,24 @@ class Withdrawals:
         self._start = start
 
     async def cancel(self, message: Cancel) -> bool:
-        turn = self._conversation.turn
-        meant = turn is not None and (
-            message.message_id is None or message.message_id in turn.batch.message_ids
-        )
-        hit = turn is not None and meant and turn.stopping.request(TurnEnd.CANCELLED)
-        if message.connection is None and message.message_id is None:
-            return hit
-        ids = (message.message_id,) if message.message_id is not None else ()
+        """See `Front.cancel`. A turn that has claimed nothing yet does not run: its messages wait,
+        and of these only the ones that are meant go (G11).
+        """
+        turn, connection, named = self._conversation.turn, message.connection, message.message_id
+        carried = turn.batch.message_ids if turn is not None else ()
+        whole = connection is None and named is None
+        ids = carried if whole else () if named is None else (named,)
 
-        def meant_too(row: InboundRow) -> bool:
-            theirs = message.connection is not None and row.connection == message.connection
-            return theirs or row.id in ids
+        def meant(row: InboundRow) -> bool:
+            return row.id in ids or (connection is not None and row.connection == connection)
 
-        steered = turn.steering.withdraw(meant_too, DropReason.CANCELLED) if turn else None
-        request = Withdraw(connection=message.connection, message_ids=ids)
+        hit, steered = False, None
+        if turn is not None and not turn.let_go(meant):
+            hit = (named is None or named in carried) and turn.stopping.request(TurnEnd.CANCELLED)
+            if whole and turn.started is not None:
+                return hit  # nothing of it waits
+            steered = turn.steering.withdraw(meant, DropReason.CANCELLED)
+        request = Withdraw(connection=connection, message_ids=ids)
         withdrawn = await self._withdraw(request, DropReason.CANCELLED)
         return hit or steered is not None or withdrawn > 0
 
@@ -74,24 +77,26 @@ class Withdrawals:
         Returns:
             Whether a turn is cancelled, and how many messages are withdrawn.
         """
-        withdrawn = await (self.clear(asked.seq) if everything else self._clear_own(asked))
+
+        def meant(row: InboundRow) -> bool:
+            return row.seq < asked.seq and (everything or row.sender == asked.sender)
+
+        turn, stopped = self._conversation.turn, False
+        if turn is not None and turn.let_go(meant):
+            stopped = not turn.batch.rows
+        elif turn is not None and turn.batch.rows[0].seq < asked.seq:
+            withdrawn = everything and turn.stopping.withdraw()
+            stopped = withdrawn or turn.stopping.request(TurnEnd.CANCELLED)
+        work = self.clear(asked.seq) if everything else self._clear_some(meant)
+        return stopped, await work
+
+    async def _clear_some(self, meant: Callable[[InboundRow], bool]) -> int:
+        """What waits and is meant."""
         turn = self._conversation.turn
-        if turn is None or turn.batch.rows[0].seq > asked.seq:
-            return False, withdrawn
-        if everything and not turn.begun:
-            return True, withdrawn  # its messages were just taken away from it
-        return turn.stopping.request(TurnEnd.CANCELLED), withdrawn
-
-    async def _clear_own(self, asked: InboundRow) -> int:
-        """What waits of the person who says so."""
-
-        def own(row: InboundRow) -> bool:
-            return row.sender == asked.sender and row.seq < asked.seq
-
-        turn = self._conversation.turn
-        steered = turn.steering.withdraw(own, DropReason.CLEARED) if turn is not None else None
+        steered = turn.steering.withdraw(meant, DropReason.CLEARED) if turn is not None else None
         waiting = await self._queue.ask(Status(), timeout=ASK_LIMIT)
-        ids = tuple(row.id for row in waiting.rows if own(row))
+        offered = waiting.offered.rows if waiting.offered is not None else ()
+        ids = tuple(row.id for row in (*offered, *waiting.rows) if meant(row))
         dropped = await self._withdraw(Withdraw(message_ids=ids), DropReason.CLEARED)
         return dropped + (steered is not None)
 
@@ -111,7 +116,8 @@ class Withdrawals:
         # The turn first: one that ends while the rows are dropped would let its own wait again.
         gone, turn = set[str](), self._conversation.turn
         if turn is not None:
-            if meant(turn.batch.rows[0]) and turn.stopping.withdraw():
+            claimed = not turn.let_go(meant)
+            if claimed and meant(turn.batch.rows[0]) and turn.stopping.withdraw():
                 gone.update(turn.batch.message_ids)
             steered = turn.steering.withdraw(meant, DropReason.CLEARED)
             gone.update(() if steered is None else (steered,))

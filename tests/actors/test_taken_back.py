@@ -8,13 +8,19 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from actors.channels.scripted import ScriptedChannel
+from runtime.app import Runtime
 from runtime.embedding import Session
 from runtime.ports.agent import AgentGone
-from runtime.sessions.rows import InboundState
+from runtime.sessions.content import text_content
+from runtime.sessions.rows import InboundState, Sender
 from runtime.sessions.updates import AgentEvent, Result
+from runtime.storage.sqlite import open_memory
 from tests.actors.listener import STEER, Listener, state_of
-from tests.actors.slowness import slow
-from tests.actors.stage import Call, HandAgent, stage
+from tests.actors.slowness import Starting, slow
+from tests.actors.stage import Call, HandAgent, clock, stage
+from tests.actors.test_orders import PRINCIPALS, says
+from tests.actors.test_starting_agents import Flaky
 
 # -- at the same moment ----------------------------------------------------------------------------
 
@@ -92,3 +98,106 @@ async def test_what_is_cleared_does_not_come_back_from_an_agent_that_does_not_ta
         await trio.sleep(100)
         assert await state_of(store, second.message_id) == (InboundState.DROPPED, "cleared")
         assert agent.prompts == ["one"]
+
+
+# -- while the agent is not there ------------------------------------------------------------------
+
+
+async def bursts(rt: Runtime) -> Session:
+    """A session where prompts that come together are one turn."""
+    session = await rt.session("demo")
+    await session.set_queue(debounce=1.0)
+    return session
+
+
+async def test_to_cancel_a_message_whose_turn_waits_for_its_agent_spares_the_others(
+    autojump_clock: MockClock,
+) -> None:
+    # G11 P6
+    agent = Starting()
+    async with stage(agent=agent) as rt:
+        session = await bursts(rt)
+        first, second = await session.prompt("one"), await session.prompt("two")
+        await trio.sleep(3)
+        assert await first.cancel()
+        assert not await first.cancel()
+        assert (await first.result()).stop_reason == "cancelled"
+        assert (await session.queue()).waiting == 1
+        assert (await second.result()).text == "two"
+        assert len(agent.contexts) == 1  # which does not begin anew for that
+
+
+async def test_a_client_cancels_its_own_messages_of_a_turn_that_waits_for_its_agent(
+    autojump_clock: MockClock,
+) -> None:
+    # G11
+    agent = Starting()
+    async with open_memory(clock) as store, stage(agent=agent, store=store) as rt:
+        session, sent = await bursts(rt), []
+        for name in ("one", "two", "one"):
+            say = text_content(f"{name} says {len(sent)}")
+            sent.append(await rt.front.submit(session.id, say, connection=name))
+        await trio.sleep(3)
+        assert not await rt.front.cancel(session.id, connection="three")
+        assert (await session.queue()).waiting == 3
+        assert await rt.front.cancel(session.id, connection="one")
+        assert (await session.queue()).waiting == 1
+        assert (await rt.front.outcome(sent[1].message_id)).text == "two says 1"
+        for each in (sent[0], sent[2]):
+            assert await state_of(store, each.message_id) == (InboundState.DROPPED, "cancelled")
+
+
+async def test_a_cancel_of_somebody_else_leaves_a_chat_its_message(
+    autojump_clock: MockClock,
+) -> None:
+    # G11 P3: its agent cannot be started
+    agent, network = Flaky(5), ScriptedChannel()
+    async with stage(agent=agent, channels=[network]) as rt:
+        await network.say("important")
+        await trio.sleep(100)
+        (info,) = (await rt.front.list_sessions()).sessions
+        assert not await rt.front.cancel(info.row.id, connection="a terminal")
+        await network.say("/reconnect")
+        await trio.sleep(100)
+        assert network.arrived[-1].text == "important"
+
+
+@pytest.mark.parametrize(
+    "name, said, left",
+    [
+        ("bob", "Nothing is running. 1 message withdrawn.", ["ada's", "carl's"]),
+        ("ada", "Stopped. 3 messages withdrawn.", []),
+    ],
+)
+async def test_a_stop_takes_back_what_it_may_of_a_turn_that_waits_for_its_agent(
+    autojump_clock: MockClock, name: str, said: str, left: list[str]
+) -> None:
+    # S36 H3 G11
+    async with stage(agent=Starting(), settings=PRINCIPALS) as rt:
+        session = await bursts(rt)
+        for each in ("ada", "bob", "carl"):
+            say = text_content(f"{each}'s")
+            await rt.front.submit(session.id, say, sender=Sender(each))
+        await trio.sleep(3)
+        assert await says(rt, session, name, "/stop") == said
+        assert (await session.queue()).waiting == len(left)
+        await trio.sleep(100)
+        lines = [line.content for line in await session.history() if line.role == "user"]
+        assert lines == left
+
+
+@pytest.mark.parametrize("refused", [0, 1])
+async def test_a_claim_that_fails_spares_those_whom_a_cancel_did_not_mean(
+    autojump_clock: MockClock, refused: int
+) -> None:
+    # G11 T2: the message is gone before it is claimed, or the disk refuses
+    agent = HandAgent(hold=False)
+    async with slow() as store, stage(agent=agent, store=store) as rt:
+        session = await bursts(rt)
+        store.refusals["begin_turn"], store.delays["begin_turn"] = refused, 3.0
+        first, second = await session.prompt("one"), await session.prompt("two")
+        await trio.sleep(2)
+        assert await first.cancel()
+        assert (await first.result()).stop_reason == "cancelled"
+        assert (await second.result()).text == "echo: two"
+        assert [call.text for call in agent.calls] == ["two"]
