@@ -16,9 +16,10 @@ same conversation to reply to (Q2), and, for rows that were tried, of the same e
 retry is what it was the first time: a message that makes an agent fall over takes no newer ones
 with it.
 
-**Fetching**: a row whose files are still on their way holds its place (Q7). As a head it makes
-everything after it wait; further back it makes its batch wait for it, until ``debounce_max`` since
-the batch's first row: then those before it run without it.
+**Fetching**: a row whose files are still on their way holds its place (Q7), and its batch and
+everything after that waits for them. What belongs to that batch is what waits when it would be
+ready but for the files (M10): it is *closed* then, and what comes later makes the next one, so that
+a batch waits for a bounded number of files.
 
 **Ready** is a batch as its head says. A head that is not debounced (a client that submits whole
 prompts) is ready at once, and takes its batch along. A debounced head waits until ``debounce`` has
@@ -158,6 +159,7 @@ class WaitingQueue:
         self._entries: list[_Entry] = []
         self._context: list[InboundRow] = []
         self._ids: set[str] = set()
+        self._closed: frozenset[str] = frozenset()
         self._last_passed_over = -1
 
     @property
@@ -220,6 +222,7 @@ class WaitingQueue:
         if not gone:
             return
         self._ids -= gone
+        self._closed -= gone
         self._entries = [entry for entry in self._entries if entry.row.id not in gone]
         self._context = [row for row in self._context if row.id not in gone]
 
@@ -228,6 +231,7 @@ class WaitingQueue:
         self._entries.clear()
         self._context.clear()
         self._ids.clear()
+        self._closed = frozenset()
 
     def decide(
         self, now: float, now_ms: int, running: Running | None, policy: QueuePolicy
@@ -253,14 +257,17 @@ class WaitingQueue:
         ]
         if standing:
             batch = _batch(standing, policy.mode)
-            here = list(takewhile(lambda entry: not entry.row.fetching, batch))
-            if here:
-                ready_at = _ready_at(here, now, now_ms, policy)
-                if len(here) < len(batch):
-                    ready_at = max(ready_at, here[0].arrived + policy.debounce_max)
-                if ready_at <= now:
-                    return self._run(here) if running is None else Interrupt()
+            closed = self._closed_part(batch)
+            if closed:
+                batch, ready_at = closed, _due(closed, now, now_ms)
+            else:
+                ready_at = _ready_at(batch, now, now_ms, policy)
+            if ready_at > now:
                 moments.append(ready_at)
+            elif any(entry.row.fetching for entry in batch):
+                self._closed = frozenset(entry.row.id for entry in batch)
+            else:
+                return self._run(batch) if running is None else Interrupt()
         return WaitUntil(min(moments)) if moments else Idle()
 
     def _steer(self, now: float, now_ms: int, running: Running) -> Decision:
@@ -278,6 +285,13 @@ class WaitingQueue:
             else:
                 return Steer(row)
         return WaitUntil(min(moments)) if moments else Idle()
+
+    def _closed_part(self, batch: Sequence[_Entry]) -> Sequence[_Entry]:
+        """The batch up to the last row that it had when it was closed; nothing if it is open."""
+        count = len(batch)
+        while count and batch[count - 1].row.id not in self._closed:
+            count -= 1
+        return batch[:count]
 
     def _run(self, batch: Sequence[_Entry]) -> Run:
         self._last_passed_over = max(entry.row.seq for entry in self._entries)
@@ -321,9 +335,14 @@ def _batch(standing: Sequence[_Entry], mode: QueueMode) -> Sequence[_Entry]:
     return list(takewhile(lambda entry: _group(entry.row) == group, standing))
 
 
+def _due(batch: Sequence[_Entry], now: float, now_ms: int) -> float:
+    """When the last of a batch is due, on the monotonic clock."""
+    return max(_moment(entry.row, now, now_ms) for entry in batch)
+
+
 def _ready_at(batch: Sequence[_Entry], now: float, now_ms: int, policy: QueuePolicy) -> float:
     """When a batch may run, on the monotonic clock: not after ``now`` when it may already."""
-    due = max(_moment(entry.row, now, now_ms) for entry in batch)
+    due = _due(batch, now, now_ms)
     if not batch[0].debounced or policy.mode is QueueMode.FOLLOWUP:
         return due
     arrivals = [entry.arrived for entry in batch if entry.debounced]

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
 
+from runtime.sessions.media import MediaItem
 from runtime.sessions.modes import QueueMode
 from runtime.sessions.queueing import (
     Decision,
@@ -23,9 +24,10 @@ from tests.sessions.rows import address, inbound
 DEBOUNCE, DEBOUNCE_MAX = 1.0, 4.0
 CHATS = st.sampled_from([None, "a", "b"])
 MODES = st.sampled_from(QueueMode)
+FETCHING = (MediaItem(reference="r"),)
 
 
-# Q1, Q2, Q3, Q7, Q8
+# Q1, Q2, Q3, Q7, Q8, M10
 class Queue(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -41,6 +43,8 @@ class Queue(RuleBasedStateMachine):
         self.steerable = False
         self.told: set[str] = set()
         self.refused: set[str] = set()
+        self.head: str | None = None
+        self.head_since = 0.0
 
     @property
     def now_ms(self) -> int:
@@ -63,11 +67,20 @@ class Queue(RuleBasedStateMachine):
         if debounced:
             self.debounced.add(row.id)
 
-    @rule(chat=CHATS, debounced=st.booleans())
-    def arrives(self, chat: str | None, debounced: bool) -> None:
+    @rule(chat=CHATS, debounced=st.booleans(), fetching=st.booleans())
+    def arrives(self, chat: str | None, debounced: bool, fetching: bool) -> None:
         self.seq += 1
         reply_to = None if chat is None else address(chat, f"p{self.seq}")
-        self.wait(inbound(self.seq, reply_to=reply_to), debounced=debounced)
+        media = FETCHING if fetching else ()
+        self.wait(inbound(self.seq, reply_to=reply_to, media=media), debounced=debounced)
+
+    @precondition(lambda self: any(row.fetching for row in self.rows.values()))
+    @rule(data=st.data())
+    def a_file_comes(self, data: st.DataObject) -> None:
+        coming = sorted(row.id for row in self.rows.values() if row.fetching)
+        row = self.rows[data.draw(st.sampled_from(coming))]
+        self.rows[row.id] = replace(row, media=())
+        self.waiting.replace(self.rows[row.id])
 
     @rule(delay=st.integers(1, 8))
     def is_scheduled(self, delay: int) -> None:
@@ -157,7 +170,8 @@ class Queue(RuleBasedStateMachine):
         elif isinstance(decision, WaitUntil):
             assert decision.at > self.now
         else:
-            assert self.running or not self.rows
+            coming = any(row.fetching for row in self.rows.values())
+            assert self.running or coming or not self.rows
 
     def check_run(self, run: Run) -> None:
         assert not self.running
@@ -168,6 +182,7 @@ class Queue(RuleBasedStateMachine):
         ]
         assert list(run.rows) == standing[: len(run.rows)]
         assert all(row.not_before is None or row.not_before <= self.now_ms for row in run.rows)
+        assert not any(row.fetching for row in run.rows)
         conversations = {row.reply_to and row.reply_to.conversation for row in run.rows}
         assert len(conversations) == 1
         assert self.mode is not QueueMode.FOLLOWUP or len(run.rows) == 1
@@ -180,6 +195,7 @@ class Queue(RuleBasedStateMachine):
         assert row.id in self.rows
         assert row.id not in self.told | self.refused
         assert not row.tries
+        assert not row.fetching
         assert row.not_before is None or row.not_before <= self.now_ms
         for other in self.rows.values():
             if other.seq < row.seq and conversation_of(other) == conversation_of(row):
@@ -188,14 +204,20 @@ class Queue(RuleBasedStateMachine):
 
     @invariant()
     def nobody_starves(self) -> None:
-        """The longest that a head waits with nothing in its way is the longest window."""
-        if self.running or not self.rows:
+        """The longest that a head waits with nothing in its way is the longest window, and for the
+        files of what came in it.
+        """
+        head = min(self.rows.values(), key=lambda row: row.seq, default=None)
+        if head is None or self.running or head.id != self.head:
+            self.head = head.id if head is not None and not self.running else None
+            self.head_since = self.now
+        if head is None or self.running:
             return
-        head = min(self.rows.values(), key=lambda row: row.seq)
-        due = self.arrived[head.id] + DEBOUNCE_MAX
+        due = max(self.arrived[head.id] + DEBOUNCE_MAX, self.head_since)
         if head.not_before is not None:
             due = max(due, head.not_before / 1000)
-        if self.now >= due:
+        coming = [row.id for row in self.rows.values() if row.fetching]
+        if self.now >= due and all(self.arrived[name] > due for name in coming):
             assert isinstance(self.look(), Run)
 
 
