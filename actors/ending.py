@@ -22,6 +22,7 @@ from runtime.sessions.relay import Reply
 from runtime.sessions.rows import InboundRow, SessionRow, TurnError, TurnState
 from runtime.sessions.settling import TurnEnd, Verdict, settle
 from runtime.sessions.updates import PermissionRequest
+from runtime.sessions.withdrawing import DropNotice
 from runtime.settings import SessionSettings
 from runtime.storage.errors import StoreError
 from runtime.storage.requests import EndedTurn
@@ -39,8 +40,8 @@ class TurnHooks(msgspec.Struct, frozen=True):
     Args:
         first_event: the agent has begun; with the time in ms since 1970.
         committed: the end is durable; called in the same step in which it becomes visible.
-        withdrawn: rows that a person withdrew before they were claimed, and how; answers what is
-            left.
+        withdrawn: rows that a person withdrew before they were claimed, how, and what their chats
+            are told; answers what is left.
         over: the batch is settled; with the rows that wait again, and overflow lines not told.
         ask: the agent asks people something; puts it in words where there is no dialog.
         heard: what became of a message that the running turn was to take in (H8).
@@ -49,7 +50,9 @@ class TurnHooks(msgspec.Struct, frozen=True):
 
     first_event: Callable[[int], Awaitable[None]]
     committed: Callable[[EndedTurn, TurnEnded], None]
-    withdrawn: Callable[[tuple[InboundRow, ...], TurnEnd], Awaitable[tuple[InboundRow, ...]]]
+    withdrawn: Callable[
+        [tuple[InboundRow, ...], TurnEnd, DropNotice | None], Awaitable[tuple[InboundRow, ...]]
+    ]
     over: Callable[[tuple[InboundRow, ...], tuple[InboundRow, ...]], Awaitable[None]]
     ask: Callable[[PermissionRequest], Awaitable[None]]
     heard: Callable[[InboundRow, Heard], Awaitable[None]]
@@ -84,6 +87,7 @@ class Ending:
         settings: SessionSettings,
         first_event_at: int | None,
         told: tuple[str, ...] = (),
+        notice: DropNotice | None = None,
     ) -> None:
         """Commit the outcome, show it, hand the rest back to the queue.
 
@@ -93,6 +97,7 @@ class Ending:
             settings: those that the turn began with.
             first_event_at: when the agent had begun, in ms since 1970; None when it had not.
             told: evicted files that the prompt named (M9).
+            notice: what the chat is told of it when somebody elsewhere ended it.
         """
 
         async def commit(
@@ -122,6 +127,7 @@ class Ending:
                     told,
                     self._drafts,
                     outgoing,
+                    notice,
                 )
                 return verdict, await until_written(lambda: self._services.store.end_turn(request))
 

@@ -14,7 +14,7 @@ from runtime.sessions.events import QueueStatus
 from runtime.sessions.numbers import number_of
 from runtime.sessions.overrides import BadOverride, in_words, typed_overrides
 from runtime.sessions.rows import InboundRow, QueueOverrides
-from runtime.storage.requests import StartAnew, StartedAnew
+from runtime.storage.anew import StartAnew, StartedAnew
 
 DENIED = "Only an admin may do that."
 
@@ -37,7 +37,7 @@ class Doors(msgspec.Struct, frozen=True):
     stop: Callable[[InboundRow, bool], Awaitable[tuple[bool, int]]]
     clear: Callable[[InboundRow], Awaitable[int]]
     set_queue: Callable[[QueueOverrides], Awaitable[object]]
-    start_anew: Callable[[StartAnew], Awaitable[StartedAnew | None]]
+    start_anew: Callable[[InboundRow, StartAnew], Awaitable[StartedAnew | None]]
 
 
 class Orders:
@@ -86,13 +86,13 @@ class Orders:
             case Command.RESET:
                 raise ValueError("a new epoch begins with its message: see `start_anew`")
 
-    async def start_anew(self, request: StartAnew) -> StartedAnew | None:
-        """Begin a new conversation; None when the message was withdrawn meanwhile.
+    async def start_anew(self, row: InboundRow, request: StartAnew) -> StartedAnew | None:
+        """Begin a new conversation with a message; None when it was withdrawn meanwhile.
 
         Raises:
             StoreError: the disk refuses; there is no new conversation.
         """
-        return await self._doors.start_anew(request)
+        return await self._doors.start_anew(row, request)
 
     def _settings(self) -> str:
         """What holds, wherever it was set."""

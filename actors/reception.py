@@ -25,8 +25,9 @@ from runtime.sessions.events import Notice
 from runtime.sessions.permissions import question
 from runtime.sessions.rows import InboundKind, InboundRow, InboundState, ReplyAddress
 from runtime.sessions.updates import PermissionRequest
+from runtime.storage.anew import StartAnew
 from runtime.storage.errors import StoreError
-from runtime.storage.requests import FinishPending, StartAnew
+from runtime.storage.requests import FinishPending
 
 log = get_logger(__name__)
 
@@ -142,7 +143,7 @@ class Reception:
         address = row.reply_to
         outbound = parts(self._services, address, ANEW, "notice") if address is not None else ()
         request = StartAnew(self._id, row.id, typed.first, outbound, ANEW)
-        started = await self._orders.start_anew(request)
+        started = await self._orders.start_anew(row, request)
         if started is None:
             return  # it was withdrawn meanwhile, and that was told
         if started.message.state is InboundState.DONE:

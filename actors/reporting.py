@@ -24,6 +24,7 @@ from runtime.sessions.rows import (
 from runtime.sessions.settling import Verdict
 from runtime.sessions.silence import presentable, visible_text
 from runtime.sessions.split import split
+from runtime.sessions.withdrawing import DropNotice
 from runtime.storage.entries import answer_id, error_entry, user_entry
 from runtime.storage.requests import EndTurn, NewEntry, NewOutbound, Settlement
 
@@ -38,6 +39,7 @@ def end_of_turn(
     told: tuple[str, ...],
     drafts: Drafts,
     outgoing: Outgoing,
+    notice: DropNotice | None = None,
 ) -> EndTurn:
     """The one transaction in which a turn ends."""
     return EndTurn(
@@ -61,7 +63,7 @@ def end_of_turn(
             for row in batch.claimed
         ),
         journal=_journal(batch, verdict, reply),
-        outbound=_outbound(services, batch, verdict, reply, drafts.edits, outgoing),
+        outbound=_outbound(services, batch, verdict, reply, drafts.edits, outgoing, notice),
         agent_session_id=reply.result.agent_session_id if reply.result is not None else None,
         told=told,
         draft=drafts.draft,
@@ -108,13 +110,17 @@ def _outbound(
     reply: Reply,
     edits: str | None,
     outgoing: Outgoing,
+    notice: DropNotice | None,
 ) -> tuple[NewOutbound, ...]:
     """The parts owed to a push channel, the first in place of the draft, and files after them (R7);
-    nothing for a pull channel (R8).
+    what is told of an end that somebody elsewhere asked for; nothing for a pull channel (R8).
     """
     address = batch.rows[0].reply_to
     if address is None:
         return ()
+    if notice is not None and verdict.turn_state is TurnState.CANCELLED:
+        owed = notice.owed(row.reply_to for row in batch.rows)
+        return tuple(NewOutbound(*each, notice.text, kind="notice") for each in owed.items())
     if verdict.turn_state is TurnState.DONE:
         text, kind = visible_text(reply.text), "answer"
     elif verdict.tell_sender and verdict.error is not None:

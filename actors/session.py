@@ -160,9 +160,9 @@ class SessionActor(Actor[SessionMessage]):
             status=self._status,
             reconnect=lambda: self._dealings.reconnect(),
             stop=lambda row, everything: self._withdrawals.stop(row, everything=everything),
-            clear=lambda row: self._withdrawals.clear(row.seq),
+            clear=lambda row: self._withdrawals.clear(row),
             set_queue=self._set_queue,
-            start_anew=lambda request: self._epochs.start_anew(request, self._turns.task),
+            start_anew=lambda row, request: self._epochs.start_anew(row, request, self._turns.task),
         )
         orders = Orders(services, conversation, doors)
         self._reception = Reception(services, conversation, self._outbox, orders)
@@ -185,7 +185,7 @@ class SessionActor(Actor[SessionMessage]):
         for row in pending:
             self._fetching.begin(row)
         self._withdrawals = Withdrawals(
-            services, conversation, queue, self._fetching.end, self.start
+            services, conversation, queue, self._outbox, self._fetching.end, self.start
         )
         self._epochs = Epochs(services, conversation, self._withdrawals, self._agent)
         self._dealings = Dealings(services, conversation, self._reception, self._agent, queue)

@@ -20,6 +20,7 @@ from runtime.sessions.content import StoredContent
 from runtime.sessions.media import Media
 from runtime.sessions.queueing import Heard
 from runtime.sessions.rows import DropReason, InboundRow, InboundState, SessionRow
+from runtime.sessions.withdrawing import DropNotice
 from runtime.storage.errors import NotPending, StoreError
 from runtime.storage.joining import JoinTurn, KeepCopy, LeaveTurn
 from runtime.storage.media_requests import HandOver
@@ -58,6 +59,7 @@ class Steering:
         self._offer: InboundRow | None = None
         self._joined: InboundRow | None = None
         self._withdrawn: DropReason | None = None
+        self._notice: DropNotice | None = None
         self._scope = trio.CancelScope()
 
     def offer(
@@ -72,18 +74,23 @@ class Steering:
                 is left to `settle`.
             keep: it is to wait all the same (``steer-backlog``): it does not join the turn.
         """
-        self._offer, self._withdrawn = row, None
+        self._offer, self._withdrawn, self._notice = row, None, None
         self._scope = trio.CancelScope()
         nursery.start_soon(self._decide, row, handle, keep)
 
-    def withdraw(self, meant: Callable[[InboundRow], bool], reason: DropReason) -> str | None:
+    def withdraw(
+        self,
+        meant: Callable[[InboundRow], bool],
+        reason: DropReason,
+        notice: DropNotice | None = None,
+    ) -> str | None:
         """Drop the message that is being handed over, if it is meant; its id then.
 
         One that the agent has confirmed is the turn's and is not withdrawn.
         """
         if self._offer is None or not meant(self._offer):
             return None
-        self._withdrawn = reason
+        self._withdrawn, self._notice = reason, notice
         self._scope.cancel()
         return self._offer.id
 
@@ -169,9 +176,8 @@ class Steering:
         session, store = self._session, self._services.store
 
         async def write() -> InboundRow | None:
-            return await store.leave_turn(
-                LeaveTurn(self._turn_id, session.id, session.fence, row.id, self._withdrawn)
-            )
+            place = self._turn_id, session.id, session.fence
+            return await store.leave_turn(LeaveTurn(*place, row.id, self._withdrawn, self._notice))
 
         left = await until_written(write)
         self._joined = None

@@ -13,6 +13,7 @@ from runtime.sessions.handover import Handover
 from runtime.sessions.relay import Reply
 from runtime.sessions.rows import TurnError
 from runtime.sessions.settling import TurnEnd
+from runtime.sessions.withdrawing import DropNotice
 from runtime.settings import SessionSettings
 
 CANCEL_LIMIT = 5.0  # T6
@@ -53,15 +54,21 @@ class Stopping:
         self._last_event, self._heard = 0.0, trio.Event()
         self.asked: TurnEnd | None = None
         """How the turn was asked to end; None when it was not."""
+        self.notice: DropNotice | None = None
+        """What its chat is told of that; None: nothing."""
         self.waiting = trio.CancelScope()
         """Around the wait for the agent: over as soon as the turn is asked to end."""
         self.running = trio.CancelScope()
         """Around the agent's work: over when the turn is taken away from it, or it is lost."""
 
-    def request(self, end: TurnEnd) -> bool:
+    def request(self, end: TurnEnd, notice: DropNotice | None = None) -> bool:
         """Ask the agent to stop, and make it stop 5 s later.
 
         A person's wish comes before the runtime's reasons, else the first reason counts.
+
+        Args:
+            end: how it is to end.
+            notice: what its chat is told of that.
 
         Returns:
             Whether it makes a difference: not when the answer is complete.
@@ -69,16 +76,16 @@ class Stopping:
         if self._reply.result is not None:
             return False
         if self.asked is None or end in WITHDRAWALS:
-            self.asked = end
+            self.asked, self.notice = end, notice
             self._now.set()
             self.waiting.cancel()
         return True
 
-    def withdraw(self) -> bool:
+    def withdraw(self, notice: DropNotice | None = None) -> bool:
         """Take its messages away from the turn; whether that is still possible: not once the agent
         has begun, and an event that comes later does not count any more (H3).
         """
-        return self._handover.withdraw() and self.request(TurnEnd.WITHDRAWN)
+        return self._handover.withdraw() and self.request(TurnEnd.WITHDRAWN, notice)
 
     def ended_as(self, end: TurnEnd, error: TurnError | None) -> tuple[TurnEnd, TurnError | None]:
         """How the turn counts: by what was asked of it, by its result, by how the stream ended.

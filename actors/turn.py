@@ -173,7 +173,8 @@ class Turn:
                 self._hand_back,
             )
             end, error = self.stopping.ended_as(end, error)
-            await ending.write(end, error, self._settings, self._handover.at, self._told)
+            notice = self.stopping.notice
+            await ending.write(end, error, self._settings, self._handover.at, self._told, notice)
 
     async def _obtain(self) -> Lease | None:
         """The open agent, however often it has to be started (P3); None when the turn was asked to
@@ -201,7 +202,7 @@ class Turn:
         whole = asked is TurnEnd.WITHDRAWN or self.started is not None
         if meant and whole and asked in WITHDRAWALS:
             context = (row for row in again if not row.trigger)
-            again = (*context, *await self._hooks.withdrawn(meant, asked))
+            again = (*context, *await self._hooks.withdrawn(meant, asked, self.stopping.notice))
         await self._hooks.over(again, overflow)
 
     async def _begin(self) -> bool:

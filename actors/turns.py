@@ -86,6 +86,8 @@ class Turns:
             await self._reception.ask(request, turn.batch.rows[0].reply_to)
 
         async def heard(row: InboundRow, heard: Heard) -> None:
+            if heard is Heard.GONE and row.reply_to is not None:  # its chat may be owed a word
+                self._outbox.tell(Due(row.reply_to.channel, row.reply_to.account))
             await self._tell_queue(Steered(batch.turn_id, row, heard))
 
         async def over(again: tuple[InboundRow, ...], overflow: tuple[InboundRow, ...]) -> None:

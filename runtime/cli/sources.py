@@ -35,8 +35,9 @@ from runtime.protocol.extensions import (
     TurnEndedEvent,
     WireEvent,
 )
-from runtime.sessions.ids import wall_clock_ms
+from runtime.sessions.ids import IdSource, wall_clock_ms
 from runtime.sessions.rows import CLIENTS, DropReason, SessionRow
+from runtime.sessions.withdrawing import WITHDRAWN, DropNotice
 from runtime.settings import Settings
 from runtime.storage.opening import DATABASE
 from runtime.storage.reader import Readers
@@ -190,7 +191,8 @@ class StoredSource(Source):
         owner = Owner("command line", "queue clear")
         # As at the next start: the messages of a turn that was cut off wait again.
         await self._store.wake(entry.id, owner, policy)
-        request = DropPending(entry.id, DropReason.CLEARED)
+        notice = DropNotice(IdSource(wall_clock_ms).new(), WITHDRAWN)
+        request = DropPending(entry.id, DropReason.CLEARED, notice=notice)
         return len(await self._store.drop_pending(request))
 
     async def events(self, entry: Entry, lines: int) -> AsyncIterator[WireEvent]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from runtime.sessions.rows import DropReason
+from runtime.sessions.withdrawing import DropNotice
 
 
 class JoinTurn(msgspec.Struct, frozen=True):
@@ -26,6 +27,7 @@ class LeaveTurn(msgspec.Struct, frozen=True):
     Args:
         drop: why it does not wait again, when somebody withdrew it meanwhile; one whose session was
             closed, or got a new epoch, is dropped in any case.
+        notice: what its chat is told when it is dropped.
     """
 
     turn_id: str
@@ -33,6 +35,7 @@ class LeaveTurn(msgspec.Struct, frozen=True):
     fence: int
     message_id: str
     drop: DropReason | None = None
+    notice: DropNotice | None = None
 
 
 class KeepCopy(msgspec.Struct, frozen=True):

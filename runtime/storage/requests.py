@@ -28,6 +28,7 @@ from runtime.sessions.rows import (
     TurnState,
     Usage,
 )
+from runtime.sessions.withdrawing import DropNotice
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -302,13 +303,14 @@ class EndedTurn(msgspec.Struct, frozen=True):
 class DropPending(msgspec.Struct, frozen=True):
     """Withdraw waiting messages: those named, or all that wait; claimed ones are not touched.
 
-    ``before``: of all, only those with a lower ``seq``.
+    ``before``: of all, only those with a lower ``seq``. ``notice``: what chats are told of it.
     """
 
     session_id: str
     reason: DropReason
     message_ids: tuple[str, ...] | None = None
     before: int | None = None
+    notice: DropNotice | None = None
 
 
 class FinishPending(msgspec.Struct, frozen=True):
@@ -333,37 +335,6 @@ class FinishedPending(msgspec.Struct, frozen=True):
     """The messages that were finished just now, and what is owed."""
 
     messages: tuple[InboundRow, ...]
-    outbound: tuple[OutboundRow, ...] = ()
-
-
-class StartAnew(msgspec.Struct, frozen=True):
-    """Begin a new epoch because a message asks for it (S40).
-
-    What waits and was said before that message is dropped (``reset``), what was said after it
-    belongs to the new epoch.
-
-    Args:
-        session_id: the session.
-        message_id: the message that asks.
-        first: the first message of the new epoch, which the message is from then on; empty when it
-            says no more: then it is done.
-        outbound: what is owed to a push channel for it.
-        said: what is said to it, when it says no more.
-    """
-
-    session_id: str
-    message_id: str
-    first: StoredContent = ()
-    outbound: tuple[NewOutbound, ...] = ()
-    said: str | None = None
-
-
-class StartedAnew(msgspec.Struct, frozen=True):
-    """The session in its new epoch, the message that asked for it, what was dropped and is owed."""
-
-    session: SessionRow
-    message: InboundRow
-    dropped: tuple[InboundRow, ...] = ()
     outbound: tuple[OutboundRow, ...] = ()
 
 

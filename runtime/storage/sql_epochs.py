@@ -1,17 +1,55 @@
-"""A new epoch that somebody asked for in the chat (S18, S40)."""
+"""The ends of epochs: a new one, also asked for in the chat, or none any more (S18, S40, S43)."""
 
 from __future__ import annotations
 
 from msgspec import structs
 
-from runtime.sessions.rows import DropReason, InboundState
+from runtime.sessions.media import SessionEnded
+from runtime.sessions.rows import DropReason, InboundRow, InboundState, SessionRow, SessionStatus
+from runtime.sessions.withdrawing import DropNotice
 from runtime.storage import sql_inbound, sql_outbox, sql_sessions
+from runtime.storage.anew import StartAnew, StartedAnew
 from runtime.storage.codec import to_json
 from runtime.storage.engine import Transaction
-from runtime.storage.requests import StartAnew, StartedAnew
+from runtime.storage.sql_withdrawing import owe_notice, withdraw_all
 
 COMMAND = "command"
 """Why a message is done that was a command and nothing else."""
+
+
+def new_epoch(
+    transaction: Transaction, session_id: str, notice: DropNotice | None = None
+) -> tuple[SessionRow, tuple[InboundRow, ...]]:
+    """Begin a new epoch (S18); what waited for the old one is dropped."""
+    sql_sessions.active(transaction, session_id)
+    dropped = withdraw_all(transaction, session_id, DropReason.RESET, notice)
+    _tell_others(transaction, session_id, notice)
+    transaction.run(
+        "UPDATE sessions SET epoch = epoch + 1, generation = generation + 1,"
+        " agent_session_id = NULL, updated_at = max(updated_at, ?) WHERE id = ?",
+        transaction.now,
+        session_id,
+    )
+    return sql_sessions.existing(transaction, session_id), dropped
+
+
+def close(
+    transaction: Transaction, session_id: str, notice: DropNotice | None = None
+) -> tuple[SessionRow, tuple[InboundRow, ...]]:
+    """Close a session (S43); what waits for it is dropped. A closed one stays as it is."""
+    session = sql_sessions.existing(transaction, session_id)
+    if session.status is not SessionStatus.ACTIVE:
+        return session, ()
+    dropped = withdraw_all(transaction, session_id, DropReason.CLOSED, notice, held=True)
+    _tell_others(transaction, session_id, notice)
+    transaction.run(
+        "UPDATE sessions SET status = 'closed', generation = generation + 1,"
+        " updated_at = max(updated_at, ?) WHERE id = ?",
+        transaction.now,
+        session_id,
+    )
+    transaction.media_changes.append(SessionEnded(session_id))
+    return sql_sessions.existing(transaction, session_id), dropped
 
 
 def start_anew(transaction: Transaction, request: StartAnew) -> StartedAnew | None:
@@ -21,11 +59,10 @@ def start_anew(transaction: Transaction, request: StartAnew) -> StartedAnew | No
     if asked is None or asked.session_id != session.id or asked.state is not InboundState.PENDING:
         return None
     waiting = sql_inbound.pending(transaction, session.id)
-    dropped = tuple(
-        sql_inbound.drop_row(transaction, row, DropReason.RESET)
-        for row in waiting
-        if row.seq < asked.seq
-    )
+    before = [row for row in waiting if row.seq < asked.seq]
+    owe_notice(transaction, session.id, request.notice, before)
+    _tell_others(transaction, session.id, request.notice)
+    dropped = tuple(sql_inbound.drop_row(transaction, row, DropReason.RESET) for row in before)
     epoch = session.epoch + 1
     transaction.run(
         "UPDATE sessions SET epoch = ?, generation = generation + 1, agent_session_id = NULL,"
@@ -61,3 +98,8 @@ def start_anew(transaction: Transaction, request: StartAnew) -> StartedAnew | No
             sql_outbox.insert(transaction, session.id, None, new) for new in request.outbound
         ),
     )
+
+
+def _tell_others(transaction: Transaction, session_id: str, notice: DropNotice | None) -> None:
+    if notice is not None:
+        owe_notice(transaction, session_id, notice, (), also=notice.also)

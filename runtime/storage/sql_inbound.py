@@ -18,7 +18,7 @@ from runtime.storage.codec import (
     turn_row,
 )
 from runtime.storage.engine import Transaction
-from runtime.storage.requests import Drop, DropPending, MessageStatus
+from runtime.storage.requests import Drop, MessageStatus
 
 _BY_ID = f"SELECT {INBOUND_COLUMNS} FROM {INBOUND_SOURCE} WHERE inbound.id = ?"
 _PENDING = (
@@ -65,6 +65,11 @@ def pending(transaction: Transaction, session_id: str) -> tuple[InboundRow, ...]
     return tuple(map(inbound_row, transaction.rows(_PENDING, session_id)))
 
 
+def held(transaction: Transaction, session_id: str) -> tuple[InboundRow, ...]:
+    """All that waits for approval in a session, in order."""
+    return tuple(map(inbound_row, transaction.rows(_HELD, session_id)))
+
+
 def owed(transaction: Transaction, session_id: str) -> tuple[InboundRow, ...]:
     """The dropped messages whose line is owed to the agent, in order (Q4)."""
     return tuple(map(inbound_row, transaction.rows(_OWED, session_id)))
@@ -104,47 +109,6 @@ def drop_row(transaction: Transaction, row: InboundRow, reason: str) -> InboundR
     )
     ended(transaction, row)
     return structs.replace(row, state=state, reason=reason, finished_at=transaction.now)
-
-
-def withdraw_all(
-    transaction: Transaction,
-    session_id: str,
-    reason: DropReason,
-    *,
-    held: bool = False,
-    before: int | None = None,
-) -> tuple[InboundRow, ...]:
-    """Drop all that waits in a session; with ``held`` also what waits for approval, with ``before``
-    only what has a lower ``seq``.
-
-    The lines that earlier drops still owe to the agent are forgotten too, and a burst is over.
-    """
-    rows = pending(transaction, session_id)
-    rows = tuple(row for row in rows if before is None or row.seq < before)
-    if held:
-        rows += tuple(map(inbound_row, transaction.rows(_HELD, session_id)))
-    transaction.run(
-        "UPDATE inbound SET line_owed = 0 WHERE session_id = ? AND line_owed = 1", session_id
-    )
-    transaction.run("UPDATE sessions SET cap_noticed = '[]' WHERE id = ?", session_id)
-    return tuple(drop_row(transaction, row, reason) for row in rows)
-
-
-def withdraw(transaction: Transaction, request: DropPending) -> tuple[InboundRow, ...]:
-    """Withdraw waiting messages (H3): some, or all, which raises the queue's generation."""
-    if request.message_ids is None:
-        rows = withdraw_all(transaction, request.session_id, request.reason, before=request.before)
-        transaction.run(
-            "UPDATE sessions SET generation = generation + 1, updated_at = max(updated_at, ?)"
-            " WHERE id = ?",
-            transaction.now,
-            request.session_id,
-        )
-        return rows
-    return tuple(
-        drop_row(transaction, row, request.reason)
-        for row in waiting_among(transaction, request.session_id, request.message_ids)
-    )
 
 
 def waiting_among(

@@ -11,6 +11,7 @@ from runtime.storage.codec import to_json
 from runtime.storage.engine import Transaction
 from runtime.storage.errors import NotPending, StaleFence
 from runtime.storage.joining import JoinTurn, KeepCopy, LeaveTurn
+from runtime.storage.sql_withdrawing import owe_notice
 
 
 def join(transaction: Transaction, request: JoinTurn) -> TurnRow:
@@ -53,6 +54,7 @@ def leave(transaction: Transaction, request: LeaveTurn) -> InboundRow | None:
     row = structs.replace(row, state=InboundState.PENDING, turn_id=None)
     reason = request.drop or sql_turns.withdrawn_because(session, turn.epoch)
     if reason is not None:
+        owe_notice(transaction, session.id, request.notice, (row,))
         return sql_inbound.drop_row(transaction, row, reason)
     sql_media.lease(transaction, row)
     return row

@@ -1,4 +1,4 @@
-"""Sessions: resolve, read, patch, new epoch, close (S6, S18, S20–S22)."""
+"""Sessions: resolve, read, patch (S6, S20–S22)."""
 
 # ruff: noqa: S608 - what is put into the SQL are constants of this package
 
@@ -9,10 +9,7 @@ from itertools import islice
 
 import msgspec
 
-from runtime.sessions.media import SessionEnded
 from runtime.sessions.rows import (
-    DropReason,
-    InboundRow,
     ReplyAddress,
     SessionRow,
     SessionSpec,
@@ -22,7 +19,6 @@ from runtime.storage.codec import SESSION_COLUMNS, session_row, to_json, to_json
 from runtime.storage.engine import SqlRow, Transaction
 from runtime.storage.errors import RowTooLarge, UnknownSession
 from runtime.storage.requests import SessionPage, SessionPatch
-from runtime.storage.sql_inbound import withdraw_all
 
 _BY_ID = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE id = ?"
 _BY_IDENTITY = (
@@ -169,37 +165,6 @@ def patch(transaction: Transaction, session_id: str, changes: SessionPatch) -> S
     )
     _check_budget(transaction, session_id)
     return existing(transaction, session_id)
-
-
-def new_epoch(
-    transaction: Transaction, session_id: str
-) -> tuple[SessionRow, tuple[InboundRow, ...]]:
-    """Begin a new epoch (S18); what waited for the old one is dropped."""
-    active(transaction, session_id)
-    dropped = withdraw_all(transaction, session_id, DropReason.RESET)
-    transaction.run(
-        "UPDATE sessions SET epoch = epoch + 1, generation = generation + 1,"
-        " agent_session_id = NULL, updated_at = max(updated_at, ?) WHERE id = ?",
-        transaction.now,
-        session_id,
-    )
-    return existing(transaction, session_id), dropped
-
-
-def close(transaction: Transaction, session_id: str) -> tuple[SessionRow, tuple[InboundRow, ...]]:
-    """Close a session (S43); what waits for it is dropped. A closed one stays as it is."""
-    session = existing(transaction, session_id)
-    if session.status is not SessionStatus.ACTIVE:
-        return session, ()
-    dropped = withdraw_all(transaction, session_id, DropReason.CLOSED, held=True)
-    transaction.run(
-        "UPDATE sessions SET status = 'closed', generation = generation + 1,"
-        " updated_at = max(updated_at, ?) WHERE id = ?",
-        transaction.now,
-        session_id,
-    )
-    transaction.media_changes.append(SessionEnded(session_id))
-    return existing(transaction, session_id), dropped
 
 
 def _route(route: ReplyAddress | None, old: ReplyAddress | None) -> ReplyAddress | None:

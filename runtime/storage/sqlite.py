@@ -25,6 +25,7 @@ from runtime.sessions.rows import (
     SessionStatus,
     TurnRow,
 )
+from runtime.sessions.withdrawing import DropNotice
 from runtime.storage import (
     sql_admission,
     sql_epochs,
@@ -35,7 +36,9 @@ from runtime.storage import (
     sql_sessions,
     sql_settle,
     sql_turns,
+    sql_withdrawing,
 )
+from runtime.storage.anew import StartAnew, StartedAnew
 from runtime.storage.engine import Engine, Limits, Observe, Transaction
 from runtime.storage.errors import StoreUnavailable
 from runtime.storage.figures import Backlog, Health, StoreInfo
@@ -63,8 +66,6 @@ from runtime.storage.requests import (
     SaveDraft,
     SessionPage,
     SessionPatch,
-    StartAnew,
-    StartedAnew,
     TurnProgress,
 )
 from runtime.storage.sizes import Sizes, measure
@@ -162,14 +163,22 @@ class SqliteStore(SqliteMedia, SqliteDelivery, Store):
             partial(sql_sessions.patch, session_id=session_id, changes=patch)
         )
 
-    async def new_epoch(self, session_id: str) -> tuple[SessionRow, tuple[InboundRow, ...]]:
-        return await self._writes.write(partial(sql_sessions.new_epoch, session_id=session_id))
+    async def new_epoch(
+        self, session_id: str, notice: DropNotice | None = None
+    ) -> tuple[SessionRow, tuple[InboundRow, ...]]:
+        return await self._writes.write(
+            partial(sql_epochs.new_epoch, session_id=session_id, notice=notice)
+        )
 
     async def start_anew(self, request: StartAnew) -> StartedAnew | None:
         return await self._writes.write(partial(sql_epochs.start_anew, request=request))
 
-    async def close_session(self, session_id: str) -> tuple[SessionRow, tuple[InboundRow, ...]]:
-        return await self._writes.write(partial(sql_sessions.close, session_id=session_id))
+    async def close_session(
+        self, session_id: str, notice: DropNotice | None = None
+    ) -> tuple[SessionRow, tuple[InboundRow, ...]]:
+        return await self._writes.write(
+            partial(sql_epochs.close, session_id=session_id, notice=notice)
+        )
 
     # -- messages -----------------------------------------------------------------------------
 
@@ -195,7 +204,7 @@ class SqliteStore(SqliteMedia, SqliteDelivery, Store):
         return await self._reads.read(partial(sql_inbound.pending, session_id=session_id))
 
     async def drop_pending(self, request: DropPending) -> tuple[InboundRow, ...]:
-        return await self._writes.write(partial(sql_inbound.withdraw, request=request))
+        return await self._writes.write(partial(sql_withdrawing.withdraw, request=request))
 
     async def finish_pending(self, request: FinishPending) -> FinishedPending:
         return await self._writes.write(partial(sql_settle.finish_pending, request=request))

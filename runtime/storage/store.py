@@ -26,6 +26,8 @@ from runtime.sessions.rows import (
     SessionStatus,
     TurnRow,
 )
+from runtime.sessions.withdrawing import DropNotice
+from runtime.storage.anew import StartAnew, StartedAnew
 from runtime.storage.figures import Backlog, Health, StoreInfo
 from runtime.storage.joining import JoinTurn, KeepCopy, LeaveTurn
 from runtime.storage.media_store import MediaStore
@@ -50,8 +52,6 @@ from runtime.storage.requests import (
     SaveDraft,
     SessionPage,
     SessionPatch,
-    StartAnew,
-    StartedAnew,
     TurnProgress,
 )
 
@@ -123,11 +123,13 @@ class Store(MediaStore):
         """Set fields of a session. Raises `UnknownSession`, `RowTooLarge`."""
 
     @abstractmethod
-    async def new_epoch(self, session_id: str) -> tuple[SessionRow, tuple[InboundRow, ...]]:
+    async def new_epoch(
+        self, session_id: str, notice: DropNotice | None = None
+    ) -> tuple[SessionRow, tuple[InboundRow, ...]]:
         """Begin a new epoch (S18): id and key stay, the agent's own session id is forgotten.
 
         The queue's generation rises; messages that wait are dropped (``reset``) and returned.
-        Claimed ones are left to the turn that runs.
+        Claimed ones are left to the turn that runs. The chats are owed the ``notice`` (S40).
         """
 
     @abstractmethod
@@ -142,8 +144,12 @@ class Store(MediaStore):
         """
 
     @abstractmethod
-    async def close_session(self, session_id: str) -> tuple[SessionRow, tuple[InboundRow, ...]]:
-        """Close a session: its key is free for a new one, what waits is dropped (``closed``)."""
+    async def close_session(
+        self, session_id: str, notice: DropNotice | None = None
+    ) -> tuple[SessionRow, tuple[InboundRow, ...]]:
+        """Close a session: its key is free for a new one, what waits is dropped (``closed``), the
+        chats are owed the ``notice``.
+        """
 
     # -- messages -----------------------------------------------------------------------------
 
@@ -180,7 +186,7 @@ class Store(MediaStore):
         """Withdraw waiting messages and return those that were (H3).
 
         Without ``message_ids`` the queue's generation rises. The reason ``expired`` makes them
-        ``expired``, any other ``dropped``.
+        ``expired``, any other ``dropped``. Their chats are owed the notice (Q4).
         """
 
     @abstractmethod

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from runtime.sessions.rows import DropReason, InboundState, ReplyAddress
+from runtime.storage.anew import StartAnew
 from runtime.storage.errors import QueueFull
-from runtime.storage.requests import DropPending, StartAnew
+from runtime.storage.requests import DropPending
 from runtime.storage.sql_admission import CONVERSATIONS_TOLD, MOST_COMMANDS
 from runtime.storage.sqlite import SqliteStore
 from tests.storage.stage import CHAT, admit, cap, message, prompt

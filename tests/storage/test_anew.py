@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from runtime.sessions.content import text_content
 from runtime.sessions.rows import DropReason, InboundState
-from runtime.storage.requests import DropPending, NewOutbound, StartAnew
+from runtime.storage.anew import StartAnew
+from runtime.storage.requests import DropPending, NewOutbound
 from runtime.storage.sqlite import SqliteStore
 from tests.storage.stage import CHAT, Actor, admit, cap, message, new_id, state_of
 

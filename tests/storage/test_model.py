@@ -21,7 +21,9 @@ from runtime.storage import (
     sql_sessions,
     sql_settle,
     sql_turns,
+    sql_withdrawing,
 )
+from runtime.storage.anew import StartAnew
 from runtime.storage.engine import Engine, Limits, Operation, decided
 from runtime.storage.errors import NotPending, QueueFull, StaleFence, TurnRunning
 from runtime.storage.joining import JoinTurn, LeaveTurn
@@ -36,7 +38,6 @@ from runtime.storage.requests import (
     NewInbound,
     Owner,
     Settlement,
-    StartAnew,
     TurnProgress,
 )
 from tests.storage.stage import CHAT, START, cap, key, new_id
@@ -158,7 +159,7 @@ class StoreMachine(RuleBasedStateMachine):
         if choice < len(session.messages):
             message = session.messages[choice]
             request = DropPending(session.id, DropReason.CANCELLED, (message.id,))
-            dropped = self.do(partial(sql_inbound.withdraw, request=request))
+            dropped = self.do(partial(sql_withdrawing.withdraw, request=request))
             assert len(dropped) == (message.state is PENDING)
             if dropped:
                 message.state = DROPPED
@@ -166,7 +167,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1))
     def new_epoch(self, which: int) -> None:
         session = self.sessions[which]
-        row, dropped = self.do(partial(sql_sessions.new_epoch, session_id=session.id))
+        row, dropped = self.do(partial(sql_epochs.new_epoch, session_id=session.id))
         assert [each.id for each in dropped] == [each.id for each in session.pending()]
         for message in session.pending():
             message.state = DROPPED
