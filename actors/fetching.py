@@ -8,7 +8,7 @@ says that it is still on its way.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 
 import msgspec
@@ -26,11 +26,9 @@ from runtime.log import get_logger
 from runtime.ports.channel import Attachment, Channel, PermanentFailure, TransientFailure
 from runtime.sessions.content import storable
 from runtime.sessions.drafting import pause_asked_for
-from runtime.sessions.media import MediaItem
+from runtime.sessions.media import MediaItem, not_taken
 from runtime.sessions.rows import InboundRow, InboundState
-from runtime.storage.errors import StoreError
 from runtime.storage.media_requests import Attach
-from runtime.storage.requests import NewOutbound
 
 AT_ONCE = 4
 """How many files of one session are fetched at the same time: less than its chat network has room
@@ -44,8 +42,7 @@ PAUSES = (1.0, 5.0)
 """Seconds between the attempts, when the network does not ask for more."""
 
 LONGEST_PROBLEM = 300
-LONGEST_NOTICE = 1_000
-"""Characters; less than any network takes."""
+"""Characters."""
 
 
 class NotFetched(Exception):
@@ -136,8 +133,9 @@ class Fetching:
         if attached is None:
             return await self._as_it_is(row) is not None
         await self._tell(Fetched(attached))
-        if settled.problem is not None:
-            await tell_not_taken(self._services, self._outbox, attached, (index,))
+        address = attached.reply_to
+        if address is not None and not_taken(attached.media) is not None:
+            self._outbox.tell(Due(address.channel, address.account))
         return True
 
     async def _as_it_is(self, row: InboundRow) -> InboundRow | None:
@@ -196,33 +194,6 @@ class Fetching:
             if attempt < ATTEMPTS - 1:
                 await trio.sleep(pause)
         raise NotFetched(reason)
-
-
-async def tell_not_taken(
-    services: Services, outbox: ActorRef[Due], row: InboundRow, indexes: Sequence[int]
-) -> None:
-    """Tell the sender which files of a message were not taken, and why; once, however often it is
-    said (Q4, M5).
-    """
-    address = row.reply_to
-    if address is None or not indexes:
-        return
-    lines = [f"{_called(row.media[index])}: {row.media[index].problem}" for index in indexes]
-    notice = NewOutbound(
-        id=f"{row.id}:files:{indexes[0]}",
-        reply_to=address,
-        text="\n".join(["Not taken:", *lines])[:LONGEST_NOTICE],
-        kind="notice",
-    )
-    try:
-        await services.store.notify(row.session_id, notice)
-    except StoreError as error:  # the agent is told all the same
-        log.warning("notice_not_written", code="not_taken", reason=str(error))
-    outbox.tell(Due(address.channel, address.account))
-
-
-def _called(item: MediaItem) -> str:
-    return item.name or str(item.kind)
 
 
 async def _bytes_of(channel: Channel, attachment: Attachment) -> AsyncGenerator[bytes, None]:

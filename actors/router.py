@@ -14,7 +14,6 @@ import msgspec
 from msgspec import structs
 
 from actors.drafting import withdraw_of
-from actors.fetching import tell_not_taken
 from actors.intake import MOST_FILES, Intake
 from actors.library import Staged
 from actors.outbox import Due
@@ -290,11 +289,6 @@ class Router(Actor[Submit | Deliver]):
             )
             news = Wake(session_id, (message,), admitted.dropped, admitted.overflow)
             self._sessions.tell(news)
-            refused = [index for index, item in enumerate(message.media) if item.problem]
-            if refused and message.reply_to is not None:
-                self.start(
-                    tell_not_taken, services, self._outbox, message, refused, name="not taken"
-                )
         else:
             reason = DropReason(message.reason or DropReason.EXPIRED)
             services.watchers.dropped(session_id, (message,), reason)

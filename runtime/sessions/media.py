@@ -14,6 +14,9 @@ import msgspec
 
 from runtime.sessions.content import FileBlock, StoredContent, TextBlock, plain_text
 
+LONGEST_NOTICE = 1_000
+"""Characters in which a sender is told what was not taken; less than any network takes."""
+
 
 class MediaKind(StrEnum):
     """What sort of file it is, for people and for the ending of its name."""
@@ -67,6 +70,24 @@ def kept_files(media: Media) -> tuple[str, ...]:
 def files(media: Media) -> tuple[str, ...]:
     """The blobs that a message refers to."""
     return tuple(item.file for item in media if item.file is not None)
+
+
+def not_taken(media: Media) -> str | None:
+    """What the sender of a message is told of its files, once it is known what became of all of
+    them: which were not taken, and why (Q4, M5). None before that, and when there is nothing to
+    tell.
+    """
+    refused = [item for item in media if item.problem is not None]
+    if not refused or any(item.fetching for item in media):
+        return None
+    text, room = "Not taken:", LONGEST_NOTICE - len("\nand 999 more")
+    for number, item in enumerate(refused):
+        name = " ".join((item.name or "").split()) or str(item.kind)  # a name is no line of ours
+        line = f"\n{name}: {item.problem}"
+        if number and len(text) + len(line) > room:
+            return f"{text}\nand {len(refused) - number} more"
+        text = (text + line)[:room]
+    return text
 
 
 class NewBlob(msgspec.Struct, frozen=True):

@@ -33,7 +33,8 @@ class MediaStore(ABC):
     @abstractmethod
     async def attach(self, request: Attach) -> InboundRow | None:
         """Keep what became of fetching a file (Q7); None when the message does not wait for it any
-        more: then the file is nobody's.
+        more: then the file is nobody's. After the last file the sender is owed a word of those that
+        were not taken (Q4).
         """
 
     @abstractmethod

@@ -111,7 +111,7 @@ class Admitted(msgspec.Struct, frozen=True):
     ``message.state`` tells: pending; or dropped, with drop policy ``new``. With ``duplicate`` the
     row is the one of the first time. ``dropped`` are the rows that went to make room, ``overflow``
     those of them whose line is owed to the agent, ``notices`` the outbound rows that tell their
-    senders.
+    senders, and the message's own which of its files are not taken.
     """
 
     session: SessionRow

@@ -113,6 +113,8 @@ def _admit_one(transaction: Transaction, new: NewInbound) -> Admitted:
     session, seq = _touch(transaction, session, new)
     message = _insert(transaction, session, new, seq, room.refused)
     notices = _notify(transaction, session, room)
+    if message.state in sql_media.WAITING:
+        notices += sql_media.owe_not_taken(transaction, message)
     return Admitted(
         session,
         message,

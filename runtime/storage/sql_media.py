@@ -22,9 +22,10 @@ from runtime.sessions.media import (
     OutboxFile,
     files,
     kept_files,
+    not_taken,
 )
-from runtime.sessions.rows import InboundRow, InboundState, TurnState
-from runtime.storage import sql_sessions
+from runtime.sessions.rows import InboundRow, InboundState, OutboundRow, TurnState
+from runtime.storage import sql_outbox, sql_sessions
 from runtime.storage.codec import (
     BLOB_COLUMNS,
     INBOUND_COLUMNS,
@@ -37,6 +38,7 @@ from runtime.storage.codec import (
 from runtime.storage.engine import Transaction
 from runtime.storage.errors import StaleFence
 from runtime.storage.media_requests import MOST_TOLD, Attach, BlobPage, BlobRef, HandOver
+from runtime.storage.requests import NewOutbound
 
 WAITING = (InboundState.HELD, InboundState.PENDING)
 IN_FLIGHT = (*WAITING, InboundState.CLAIMED)
@@ -163,7 +165,19 @@ def attach(transaction: Transaction, request: Attach) -> InboundRow | None:
     row = msgspec.structs.replace(row, media=tuple(media))
     transaction.run("UPDATE inbound SET media = ? WHERE id = ?", to_json(row.media), row.id)
     lease(transaction, row, () if request.blob is None else (request.blob,))
+    owe_not_taken(transaction, row)
     return row
+
+
+def owe_not_taken(transaction: Transaction, row: InboundRow) -> tuple[OutboundRow, ...]:
+    """Tell the sender which files of a message that waits were not taken, when that is known of all
+    of them: in the same commit, and so exactly once (Q4).
+    """
+    text = not_taken(row.media)
+    if text is None or row.reply_to is None:
+        return ()
+    notice = NewOutbound(f"{row.id}:files", row.reply_to, text, kind="notice")
+    return (sql_outbox.insert(transaction, row.session_id, None, notice),)
 
 
 # -- blobs -----------------------------------------------------------------------------------------

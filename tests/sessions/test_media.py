@@ -16,7 +16,15 @@ from runtime.sessions.content import (
     plain_text,
     shown,
 )
-from runtime.sessions.media import Media, MediaItem, MediaKind, files, kept_files
+from runtime.sessions.media import (
+    LONGEST_NOTICE,
+    Media,
+    MediaItem,
+    MediaKind,
+    files,
+    kept_files,
+    not_taken,
+)
 from runtime.sessions.prompting import (
     CONTEXT,
     EVICTED,
@@ -73,6 +81,45 @@ def test_all_but_the_files_of_one_turn_are_handed_over() -> None:  # H1, H5
     assert files(media) == ("a", "voice", "b")
     assert kept_files((item("v", transcript=""),)) == ()
     assert files(()) == kept_files(()) == ()
+
+
+COMING = MediaItem(reference="r")
+GONE = MediaItem(name="a.png", problem="it is gone")
+LARGE = MediaItem(MediaKind.VOICE, problem="it is too large")
+
+
+@pytest.mark.parametrize(
+    "media, told",
+    [
+        ((), None),
+        ((item(),), None),
+        ((COMING,), None),
+        ((GONE, COMING), None),
+        ((COMING, GONE), None),
+        ((GONE,), "Not taken:\na.png: it is gone"),
+        ((LARGE, item(), GONE), "Not taken:\nvoice: it is too large\na.png: it is gone"),
+        ((MediaItem(name=" x:\n y ", problem="p"),), "Not taken:\nx: y: p"),
+    ],
+)
+def test_what_was_not_taken_is_said_when_it_is_known_of_all(
+    media: Media, told: str | None
+) -> None:  # Q4
+    assert not_taken(media) == told
+
+
+@given(sizes=st.lists(st.integers(1, 1_200), min_size=1, max_size=100))
+def test_what_was_not_taken_is_said_in_few_words(sizes: list[int]) -> None:  # Q4 M5
+    told = not_taken(tuple(MediaItem(name=f"{n}", problem="p" * z) for n, z in enumerate(sizes)))
+    assert told is not None
+    assert len(told) <= LONGEST_NOTICE
+    head, *lines = told.split("\n")
+    assert head == "Not taken:"
+    named = [line for line in lines if ": p" in line]
+    assert [line.split(":")[0] for line in named] == [str(n) for n in range(len(named))]
+    if named != lines:
+        assert lines[-1] == f"and {len(sizes) - len(named)} more"
+    else:
+        assert len(named) == len(sizes)
 
 
 def test_the_kinds_are_those_of_the_rows() -> None:  # Q7

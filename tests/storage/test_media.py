@@ -16,6 +16,7 @@ from runtime.storage.media_requests import MOST_TOLD, Attach, BlobRef
 from runtime.storage.migrations import bundled
 from runtime.storage.requests import DropPending, NewInbound
 from runtime.storage.sqlite import SqliteStore, open_sqlite
+from tests.sessions.rows import address
 from tests.storage.media_messages import Feed, new_blob, running, with_files
 from tests.storage.stage import SPEC, START, Actor, Clock, admit, message
 
@@ -24,8 +25,8 @@ OTHER = SessionSpec("echo", "agent:echo:other")
 
 def announced(*references: str, **fields: object) -> NewInbound:
     """A message whose files are still to be fetched."""
-    media = tuple(MediaItem(reference=reference) for reference in references)
-    return msgspec.structs.replace(message(), media=media, **fields)
+    fields.setdefault("media", tuple(MediaItem(reference=each) for each in references))
+    return msgspec.structs.replace(message(), **fields)
 
 
 async def answered(store: SqliteStore, *names: str, told: tuple[str, ...] = ()) -> str:
@@ -85,6 +86,57 @@ async def test_a_file_that_is_not_to_be_had_has_no_row(store: SqliteStore) -> No
     assert not fetched.fetching
     assert await files(store) == []
     assert await store.media_in_flight() == ()
+
+
+GONE = MediaItem(name="cat", problem="it is gone")
+TOLD = "Not taken:\ncat: it is gone"
+
+
+async def told(store: SqliteStore) -> list[str]:
+    return [row.text for row in await store.outbox_due("test", "default", 10)]
+
+
+async def test_the_sender_is_told_with_the_last_file_and_once(store: SqliteStore) -> None:  # Q4
+    new = announced("r0", "r1", "r2", reply_to=address())
+    row = (await admit(store, new)).message
+    assert await store.attach(Attach(row.id, 2, GONE)) is not None
+    assert await store.attach(Attach(row.id, 0, MediaItem(file="a"), new_blob("a"))) is not None
+    assert await told(store) == []
+    last = Attach(row.id, 1, GONE)
+    assert await store.attach(last) is not None
+    assert await told(store) == [f"{TOLD}\ncat: it is gone"]
+    assert await store.attach(last) is None
+    assert await told(store) == [f"{TOLD}\ncat: it is gone"]
+
+
+async def test_of_files_that_all_came_nobody_is_told(store: SqliteStore) -> None:  # Q4
+    row = (await admit(store, announced("r0", reply_to=address()))).message
+    await store.attach(Attach(row.id, 0, MediaItem(file="a"), new_blob("a")))
+    client = (await admit(store, announced("r0"))).message
+    await store.attach(Attach(client.id, 0, GONE))
+    assert await told(store) == []
+
+
+@pytest.mark.parametrize(
+    "media, state, notices",
+    [
+        ((GONE,), InboundState.PENDING, [TOLD]),
+        ((GONE, MediaItem(file="a")), InboundState.HELD, [TOLD]),
+        ((GONE, MediaItem(reference="r")), InboundState.PENDING, []),
+        ((GONE,), InboundState.EXPIRED, []),
+        ((MediaItem(file="a"),), InboundState.PENDING, []),
+    ],
+)
+async def test_what_is_known_when_it_comes_is_told_at_once(
+    store: SqliteStore, media: tuple[MediaItem, ...], state: InboundState, notices: list[str]
+) -> None:  # Q4 M5
+    blobs = tuple(new_blob(item.file) for item in media if item.file is not None)
+    new = announced(media=media, blobs=blobs, reply_to=address(), state=state)
+    admitted = await admit(store, new)
+    assert [row.text for row in admitted.notices] == notices
+    assert await told(store) == notices
+    assert (await admit(store, new)).notices == ()
+    assert await told(store) == notices
 
 
 async def test_nobody_waits_for_it_any_more(store: SqliteStore) -> None:  # H2, H3, Q7
