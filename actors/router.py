@@ -50,7 +50,6 @@ from runtime.storage.requests import (
     Drop,
     NewInbound,
     NewOutbound,
-    QueueLimit,
 )
 
 IN_FLIGHT = 10_000
@@ -151,7 +150,6 @@ class Router(Actor[Submit | Deliver]):
 
     def _submitted(self, message: Submit, staged: tuple[Staged, ...]) -> NewInbound:
         """A client's message as a row."""
-        settings = self._services.settings.queue_of(CLIENTS)
         return NewInbound(
             id=self._services.ids.new(),
             session=message.session_id,
@@ -159,7 +157,7 @@ class Router(Actor[Submit | Deliver]):
             key=None
             if message.message_id is None
             else MessageKey(CLIENTS, "", message.session_id, message.message_id),
-            limit=QueueLimit(settings.cap, settings.drop),
+            limit=self._services.queue_limit(),
             refuse_when_full=True,
             command=self._is_command(message.content),
             connection=message.connection,
@@ -220,7 +218,6 @@ class Router(Actor[Submit | Deliver]):
         S34).
         """
         settings = self._services.settings
-        queue = settings.queue_of(message.channel)
         inbound = _writable(inbound)
         agent_id = self._services.default_agent
         place = Place(
@@ -262,7 +259,7 @@ class Router(Actor[Submit | Deliver]):
             key=MessageKey(
                 message.channel, message.account, inbound.chat, inbound.message_id, inbound.version
             ),
-            limit=QueueLimit(queue.cap, queue.drop, CAP_NOTICE, NEW_NOTICE),
+            limit=self._services.queue_limit(CAP_NOTICE, NEW_NOTICE),
             command=self._is_command(content),
             sent_at=inbound.sent_at,
             state=InboundState.EXPIRED if expired else InboundState.PENDING,

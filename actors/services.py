@@ -31,7 +31,7 @@ from runtime.sessions.split import Counting
 from runtime.sessions.updates import Announcement
 from runtime.settings import Settings
 from runtime.storage.attachments import OUTBOX
-from runtime.storage.requests import InterruptedPolicy
+from runtime.storage.requests import InterruptedPolicy, QueueLimit
 from runtime.storage.store import Store
 from runtime.storage.transcript import Transcripts
 
@@ -137,6 +137,21 @@ class Services:
             prompts_wait=self._asked_to_wait(row),
         )
         return policy, own.cap or settings.cap
+
+    def queue_limit(self, notice: str | None = None, refusal: str | None = None) -> QueueLimit:
+        """The cap of a queue and what goes when it is full, whichever session it turns out to be
+        (Q3, Q4).
+
+        Args:
+            notice: what a chat is told of its dropped messages.
+            refusal: what it is told instead when the newest message itself goes.
+        """
+        settings = self.settings
+        of = {name: settings.queue_of(name) for name in settings.channels}
+        channels = {name: (each.cap, each.drop) for name, each in of.items()}
+        return QueueLimit(
+            settings.queue.cap, settings.queue.drop, channels, notice=notice, refusal=refusal
+        )
 
     def _asked_to_wait(self, row: SessionRow) -> bool:
         """Whether whole prompts are debounced: only when that was set for them (Q1)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -47,12 +48,15 @@ class QueueLimit(msgspec.Struct, frozen=True):
     Args:
         cap: how many pending messages there may be after this one.
         drop: ``old``, ``new`` or ``summarize``: which message goes when there are more.
+        channels: both, for the sessions of channels for which something else holds. It is the
+            session's channel that counts, whoever speaks in it (Q3).
         notice: what a conversation is told of its dropped messages, once per burst; None: nothing.
         refusal: what is told instead when the newest message itself goes.
     """
 
     cap: int
     drop: str
+    channels: Mapping[str, tuple[int, str]] = {}
     notice: str | None = None
     refusal: str | None = None
 

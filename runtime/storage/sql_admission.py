@@ -169,12 +169,13 @@ def _make_room(transaction: Transaction, session: SessionRow, new: NewInbound) -
     the agent's questions neither fill the queue nor fall out of it. A row without a reply address
     belongs to a caller who waits, and is never dropped; where such rows alone fill the queue, the
     newcomer goes. A command is not counted among them and never dropped (S36). The session's own
-    settings come before those of the request (Q3).
+    settings come before those of its channel, and these before the general ones (Q3).
     """
     limit = new.limit
     if limit is not None:
+        cap, drop = limit.channels.get(session.channel, (limit.cap, limit.drop))
         limit = structs.replace(
-            limit, cap=session.queue.cap or limit.cap, drop=session.queue.drop or limit.drop
+            limit, cap=session.queue.cap or cap, drop=session.queue.drop or drop
         )
     counted = new.trigger and new.kind in _COUNTED_KINDS and new.state is InboundState.PENDING
     if limit is None or not counted:

@@ -9,6 +9,7 @@ from trio.testing import MockClock
 from actors.channels.scripted import ScriptedChannel
 from runtime.app import Runtime
 from runtime.ports.front import BadRequest, QueueIsFull
+from runtime.sessions.content import TextBlock
 from runtime.sessions.rows import QueueOverrides, SessionRow
 from runtime.settings import ChannelSettings, QueueSettings, Settings
 from tests.actors.stage import HandAgent, stage
@@ -145,3 +146,30 @@ async def test_settings_of_a_channel_that_is_not_there_are_told_at_the_start(
         lines = [line for line in caplog.records if line.msg == "settings_of_no_channel"]
         problems = [problem for line in lines for problem in vars(line)["problems"]]
         assert [each.split(":")[0] for each in problems] == [f"channels.{n}" for n in missing]
+
+
+async def test_one_cap_holds_in_a_session_whoever_speaks(autojump_clock: MockClock) -> None:
+    # Q3 Q4
+    agent, network = HandAgent(), ScriptedChannel()
+    small = Settings(
+        queue=QueueSettings(debounce=0.0, cap=9),
+        channels={"scripted": ChannelSettings(cap=2), "client": ChannelSettings(cap=4)},
+    )
+    async with stage(agent=agent, channels=[network], settings=small) as rt:
+        await network.say("runs", chat="c", sender="ann")
+        await agent.called(1)
+        row = await only_session(rt)
+        await network.say("first", chat="c", sender="ann")
+        await rt.front.submit(row.id, (TextBlock("second"),))
+        with pytest.raises(QueueIsFull, match="2 messages of at most 2"):
+            await rt.front.submit(row.id, (TextBlock("third"),))
+        await network.say("fourth", chat="c", sender="ann")  # of the chat's, the oldest goes
+        await rt.front.set_queue(row.id, QueueOverrides(cap=3))
+        await rt.front.submit(row.id, (TextBlock("fifth"),))
+        assert (await rt.front.queue_status(row.id)).waiting == 3
+        agent.hold = False
+        (await agent.called(1)).go.set()
+        await trio.sleep(100)
+        said = "".join(call.text for call in agent.calls)
+        assert all(word in said for word in ("second", "fourth", "fifth"))
+        assert "third" not in said

@@ -79,7 +79,7 @@ def key(number: int, version: int = 0) -> MessageKey:
 
 def cap(size: int, drop: str = "old", notice: str | None = "too fast") -> QueueLimit:
     """The cap of a queue."""
-    return QueueLimit(size, drop, notice)
+    return QueueLimit(size, drop, notice=notice)
 
 
 async def admit(store: Store, new: NewInbound) -> Admitted:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.sessions.rows import DropReason, InboundState, ReplyAddress
+from runtime.sessions.rows import (
+    DropReason,
+    InboundState,
+    QueueOverrides,
+    ReplyAddress,
+    SessionSpec,
+)
 from runtime.storage.anew import StartAnew
 from runtime.storage.errors import QueueFull
-from runtime.storage.requests import DropPending
+from runtime.storage.requests import DropPending, QueueLimit, SessionPatch
 from runtime.storage.sql_admission import CONVERSATIONS_TOLD, MOST_COMMANDS
 from runtime.storage.sqlite import SqliteStore
 from tests.storage.stage import CHAT, admit, cap, message, prompt
@@ -95,3 +101,26 @@ async def test_what_does_not_wait_makes_nobody_go(store: SqliteStore, state: Inb
     other = await admit(store, message(text="other", limit=cap(1), state=state))
     assert (other.dropped, other.notices, other.message.state) == ((), (), state)
     assert await waiting(store, first.session.id) == ["first"]
+
+
+async def test_the_cap_is_that_of_the_channel_of_the_session(store: SqliteStore) -> None:
+    # Q3, Q4
+    limit = QueueLimit(1, "old", {"telegram": (2, "new"), "client": (3, "old")})
+    of_chat = SessionSpec("echo", "agent:echo:telegram", origin=CHAT)
+    session_id = (await admit(store, message(of_chat, limit=limit))).session.id
+    await admit(store, prompt(session_id, limit=limit))
+    with pytest.raises(QueueFull):
+        await admit(store, prompt(session_id, limit=limit))
+    elsewhere = ReplyAddress("slack", "bot", "chat-1")
+    refused = await admit(store, message(session_id, reply_to=elsewhere, limit=limit))
+    assert refused.message.state is InboundState.DROPPED
+    await store.patch_session(session_id, SessionPatch(queue=QueueOverrides(cap=3, drop="old")))
+    await admit(store, message(session_id, reply_to=elsewhere, limit=limit))
+    assert len((await admit(store, message(session_id, limit=limit))).dropped) == 1
+    of_nobody = SessionSpec("echo", "agent:echo:slack", origin=elsewhere)
+    await admit(store, message(of_nobody, limit=limit))
+    assert len((await admit(store, message(of_nobody, limit=limit))).dropped) == 1
+    for _ in range(3):
+        await admit(store, prompt(limit=limit))
+    with pytest.raises(QueueFull):
+        await admit(store, prompt(limit=limit))
