@@ -55,9 +55,6 @@ from runtime.storage.requests import (
 IN_FLIGHT = 10_000
 """How many admissions may be under way; more are refused, since the disk does not keep up."""
 
-CAP_NOTICE = "Too many messages are waiting: some of the oldest were dropped."
-NEW_NOTICE = "Too many messages are waiting: this one was not taken."
-
 LONGEST_NAME = 200
 TOO_LARGE_NOTICE = "That message is too long: it was not taken."
 LARGEST_TEXT = 200_000
@@ -157,7 +154,7 @@ class Router(Actor[Submit | Deliver]):
             key=None
             if message.message_id is None
             else MessageKey(CLIENTS, "", message.session_id, message.message_id),
-            limit=self._services.queue_limit(),
+            limit=self._services.queue_limit,
             refuse_when_full=True,
             command=self._is_command(message.content),
             connection=message.connection,
@@ -259,7 +256,7 @@ class Router(Actor[Submit | Deliver]):
             key=MessageKey(
                 message.channel, message.account, inbound.chat, inbound.message_id, inbound.version
             ),
-            limit=self._services.queue_limit(CAP_NOTICE, NEW_NOTICE),
+            limit=self._services.queue_limit,
             command=self._is_command(content),
             sent_at=inbound.sent_at,
             state=InboundState.EXPIRED if expired else InboundState.PENDING,

@@ -138,20 +138,15 @@ class Services:
         )
         return policy, own.cap or settings.cap
 
-    def queue_limit(self, notice: str | None = None, refusal: str | None = None) -> QueueLimit:
+    @property
+    def queue_limit(self) -> QueueLimit:
         """The cap of a queue and what goes when it is full, whichever session it turns out to be
         (Q3, Q4).
-
-        Args:
-            notice: what a chat is told of its dropped messages.
-            refusal: what it is told instead when the newest message itself goes.
         """
-        settings = self.settings
+        general, settings = self.settings.queue, self.settings
         of = {name: settings.queue_of(name) for name in settings.channels}
         channels = {name: (each.cap, each.drop) for name, each in of.items()}
-        return QueueLimit(
-            settings.queue.cap, settings.queue.drop, channels, notice=notice, refusal=refusal
-        )
+        return QueueLimit(general.cap, general.drop, channels)
 
     def _asked_to_wait(self, row: SessionRow) -> bool:
         """Whether whole prompts are debounced: only when that was set for them (Q1)."""

@@ -50,15 +50,11 @@ class QueueLimit(msgspec.Struct, frozen=True):
         drop: ``old``, ``new`` or ``summarize``: which message goes when there are more.
         channels: both, for the sessions of channels for which something else holds. It is the
             session's channel that counts, whoever speaks in it (Q3).
-        notice: what a conversation is told of its dropped messages, once per burst; None: nothing.
-        refusal: what is told instead when the newest message itself goes.
     """
 
     cap: int
     drop: str
     channels: Mapping[str, tuple[int, str]] = {}
-    notice: str | None = None
-    refusal: str | None = None
 
 
 class NewInbound(msgspec.Struct, frozen=True):

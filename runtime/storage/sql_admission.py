@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from msgspec import structs
 
+from runtime.sessions.capping import Overflow
 from runtime.sessions.numbers import number_of
 from runtime.sessions.rows import (
     DropReason,
@@ -40,7 +41,7 @@ CONTEXT_ROWS = 50
 """How many messages that wake nobody a session keeps for its next turn (S31)."""
 
 CONVERSATIONS_TOLD = 100
-"""Of so many conversations of a session it is known that they were told of a burst."""
+"""Of so many conversations of a session it is known what they were told of a burst."""
 
 MOST_COMMANDS = 100
 """How many commands may wait in a session. They are done at once, so that more of them mean that
@@ -140,26 +141,26 @@ def _first_time(transaction: Transaction, new: NewInbound) -> InboundRow | None:
 
 
 class _Room:
-    """What the cap did: which rows went, which of them leave a line, who is told what.
+    """What the cap did: which rows went, which of them leave a line, who is told.
 
-    ``refused``: the newcomer itself goes.
+    ``refused``: the newcomer itself goes. ``which``: what is told.
     """
 
-    __slots__ = ("dropped", "notice", "overflow", "refused", "told")
+    __slots__ = ("dropped", "overflow", "refused", "told", "which")
 
     def __init__(
         self,
         dropped: tuple[InboundRow, ...] = (),
         refused: bool = False,
         told: tuple[ReplyAddress | None, ...] = (),
-        notice: str | None = None,
+        which: Overflow = Overflow.NEW,
         overflow: tuple[InboundRow, ...] = (),
     ) -> None:
         self.dropped = dropped
         self.overflow = overflow
         self.refused = refused
         self.told = told
-        self.notice = notice
+        self.which = which
 
 
 def _make_room(transaction: Transaction, session: SessionRow, new: NewInbound) -> _Room:
@@ -198,12 +199,13 @@ def _make_room(transaction: Transaction, session: SessionRow, new: NewInbound) -
         found = transaction.rows(_VICTIMS, session.id, excess)
         victims = [inbound_row(each) for each in found]
     if new.reply_to is not None and len(victims) < excess:
-        return _Room(refused=True, told=(new.reply_to,), notice=limit.refusal or limit.notice)
+        which = Overflow.COMMANDS if new.command else Overflow.NEW
+        return _Room(refused=True, told=(new.reply_to,), which=which)
     dropped = tuple(sql_inbound.drop_row(transaction, victim, DropReason.CAP) for victim in victims)
     overflow = dropped if limit.drop == "summarize" else ()
     _owe_lines(transaction, session.id, overflow, limit.cap)
     told = tuple(victim.reply_to for victim in dropped)
-    return _Room(dropped=dropped, told=told, notice=limit.notice, overflow=overflow)
+    return _Room(dropped=dropped, told=told, which=Overflow(limit.drop), overflow=overflow)
 
 
 def _owe_lines(
@@ -224,11 +226,15 @@ def _owe_lines(
 
 
 def _notify(transaction: Transaction, session: SessionRow, room: _Room) -> tuple[OutboundRow, ...]:
-    """Tell the senders of what went, unless their conversations were told since the last turn
-    began.
+    """Tell the senders of what went, unless their conversations were told the same since the last
+    turn began.
     """
-    addresses = {each.conversation: each for each in reversed(room.told) if each is not None}
-    if room.notice is None or not addresses:
+    addresses = {
+        f"{room.which}\x1f{each.conversation}": each
+        for each in reversed(room.told)
+        if each is not None
+    }
+    if not addresses:
         return ()
     row = transaction.row("SELECT cap_noticed FROM sessions WHERE id = ?", session.id)
     known = ids_of(row[0]) if row is not None else ()
@@ -238,7 +244,7 @@ def _notify(transaction: Transaction, session: SessionRow, room: _Room) -> tuple
     told = (*known, *news)[-CONVERSATIONS_TOLD:]
     transaction.run("UPDATE sessions SET cap_noticed = ? WHERE id = ?", to_json(told), session.id)
     notices = (
-        NewOutbound(transaction.ids.new(), address, room.notice, kind="notice")
+        NewOutbound(transaction.ids.new(), address, room.which.notice, kind="notice")
         for address in news.values()
     )
     return tuple(sql_outbox.insert(transaction, session.id, None, each) for each in notices)

@@ -7,6 +7,7 @@ from trio.testing import MockClock
 
 from actors.channels.scripted import ScriptedChannel
 from runtime.ports.channel import Inbound
+from runtime.sessions.capping import Overflow
 from runtime.sessions.rows import InboundState, Sender
 from runtime.storage.sqlite import open_memory
 from tests.actors.stage import HandAgent, clock, settings, stage
@@ -33,7 +34,7 @@ async def test_a_command_is_not_pushed_out_by_what_is_said_after_it(
         told = [each.text for each in await network.sent(2)]
         assert sorted(told) == [
             "Stopped. 1 message withdrawn.",
-            "Too many messages are waiting: some of the oldest were dropped.",
+            Overflow.SUMMARIZE.notice,
         ]
         assert call.cancelled.is_set()
         assert "two" in (await agent.called(2)).text

@@ -185,7 +185,7 @@ async def test_a_sessions_own_settings_outlive_a_restart(autojump_clock: MockClo
             await agent.called(1)
             await network.say("waits")
             await network.say("too many")
-            assert "this one was not taken" in (await network.sent(2))[1].text
+            assert "No more are taken" in (await network.sent(2))[1].text
             (info,) = (await rt.front.list_sessions()).sessions
             assert (await rt.front.queue_status(info.row.id)).mode == "followup"
             (waits,) = await store.pending_messages(info.row.id)

@@ -82,8 +82,12 @@ async def test_the_longest_time_may_be_a_sessions_own(autojump_clock: MockClock)
 @pytest.mark.parametrize(
     "own, told",
     [
-        (QueueOverrides(), "this one was not taken"),
-        (QueueOverrides(drop="old"), "the oldest were dropped"),
+        (QueueOverrides(), "No more are taken until there is an answer: send them again then."),
+        (QueueOverrides(drop="old"), "each new one pushes out the oldest: send that again"),
+        (
+            QueueOverrides(drop="summarize"),
+            "the oldest, of which the agent reads only the beginning",
+        ),
     ],
 )
 async def test_the_notice_says_what_was_done(
@@ -103,7 +107,7 @@ async def test_the_notice_says_what_was_done(
         call.go.set()
         await trio.sleep(100)
         kept = ["two", "three"] if own.drop is None else ["four", "five"]
-        assert [call.text for call in agent.calls[1:]] == kept
+        assert [call.text.splitlines()[-1] for call in agent.calls[1:]] == kept
 
 
 async def test_clients_are_refused_at_the_cap_of_their_channel(autojump_clock: MockClock) -> None:

@@ -77,9 +77,9 @@ def key(number: int, version: int = 0) -> MessageKey:
     return MessageKey("telegram", "bot", "chat-1", str(number), version)
 
 
-def cap(size: int, drop: str = "old", notice: str | None = "too fast") -> QueueLimit:
+def cap(size: int, drop: str = "old") -> QueueLimit:
     """The cap of a queue."""
-    return QueueLimit(size, drop, notice=notice)
+    return QueueLimit(size, drop)
 
 
 async def admit(store: Store, new: NewInbound) -> Admitted:

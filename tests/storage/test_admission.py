@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from runtime.sessions.capping import Overflow
 from runtime.sessions.content import plain_text, text_content
 from runtime.sessions.rows import (
     DropReason,
@@ -213,7 +214,7 @@ async def test_one_notice_per_burst(store: SqliteStore) -> None:  # Q4
     second = await admit(store, message(limit=limit))
     third = await admit(store, message(limit=limit))
     (notice,) = second.notices
-    assert (notice.kind, notice.text, notice.reply_to) == ("notice", "too fast", CHAT)
+    assert (notice.kind, notice.text, notice.reply_to) == ("notice", Overflow.OLD.notice, CHAT)
     assert notice.state is OutboundState.PENDING
     assert (first.notices, third.notices) == ((), ())
     assert await store.outbox_due("telegram", "bot", 10) == (notice,)
@@ -228,11 +229,6 @@ async def test_the_dropped_sender_gets_the_notice(store: SqliteStore) -> None:  
     await admit(store, message(limit=cap(1), reply_to=elsewhere))
     old = await admit(store, message(limit=cap(1)))
     assert [notice.reply_to for notice in old.notices] == [elsewhere]
-
-
-async def test_no_notice_where_none_is_wanted(store: SqliteStore) -> None:  # Q4
-    await admit(store, message(limit=cap(1, notice=None)))
-    assert (await admit(store, message(limit=cap(1, notice=None)))).notices == ()
 
 
 async def test_who_waits_is_refused_before_acceptance(store: SqliteStore) -> None:  # Q4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from runtime.sessions.capping import Overflow
 from runtime.sessions.rows import (
     DropReason,
     InboundState,
@@ -34,6 +35,16 @@ async def test_each_conversation_gets_the_notice_once(store: SqliteStore) -> Non
     new = ReplyAddress("telegram", "bot", "chat-3")
     refused = await admit(store, message(limit=cap(1, "new"), reply_to=new))
     assert [notice.reply_to for notice in refused.notices] == [new]
+
+
+async def test_what_was_told_of_another_policy_does_not_count(store: SqliteStore) -> None:  # Q4
+    await admit(store, message(limit=cap(1)))
+    told = []
+    for drop in ("old", "new", "new", "summarize", "old", "new"):
+        told += [
+            notice.text for notice in (await admit(store, message(limit=cap(1, drop)))).notices
+        ]
+    assert told == [Overflow.OLD.notice, Overflow.NEW.notice, Overflow.SUMMARIZE.notice]
 
 
 async def test_what_is_remembered_of_a_burst_has_an_end(store: SqliteStore) -> None:  # Q4
@@ -91,7 +102,7 @@ async def test_the_room_for_commands_has_an_end(store: SqliteStore) -> None:  # 
         await admit(store, prompt(limit=cap(1), command=True))
     last = await admit(store, message(limit=cap(1), command=True))
     assert last.message.state is InboundState.DROPPED
-    assert len(last.notices) == 1
+    assert [notice.text for notice in last.notices] == [Overflow.COMMANDS.notice]
 
 
 @pytest.mark.parametrize("state", [InboundState.EXPIRED, InboundState.HELD])
