@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import ssl
 import stat
 import tempfile
 from collections.abc import AsyncIterator
@@ -13,15 +12,15 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import msgspec
 import trio
 
 from actors.disk import Disk
+from actors.web import client_for, ssl_context
 from runtime.ports.transcriber import Transcriber, TranscriptionFailed
 from runtime.processes import ChildProcess, Processes, ProcessGone, ProcessSpec
-from runtime.settings import TranscriberSettings, is_loopback
+from runtime.settings import TranscriberSettings
 from runtime.settings.problems import shown
 from runtime.storage.media_errors import NoAnswer
 
@@ -122,7 +121,7 @@ class HttpTranscriber(Transcriber):
     async def transcribe(self, file: Path, mime_type: str | None) -> str:
         # Both take long, the first time most of all. Nothing else of the runtime needs the library.
         try:
-            context = await self._disk(_ssl_context, abandon=True)
+            context = await self._disk(ssl_context, abandon=True)
             data = await self._disk(partial(_read, file), abandon=True)
         except NoAnswer as error:
             raise TranscriptionFailed(str(error)) from error
@@ -133,10 +132,9 @@ class HttpTranscriber(Transcriber):
         headers = {"Accept": "application/json, text/plain", "Accept-Encoding": "identity"}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
-        elsewhere = not is_loopback(urlsplit(self._url).hostname or "")  # a proxy is for that only
         try:
             async with (
-                httpx2.AsyncClient(verify=context, timeout=None, trust_env=elsewhere) as client,
+                client_for(self._url, context) as client,
                 client.stream(
                     "POST",
                     self._url,
@@ -223,12 +221,6 @@ async def _scratch(disk: Disk) -> AsyncIterator[Path]:
 def _remove(folders: list[str]) -> None:
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _ssl_context() -> ssl.SSLContext:
-    import httpx2
-
-    return httpx2.create_ssl_context()
 
 
 def _read(file: Path) -> bytes:

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 import trio
 
-from actors import outbox, transcribers, uploads
+from actors import outbox, transcribers, uploads, web
 from actors.agents.acp.files import FileMethods, Folder
 from actors.disk import Threads
 from actors.front import ActorFront
@@ -106,7 +106,7 @@ async def test_a_voice_that_hangs_is_no_text(
 ) -> None:
     monkeypatch.setattr(transcribers, "_read", lambda _: gate.wait())
     disk = Threads(limit=SHORT)
-    await disk(transcribers._ssl_context, limit=PATIENCE)  # the first time it takes long
+    await disk(web.ssl_context, limit=PATIENCE)  # the first time it takes long
     service = HttpTranscriber("http://127.0.0.1:1/", disk=disk)
     with trio.fail_after(PATIENCE), pytest.raises(TranscriptionFailed, match="does not answer"):
         await service.transcribe(tmp_path / "voice.ogg", None)
