@@ -1,4 +1,5 @@
-"""Fetches the files that came with messages of a chat network, while they wait (Q7, M3, N3, H5).
+"""Fetches the files that messages refer to, while they wait: from chat networks, and from the web
+what links of clients lead to (Q7, M3, N3, H5).
 
 A message is accepted with a reference to each of its files; fetching them holds its place in the
 queue, and nobody else's. What becomes of each is written into the message's row, which the queue is
@@ -10,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
+from functools import partial
 
 import msgspec
 import trio
 
+from actors import links
 from actors.library import MediaRefused, Staged
 from actors.outbox import Due
 from actors.persistence import until_written
@@ -24,10 +27,12 @@ from actors.transcribing import transcribed
 from runtime.kernel import ActorRef, ActorStopped, Helper
 from runtime.log import get_logger
 from runtime.ports.channel import Attachment, Channel, PermanentFailure, TransientFailure
+from runtime.sessions.addresses import address_below
 from runtime.sessions.content import storable
 from runtime.sessions.drafting import pause_asked_for
+from runtime.sessions.events import Notice
 from runtime.sessions.media import MediaItem, not_taken
-from runtime.sessions.rows import InboundRow, InboundState
+from runtime.sessions.rows import InboundRow, InboundState, ReplyAddress
 from runtime.storage.media_requests import Attach
 
 AT_ONCE = 4
@@ -47,6 +52,24 @@ LONGEST_PROBLEM = 300
 
 class NotFetched(Exception):
     """A file is not to be had; the text says why, for people."""
+
+
+class _Source(msgspec.Struct, frozen=True):
+    """Where a file comes from.
+
+    Args:
+        place: how many are fetched from there at once is counted by it.
+        begin: the bytes, from the first one on; once per attempt.
+        limit: the largest that is taken from there, in bytes.
+        too_slow: what is said when the time is over.
+        failed: what is said of a failure of which nobody should know more.
+    """
+
+    place: tuple[str, str]
+    begin: Callable[[], AsyncGenerator[bytes, None]]
+    limit: int
+    too_slow: str
+    failed: str
 
 
 log = get_logger(__name__)
@@ -133,9 +156,11 @@ class Fetching:
         if attached is None:
             return await self._as_it_is(row) is not None
         await self._tell(Fetched(attached))
-        address = attached.reply_to
-        if address is not None and not_taken(attached.media) is not None:
+        address, words = attached.reply_to, not_taken(attached.media)
+        if words is not None and address is not None:
             self._outbox.tell(Due(address.channel, address.account))
+        elif words is not None:  # nobody can be written to
+            self._services.watchers.publish(self._id, Notice("not_taken", words))
         return True
 
     async def _as_it_is(self, row: InboundRow) -> InboundRow | None:
@@ -159,38 +184,72 @@ class Fetching:
             log.debug("fetched_for_nobody")  # the next incarnation reads the rows
 
     async def _fetched(self, row: InboundRow, item: MediaItem) -> Staged:
-        """The file, on disk. A network that is slow keeps up only its own files, and a session
+        """The file, on disk. A place that is slow keeps up only its own files, and a session
         with many of them no other one.
         """
         services, address = self._services, row.reply_to
-        place = (address.channel, address.account) if address is not None else ("", "")
-        channel = services.channels.get(place)
-        if channel is None or item.reference is None:
-            raise NotFetched("its chat network is not connected any more")
-        attachment = Attachment(item.reference, item.kind, item.name, item.mime_type, item.size)
+        source = self._on_the_web(item) if address is None else self._in_chat(address, item)
         # First the session's own place: it has no more than those in the line of its network.
-        async with self._places, services.fetching[place]:
+        async with self._places, services.fetching[source.place]:
             try:
                 with trio.fail_after(services.settings.media.fetch_timeout):
-                    return await self._received(channel, attachment, item)
+                    return await self._received(source, item)
             except trio.TooSlowError:
-                raise NotFetched("the network took too long") from None
+                raise NotFetched(source.too_slow) from None
 
-    async def _received(self, channel: Channel, attachment: Attachment, item: MediaItem) -> Staged:
-        limit, reason = channel.capabilities.max_download_bytes, ""
+    def _in_chat(self, address: ReplyAddress, item: MediaItem) -> _Source:
+        place = address.channel, address.account
+        channel = self._services.channels.get(place)
+        if channel is None or item.reference is None:
+            raise NotFetched("its chat network is not connected any more")
+        return _Source(
+            place,
+            partial(
+                _bytes_of,
+                channel,
+                Attachment(item.reference, item.kind, item.name, item.mime_type, item.size),
+            ),
+            channel.capabilities.max_download_bytes,
+            too_slow="the network took too long",
+            failed="its chat network failed",
+        )
+
+    def _on_the_web(self, item: MediaItem) -> _Source:
+        """What is allowed is asked anew: it may have changed since the message came."""
+        address = address_below(item.reference or "", self._services.settings.media.fetch_links)
+        if address is None:
+            raise NotFetched("nothing is fetched from there any more")
+        limit = self._services.settings.media.max_file_bytes
+        return _Source(
+            ("", address.origin),
+            partial(
+                links.fetched,
+                address.url,
+                lambda: self._services.settings.media.fetch_links,
+                limit,
+                self._library.disk,
+            ),
+            limit,
+            too_slow="the server took too long",
+            failed="it could not be fetched",
+        )
+
+    async def _received(self, source: _Source, item: MediaItem) -> Staged:
+        reason = ""
         for attempt in range(ATTEMPTS):
             pause = PAUSES[min(attempt, len(PAUSES) - 1)]
             try:
-                source = _bytes_of(channel, attachment)
-                return await receive(self._library, self._id, source, item, limit=limit)
+                return await receive(
+                    self._library, self._id, source.begin(), item, limit=source.limit
+                )
             except (MediaRefused, PermanentFailure) as error:
                 raise NotFetched(str(error)) from error
             except TransientFailure as error:
                 reason = str(error)
                 pause = max(pause, pause_asked_for(error.retry_after))
             except Exception:  # what it says is not for people: there may be a secret in it
-                log.exception("channel_raised", channel=channel.name)
-                reason = "its chat network failed"
+                log.exception("source_raised", place=source.place)
+                reason = source.failed
             if attempt < ATTEMPTS - 1:
                 await trio.sleep(pause)
         raise NotFetched(reason)

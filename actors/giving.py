@@ -179,13 +179,13 @@ async def _link(
         return TextBlock(f"[{named}, as text:]\n{item.transcript}")
     if item.file is None or not library.has(session_id, item.file):
         why = item.problem or "it was removed to make room"
-        return TextBlock(f"[{named}: not here: {why}]")
+        return _absent(named, why, item)
     path = library.path(session_id, item.file)
     if inbox is not None:
         try:
             path = await put_into_inbox(library, inbox, session_id, item)
         except MediaRefused as error:
-            return TextBlock(f"[{named}: not here: {error}]")
+            return _absent(named, str(error), item)
     return ResourceLink(
         name=item.name or item.file,
         uri=path.as_uri(),
@@ -193,6 +193,12 @@ async def _link(
         mime_type=item.mime_type,
         size=item.size,
     )
+
+
+def _absent(named: str, why: str, item: MediaItem) -> TextBlock:
+    """The words that take the place of a file; where there is another one of it, they say that."""
+    where = "" if item.source is None else " " + "".join(item.source.split())
+    return TextBlock(f"[{named}: not here: {why}]{where}")
 
 
 def _fits(item: MediaItem, can: AgentCapabilities, room: int) -> bool:

@@ -1,5 +1,6 @@
 """What a client says, made into what a row has: bytes, long texts of resources and files that a
-link leads to go to the library, words stay (G3, M3).
+link leads to go to the library, what is on the web is fetched later if it may be, words stay (G3,
+M3, Q7).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from actors.library import Library, MediaRefused, Staged
 from actors.receiving import receive
 from actors.room import in_words
 from runtime.ports.front import BadRequest, Unavailable
+from runtime.sessions.addresses import address_below
 from runtime.sessions.content import (
     AgentResource,
     AudioBlock,
@@ -28,6 +30,7 @@ from runtime.sessions.content import (
     FileBlock,
     ImageBlock,
     LocalFile,
+    ResourceContents,
     ResourceLink,
     SaidBlock,
     StoredBlock,
@@ -35,12 +38,16 @@ from runtime.sessions.content import (
     TextBlock,
     TextResource,
 )
-from runtime.sessions.media import MediaItem, MediaKind
+from runtime.sessions.filenames import UNKNOWN_TYPE, mime_type_of
+from runtime.sessions.media import Media, MediaItem, MediaKind
 from runtime.storage.linked import LinkedFile
 from runtime.storage.media_errors import MediaUnsafe, NoAnswer
 
 MOST_FILES = 100
 """How many files one message may bring; further links to files stay links."""
+
+MOST_LOOKED_AT = 1_000
+"""How many blocks of a message are looked at for links to the web that may be fetched."""
 
 LONGEST_TEXT = 64 * 1024
 """Bytes, as UTF-8, of a resource's text that stays in its message; a longer one becomes a file. It
@@ -70,6 +77,7 @@ class Intake:
         self._session_id = session_id
         self._works_in = works_in
         self._staged: tuple[Staged, ...] | None = ()
+        self._media: list[MediaItem] = []
 
     async def __aenter__(self) -> Intake:
         return self
@@ -85,8 +93,13 @@ class Intake:
 
     @property
     def has_files(self) -> bool:
-        """Whether there is a file in what was taken in."""
-        return bool(self._staged)
+        """Whether there is a file in what was taken in, or is to be fetched."""
+        return bool(self._media)
+
+    @property
+    def media(self) -> Media:
+        """The files of the message, in order; some may have to be fetched."""
+        return tuple(self._media)
 
     def taken_over(self) -> tuple[Staged, ...] | None:
         """The files that are staged; from now on the caller lets go of them. None when that was
@@ -114,8 +127,13 @@ class Intake:
         for index, block in enumerate(said):
             path = f"$.prompt[{index}]"
             match block:
-                case TextBlock() | ResourceLink():
+                case TextBlock():
                     blocks.append(block)
+                case ResourceLink():
+                    look = room and index < MOST_LOOKED_AT
+                    later = self._to_fetch(block) if look else None
+                    room -= later is not None
+                    blocks.append(block if later is None else self._place_of(later))
                 case AgentResource() | EmbeddedResource() if text := _text_in(block):
                     content = texts.pop(index, None)
                     if content is None:
@@ -127,20 +145,8 @@ class Intake:
                     if isinstance(kept, FileBlock):
                         room, left = room - 1, left - (self._staged or ())[-1].blob.size
                     blocks.append(kept)
-                case AgentResource(resource=resource):
-                    if resource.blob is None:
-                        raise BadRequest("it has neither text nor blob", f"{path}.resource")
-                    item = MediaItem(
-                        kind_of(resource.mime_type), _named(resource.uri), resource.mime_type
-                    )
-                    blocks.append(await self._keep(resource.blob, item, f"{path}.resource.blob"))
-                case ImageBlock():
-                    name = _named(block.uri) if block.uri is not None else None
-                    item = MediaItem(MediaKind.IMAGE, name, block.mime_type)
-                    blocks.append(await self._keep(block.data, item, f"{path}.data"))
-                case AudioBlock():
-                    item = MediaItem(MediaKind.AUDIO, None, block.mime_type)
-                    blocks.append(await self._keep(block.data, item, f"{path}.data"))
+                case AgentResource() | EmbeddedResource() | ImageBlock() | AudioBlock():
+                    blocks.append(await self._keep_block(block, path))
         return tuple(blocks)
 
     def _check_together(self, sizes: Sequence[int]) -> None:
@@ -155,6 +161,23 @@ class Intake:
                 f" {in_words(cap)}. Send fewer, or smaller ones",
                 "$.prompt",
             )
+
+    async def _keep_block(
+        self, block: AgentResource | EmbeddedResource | ImageBlock | AudioBlock, path: str
+    ) -> FileBlock:
+        """The file that is in a block."""
+        match block:
+            case ImageBlock():
+                name = _named(block.uri) if block.uri is not None else None
+                item = MediaItem(MediaKind.IMAGE, name, block.mime_type)
+                return await self._keep(block.data, item, f"{path}.data")
+            case AudioBlock():
+                item = MediaItem(MediaKind.AUDIO, None, block.mime_type)
+                return await self._keep(block.data, item, f"{path}.data")
+            case AgentResource(resource=ResourceContents(uri, blob=str() as data, mime_type=kind)):
+                item = MediaItem(kind_of(kind), _named(uri), kind)
+                return await self._keep(data, item, f"{path}.resource.blob")
+        raise BadRequest("it has neither text nor blob", f"{path}.resource")
 
     async def _keep(self, data: str, item: MediaItem, path: str) -> FileBlock:
         content = await self._in_thread(partial(_decoded, data))
@@ -237,7 +260,28 @@ class Intake:
                 raise Unavailable(f"nothing was accepted: {error}") from None
             raise
         self._staged = (*(self._staged or ()), staged)
-        return FileBlock(len(self._staged) - 1, item.kind, item.name, item.mime_type)
+        return self._place_of(staged.item)
+
+    def _to_fetch(self, link: ResourceLink) -> MediaItem | None:
+        """What a link to the web leads to, before anybody has asked for it; None for one that stays
+        a link. How large it is says the server: what a link says of that is for people.
+        """
+        prefixes = self._library.settings.fetch_links
+        if not prefixes or self._library.tree is None:
+            return None
+        address = address_below(link.uri, prefixes)
+        if address is None:
+            return None
+        name = (link.name.strip() or address.name)[:LONGEST_NAME] or None
+        guess = mime_type_of(address.name)
+        mime_type = link.mime_type or (guess if guess != UNKNOWN_TYPE else None)
+        kind = kind_of(mime_type)
+        return MediaItem(kind, name, mime_type, reference=address.url, source=link.uri)
+
+    def _place_of(self, item: MediaItem) -> FileBlock:
+        """The next file of the message, in the place of its block."""
+        self._media.append(item)
+        return FileBlock(len(self._media) - 1, item.kind, item.name, item.mime_type)
 
 
 def kind_of(mime_type: str | None) -> MediaKind:

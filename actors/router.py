@@ -75,8 +75,8 @@ class Overloaded(Exception):
 class Submit(Request[Admitted], frozen=True):
     """A message of a client that waits for an answer.
 
-    ``files``: those that it brings, if any; when it begins, the router takes them over, and lets go
-    of them when the message is accepted, or is not.
+    ``files``: those that it brings or leads to, if any; when it begins, the router takes over what
+    is there of them, and lets go of it when the message is accepted, or is not.
     """
 
     session_id: str
@@ -159,7 +159,7 @@ class Router(Actor[Submit | Deliver]):
             command=self._is_command(message.content),
             connection=message.connection,
             sender=message.sender,
-            media=tuple(each.item for each in staged),
+            media=message.files.media if message.files is not None else (),
             blobs=tuple(each.blob for each in staged),
         )
 

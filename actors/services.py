@@ -56,7 +56,8 @@ class Services:
         processes: starts processes.
         slots: how many agents may run as processes (P6).
         library: the files that come with messages.
-        fetching: how many of them are fetched at the same time, by channel account.
+        fetching: how many of them are fetched at the same time, by channel account, and by origin
+            for what links lead to; made as they are needed, for places that the settings name.
         transcribing: how many voice notes become text at the same time.
         sending: where files on their way to a chat are read; a disk that hangs under an agent's
             outbox holds up no file that comes.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -76,7 +77,9 @@ USUAL_MAILBOX = MailboxSpec()
 FAREWELL_LIMIT = 10.0
 
 FETCHED_AT_ONCE = 16
-"""How many files of one channel account are fetched at the same time (Q7)."""
+"""How many files of one channel account, or of one server on the web, are fetched at the same time
+(Q7).
+"""
 
 TRANSCRIBED_AT_ONCE = 2
 """How many voice notes become text at the same time: it is heavy work."""
@@ -218,10 +221,7 @@ async def open_runtime(
             processes=processes,
             slots=Slots(lambda: configuration.settings.sessions.max_agent_processes),
             library=library,
-            fetching={
-                (channel.name, channel.account): trio.CapacityLimiter(FETCHED_AT_ONCE)
-                for channel in channels
-            },
+            fetching=defaultdict(partial(trio.CapacityLimiter, FETCHED_AT_ONCE)),
             transcribing=trio.CapacityLimiter(TRANSCRIBED_AT_ONCE),
             given_transcriber=transcriber,
             sending=disk if disk is not None else Threads("uploads"),

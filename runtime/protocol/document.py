@@ -182,11 +182,13 @@ each, and the image or the sound itself when it takes such. The text of a resour
 more than 64 KiB is kept as a file, too. A `file:` link is kept in the same way
 if the client may name the file: one that is on this machine may name any, others those in
 `gateway.workspace_roots`. The agent's link says of what it is a copy. A link into the folder where
-the agent works stays a link, and so does one to the web, to something that is no file or is too
-large. Those who watch see a link with an
-address `attachment:…` that names the file and leads nowhere. What is too large, or finds no room,
-is refused with the whole prompt. An agent may say all of the blocks, too. They are relayed live as
-they are; of more than 65536 characters of base64 the transcript keeps words only, as in
+the agent works stays a link, and so does one to something that is no file or is too large. A link
+to the web stays one, too, unless it lies below an address of `media.fetch_links`: then what it
+leads to is fetched while the prompt waits, and a notice says so if it is not to be had. Those
+who watch see a link with an address `attachment:…` that names the file and leads nowhere. What is
+too large, or finds no room, is refused with the whole prompt. An agent may say all of the blocks,
+too. They are relayed live as they are; of more than 65536 characters of base64 the transcript
+keeps words only, as in
 `[image: image/png] (too large to be kept)`, and this is what is replayed. Whoever reads only text,
 as in the `text` of a `turn_ended` event, finds words for all of them.
 
@@ -201,6 +203,7 @@ are no part of an answer, and the notice says what they are:
 | `agent_blocked` | it could not be started too often: messages are kept until `/reconnect` |
 | `agent_forgot` | the agent does not know the conversation any more and begins anew |
 | `command` | what came of a command, as `/reconnect` |
+| `not_taken` | what a link leads to could not be fetched, and why |
 | the code of an error | why a turn has failed: to those whose prompt is not answered with it |
 | `system` | another line of the transcript, when history is replayed |
 

@@ -125,7 +125,7 @@ class Notice(msgspec.Struct, frozen=True, tag="notice"):
 
     Args:
         code: stable, for programs: ``agent_blocked``, ``agent_start_failed``, ``agent_forgot``,
-            ``command``, ``answer``.
+            ``command``, ``answer``, ``not_taken``.
         text: for people; empty when there is nothing to say but that the message is done.
         message_id: the message that it answers and ends, when it answers one.
     """

@@ -5,6 +5,8 @@ from __future__ import annotations
 MAX_NAME_BYTES = 255
 """What the usual file systems allow."""
 
+UNKNOWN_TYPE = "application/octet-stream"
+
 _BY_TYPE = {
     "application/epub+zip": "epub",
     "application/gzip": "gz",
@@ -143,6 +145,6 @@ def name_for(stem: str, mime_type: str | None, kind: str | None) -> str:
 
 
 def mime_type_of(name: str) -> str:
-    """The MIME type that a file's name speaks of; ``application/octet-stream`` when of none."""
+    """The MIME type that a file's name speaks of; `UNKNOWN_TYPE` when of none."""
     _, dot, ending = name.rpartition(".")
-    return _BY_ENDING.get(ending.lower() if dot else "", "application/octet-stream")
+    return _BY_ENDING.get(ending.lower() if dot else "", UNKNOWN_TYPE)

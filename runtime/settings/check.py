@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from runtime.sessions.addresses import web_prefix
 from runtime.sessions.principals import LOCAL, TOKEN_HOLDER
 from runtime.sessions.rows import CLIENTS
 from runtime.settings.fitting import misfits
@@ -90,6 +91,7 @@ def problems_between(
         *_of_gateway(settings.gateway),
         *_of_queue(settings.queue, "queue"),
         *_of_channels(settings.channels),
+        *_of_links(settings.media.fetch_links),
         *_of_transcriber(settings.media.transcriber),
         *_of_agents(settings.agents),
         *_of_routing(settings.routing, list(dict.fromkeys((*settings.agents, *agents)))),
@@ -176,6 +178,18 @@ def _of_channels(channels: Mapping[str, ChannelSettings]) -> Iterator[Problem]:
                 "underscores",
             )
         yield from _of_queue(channel, f"channels.{name}")
+
+
+def _of_links(prefixes: Sequence[str]) -> Iterator[Problem]:
+    for place, prefix in enumerate(prefixes):
+        if web_prefix(prefix) is None:
+            # Not shown: there may be a password in it.
+            yield Problem(
+                path=f"media.fetch_links[{place}]",
+                expected='an address such as "https://files.example.com/" or '
+                '"https://example.com/files/": with http or https, a host, and a path that ends in '
+                "a slash, without a name, a password, a query or dots that lead elsewhere",
+            )
 
 
 def _of_transcriber(transcriber: TranscriberSettings) -> Iterator[Problem]:

@@ -226,7 +226,9 @@ class MediaSettings(Section, frozen=True, kw_only=True):
             twentieth of the disk.
         idle: seconds without a person's message after which the files of a session go; None keeps
             them until the room is needed (S43).
-        fetch_timeout: seconds for a chat network to deliver one file.
+        fetch_timeout: seconds for a chat network, or a server on the web, to deliver one file.
+        fetch_links: addresses that end in a slash; what a client's link below one of them leads to
+            is fetched and kept. Without any, links to the web stay links.
         transcriber: what makes text of voice notes.
     """
 
@@ -236,6 +238,7 @@ class MediaSettings(Section, frozen=True, kw_only=True):
     free_space_floor: Annotated[int | None, Meta(extra={"form": size_form(0, auto=True)})] = None
     idle: SecondsOrOff = 86_400.0
     fetch_timeout: PositiveSeconds = 120.0
+    fetch_links: tuple[str, ...] = ()
     transcriber: TranscriberSettings = msgspec.field(default_factory=TranscriberSettings)
 
 

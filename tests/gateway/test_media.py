@@ -13,6 +13,7 @@ import acp
 import pytest
 from acp.client.connection import ClientSideConnection
 
+from actors import fetching
 from actors.agents.echo import EchoAgent, Options
 from runtime.app import open_runtime
 from runtime.settings import GatewaySettings, MediaSettings, Settings, StorageSettings
@@ -135,6 +136,32 @@ async def test_a_long_text_is_a_file_for_everybody(tmp_path: Path) -> None:
         assert heard.text(session_id, "user_message_chunk") == "look\n[file: notes.md]"
 
     async with running(tmp_path, limits=ROOMY) as url:
+        await run_script(url, script)
+
+
+# Q7, A1: nobody can be written to, so who watches is told; the prompt goes on without the file
+async def test_a_link_that_cannot_be_fetched_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "PAUSES", (0.0,))
+    nobody = "http://127.0.0.1:1/"
+
+    async def script(connection: ClientSideConnection, heard: Listener) -> None:
+        await connection.initialize(protocol_version=acp.PROTOCOL_VERSION)
+        session_id = (await connection.new_session(cwd="/", mcp_servers=[])).session_id
+        prompt: list[Any] = [
+            acp.text_block("look"),
+            acp.resource_link_block("a.pdf", f"{nobody}a.pdf"),
+        ]
+        answer = await connection.prompt(session_id=session_id, prompt=prompt)
+        assert answer.stop_reason == "end_turn"
+        told, *answered = [update.content.text for _, update in heard.updates]
+        assert told == "Not taken:\na.pdf: the server does not answer"
+        words = f"[file: a.pdf: not here: the server does not answer] {nobody}a.pdf"
+        assert "".join(answered) == f"look\n{words}"
+        assert [mark.get("notice") for mark in heard.marks][:2] == ["not_taken", None]
+
+    async with running(tmp_path, limits=MediaSettings(fetch_links=(nobody,))) as url:
         await run_script(url, script)
 
 
