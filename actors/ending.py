@@ -150,7 +150,7 @@ class Ending:
     async def _show(self, ended: EndedTurn, verdict: Verdict) -> None:
         batch = self._batch
         again = tuple(
-            msgspec.structs.replace(row, turn_id=batch.turn_id)
+            msgspec.structs.replace(row, turn_id=batch.turn_id if row.tries else None)
             for row in verdict.requeued(batch.claimed)
         )
         event = TurnEnded(
@@ -166,7 +166,7 @@ class Ending:
             journal_seq=ended.session.journal_seq,
         )
         self._services.metrics.turns.labels(state=verdict.turn_state.value).inc()
-        if again:
+        if again and verdict.turn_state is not TurnState.CANCELLED:
             self._services.metrics.retries.inc()
         self._hooks.committed(ended, event)
         await self._hand_back(again, batch.overflow if again else ())

@@ -26,8 +26,8 @@ WITHDRAWALS = (TurnEnd.CANCELLED, TurnEnd.WITHDRAWN)
 """Ends that a person asked for: of the messages too, when they were not claimed."""
 
 WISHES = (*WITHDRAWALS, TurnEnd.SUPERSEDED)
-"""Ends that people brought about, the last by saying something newer (Q3). A turn that has not
-begun is not ended by that: its messages go back and run together with what is newer.
+"""Ends that people brought about, the last by saying something newer (Q3): when the agent had not
+begun, that takes no message back, and they run together with what is newer.
 """
 
 log = get_logger(__name__)

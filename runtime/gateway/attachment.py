@@ -32,7 +32,7 @@ from runtime.sessions.events import (
     TurnStarted,
     TurnUpdate,
 )
-from runtime.sessions.rows import InboundState, JournalEntry, Sender
+from runtime.sessions.rows import InboundState, JournalEntry, Sender, TurnState
 from runtime.sessions.updates import (
     AvailableCommands,
     ConfigOptions,
@@ -314,7 +314,7 @@ class Attachment:
             case TurnEnded(turn_id=turn_id, message_ids=ids, message_state=state) as ended:
                 self._unasked.clear()
                 self._dialogs.end_turn(turn_id)
-                if state == InboundState.PENDING:
+                if state == InboundState.PENDING and ended.state != TurnState.CANCELLED:
                     self._outgoing.post_update(translate.retry_due(self._id, ended, live.number))
                 elif ended.error is not None and self._ends.keys().isdisjoint(ids):
                     # Whoever waits for the turn is answered with the error.

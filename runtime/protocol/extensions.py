@@ -317,7 +317,8 @@ class TurnEndedEvent(Event, frozen=True, tag="turn_ended"):
     ``state`` is what became of the turn: done, failed, cancelled, interrupted (the runtime died or
     stopped) or vanished (the agent went away before it said anything).
     ``message_state`` is what became of its messages: done, failed, dropped, or pending when they
-    are tried again, at ``retry_at`` (ms since 1970) at the earliest.
+    are tried again, at ``retry_at`` (ms since 1970) at the earliest, or run together with something
+    newer, for which the turn was cancelled.
     """
 
     turn_id: str

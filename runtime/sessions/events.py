@@ -57,7 +57,8 @@ class TurnEnded(msgspec.Struct, frozen=True, tag="turn_ended"):
     """The end of a turn is committed.
 
     ``message_state`` is what became of its messages: done, failed, dropped, or pending when they
-    are tried again, at ``retry_at`` (ms) at the earliest. ``text`` is the final answer, None when
+    are tried again, at ``retry_at`` (ms) at the earliest, or run together with something newer, for
+    which the turn was cancelled. ``text`` is the final answer, None when
     there is none. ``journal_seq`` is the last transcript line of the turn.
     """
 

@@ -6,7 +6,8 @@ end            first event  condition              turn         messages   count
 done           any                                 done         done
 done           any          reason ``cancelled``   cancelled    done
 cancelled      any                                 cancelled    done
-superseded     any                                 cancelled    done
+superseded     yes                                 cancelled    done
+superseded     no                                  cancelled    pending
 withdrawn      any                                 cancelled    dropped
 answered error any                                 failed       failed             yes (b)
 vanished       no           tries < max            vanished     pending    yes     later (a)
@@ -20,8 +21,9 @@ shutdown       any          notify                 interrupted  failed          
 =============  ===========  =====================  ===========  =========  ======  =============
 
 ``vanished`` and ``silent`` are tried again after ``retry_delay · 2ⁿ``, n being the tries so far;
-after a shutdown at once. ``stalled`` is silence after the first event; without one it is the same
-as ``silent``.
+after a shutdown at once. What was ``superseded`` before its first event waits as if it had never
+been claimed, and runs together with what is newer (Q3). ``stalled`` is silence after the first
+event; without one it is the same as ``silent``.
 
 *Tries* are the earlier prompts that came to nothing, so 5 of them allow a sixth prompt and no
 seventh. A failed start wrote no prompt and is no end of a turn: see `runtime.sessions.starting`.
@@ -93,7 +95,7 @@ class Verdict(msgspec.Struct, frozen=True):
         return max((moment for moment in moments if moment is not None), default=None)
 
     def requeued(self, rows: Iterable[InboundRow]) -> Iterator[InboundRow]:
-        """Those of the turn's messages that are tried again, as they wait from now on."""
+        """Those of the turn's messages that wait again, as they wait from now on."""
         for row in rows:
             verdict = self.settlements[row.id]
             if verdict.state is InboundState.PENDING:
@@ -145,6 +147,9 @@ def settle(
         stop_reason: the agent's own, of a turn that is done.
         on_interrupted_retry: False for ``on_interrupted = "notify"`` (T5 d).
     """
+    if end is TurnEnd.SUPERSEDED and not first_event:
+        waits = MessageVerdict(InboundState.PENDING)
+        return _verdict(TurnState.CANCELLED, rows, waits, stop_reason="cancelled")
     cancelled = end in (TurnEnd.CANCELLED, TurnEnd.SUPERSEDED)
     if cancelled or (end is TurnEnd.DONE and stop_reason == "cancelled"):
         return _finished(TurnState.CANCELLED, "cancelled", rows)

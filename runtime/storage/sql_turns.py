@@ -204,12 +204,14 @@ def withdrawn_because(session: SessionRow, epoch: int) -> DropReason | None:
 
 def requeue(transaction: Transaction, turn: TurnRow, settlement: Settlement) -> None:
     """Put a claimed message back into its queue. That it was cut off once stays its reason: the
-    agent is told, whatever befalls the tries after it (T5 d).
+    agent is told, whatever befalls the tries after it (T5 d). One that was never tried is of no
+    turn: it may run together with others (Q3).
     """
     row = transaction.row(
-        "UPDATE inbound SET state = 'pending', tries = tries + ?, not_before = ?,"
-        " reason = CASE WHEN reason IN ('interrupted', 'shutdown') THEN reason ELSE ? END"
-        " WHERE id = ? RETURNING media",
+        "UPDATE inbound SET state = 'pending', tries = tries + ?1, not_before = ?2,"
+        " reason = CASE WHEN reason IN ('interrupted', 'shutdown') THEN reason ELSE ?3 END,"
+        " turn_id = CASE WHEN tries + ?1 = 0 THEN NULL ELSE turn_id END"
+        " WHERE id = ?4 RETURNING media",
         int(settlement.count_try),
         settlement.not_before,
         settlement.reason,

@@ -231,3 +231,23 @@ async def test_what_is_evicted_while_it_is_told_is_told_next(
             assert (await said_to(here, session, "one")).text == "one"
         assert here.files() == []
         assert (await said_to(here, session, "two")).text.startswith(GONE)
+
+
+async def test_an_interruption_before_the_first_event_leaves_the_agent_its_file(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    # Q3 H2 M9: the file waits with its message, and the next prompt has both
+    async with house(tmp_path / "media", queue={"mode": "interrupt", "debounce": 0.0}) as here:
+        session = await here.session()
+        await session.send(said(image(PICTURE)))
+        (link,) = links(await here.agent.called(1))
+        await a_while()
+        second = await session.prompt("what is on it?")
+        call = await here.agent.called(2)
+        assert links(call) == [link]
+        assert path_of(link).read_bytes() == PICTURE
+        assert (here.usage.in_flight, here.usage.evictable) == (len(PICTURE), 0)
+        call.go.set()
+        assert (await second.result()).stop_reason == "end_turn"
+        await a_while()
+        assert (here.usage.in_flight, here.usage.evictable) == (0, len(PICTURE))

@@ -11,7 +11,10 @@ from actors.channels.scripted import ScriptedChannel
 from runtime.ports.front import BadRequest, QueueIsFull
 from runtime.sessions.rows import InboundState
 from runtime.settings import ChannelSettings
-from tests.actors.stage import HandAgent, settings, stage
+from runtime.storage.sqlite import open_memory
+from tests.actors.listener import Listener
+from tests.actors.stage import HandAgent, clock, settings, stage
+from tests.actors.test_stubborn_disk import refusing
 
 
 async def test_collect_makes_one_prompt_of_what_came_meanwhile(autojump_clock: MockClock) -> None:
@@ -87,20 +90,64 @@ async def test_followup_gives_each_its_own_turn(autojump_clock: MockClock) -> No
 
 
 async def test_interrupt_cancels_and_runs_the_newest(autojump_clock: MockClock) -> None:
-    # Q3 T2
-    agent = HandAgent()
+    # Q3 T2: the agent has begun to answer the old one
+    agent = Listener()
     async with stage(agent=agent) as rt:
         session = await rt.session("demo")
         await session.set_queue(mode="interrupt")
         old = await session.prompt("old")
-        running = await agent.called(1)
+        await agent.prompted(1)
         new = await session.prompt("new")
         assert (await old.result()).stop_reason == "cancelled"
-        assert running.cancelled.is_set()
-        call = await agent.called(2)
-        assert call.text == "new"
-        call.go.set()
-        assert (await new.result()).text == "echo: new"
+        assert await agent.prompted(2) == "new"
+        assert (await new.result()).text == "well: new"
+
+
+async def test_an_interruption_loses_nothing_of_a_turn_that_has_not_begun(
+    autojump_clock: MockClock,
+) -> None:
+    # Q3 T6: however often, and no try is used up
+    agent = HandAgent()
+    async with open_memory(clock) as store, stage(agent=agent, store=store) as rt:
+        session = await rt.session("demo")
+        await session.set_queue(mode="interrupt")
+        turns = []
+        for number, text in enumerate(("one", "two", "three"), 1):
+            turns.append(await session.prompt(text))
+            await agent.called(number)
+        assert agent.calls[1].cancelled.is_set()
+        agent.calls[2].go.set()
+        for turn, text in zip(turns, ("one", "two", "three"), strict=True):
+            outcome = await turn.result()
+            assert outcome.text is not None
+            assert text in outcome.text
+            status = await store.message_status(turn.message_id)
+            assert status is not None
+            assert (status.message.state, status.message.tries) == (InboundState.DONE, 0)
+        lines = [(line.role, line.content) for line in await session.history()]
+        assert [role for role, _ in lines] == ["user"] * 3 + ["assistant"]
+
+
+async def test_what_was_interrupted_runs_with_what_is_newer_after_a_restart(
+    autojump_clock: MockClock,
+) -> None:
+    # Q3 Q8 D8: it waits as if no turn had ever had it
+    agent = HandAgent()
+    async with refusing() as store:
+        async with stage(agent=agent, store=store) as rt:
+            session = await rt.session("demo")
+            await session.set_queue(mode="interrupt")
+            old = await session.send("old")
+            await agent.called(1)
+            store.refusals["begin_turn"] = 1_000  # so that both wait until the end
+            new = await session.send("new")
+            await trio.sleep(5)
+            assert (await session.queue()).waiting == 2
+        store.refusals.clear()
+        agent.hold = False
+        async with stage(agent=agent, store=store) as rt:
+            outcomes = [await rt.front.outcome(each.message_id) for each in (old, new)]
+        assert outcomes[0].turn_id == outcomes[1].turn_id
 
 
 async def test_a_caller_is_refused_before_the_queue_overflows(autojump_clock: MockClock) -> None:

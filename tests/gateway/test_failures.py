@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from runtime.gateway import Gateway
-from runtime.sessions.rows import TurnError
+from runtime.sessions.events import TurnEnded
+from runtime.sessions.rows import InboundState, TurnError, TurnState
 from tests.gateway.client import AcpClient, connected, said
 from tests.gateway.scripted import ScriptedFront
 
@@ -46,3 +47,27 @@ async def test_why_a_turn_has_failed_is_said_to_those_who_do_not_wait_for_it(
                 await client.receive()
         assert told(asker) == [last]
         assert told(sender) == told(watcher) == [("agent_gone", words), last]
+
+
+# Q3 G5
+async def test_what_runs_together_with_something_newer_is_no_failure(
+    gateway: Gateway, front: ScriptedFront
+) -> None:
+    async with connected(gateway.url) as client:
+        session_id = await client.new_session()
+        first = await client.request("session/prompt", said(session_id, "one"))
+        ids = await front.until_waiting(session_id, 1)
+        front.start_turn(session_id)
+        session = front.sessions[session_id]
+        assert session.running is not None
+        started, session.running = session.running.started, None
+        session.waiting[ids[0]] = started.prompt
+        cancelled, pending = TurnState.CANCELLED, InboundState.PENDING
+        session.publish(TurnEnded(started.turn_id, 1, ids, cancelled, pending, "cancelled"))
+        second = await client.request("session/prompt", said(session_id, "two"))
+        await front.until_waiting(session_id, 2)
+        front.start_turn(session_id)
+        front.end_turn(session_id)
+        for request in (first, second):
+            assert (await client.answer(request))["result"]["stopReason"] == "end_turn"
+        assert told(client) == []

@@ -33,7 +33,7 @@ class Case(NamedTuple):
 
 DONE, PENDING, FAILED = InboundState.DONE, InboundState.PENDING, InboundState.FAILED
 VANISHED, SILENT, STALLED = TurnEnd.VANISHED, TurnEnd.SILENT, TurnEnd.STALLED
-SHUTDOWN = TurnEnd.SHUTDOWN
+SHUTDOWN, SUPERSEDED = TurnEnd.SHUTDOWN, TurnEnd.SUPERSEDED
 
 TABLE = [
     Case(TurnEnd.DONE, None, TurnState.DONE, DONE, stop_reason="end_turn"),
@@ -42,7 +42,11 @@ TABLE = [
     Case(TurnEnd.DONE, None, TurnState.DONE, DONE, tries=5, stop_reason="end_turn"),
     Case(TurnEnd.CANCELLED, None, TurnState.CANCELLED, DONE, stop_reason="cancelled"),
     Case(TurnEnd.CANCELLED, None, TurnState.CANCELLED, DONE, tries=5, stop_reason="cancelled"),
-    Case(TurnEnd.SUPERSEDED, None, TurnState.CANCELLED, DONE, stop_reason="cancelled"),
+    Case(SUPERSEDED, True, TurnState.CANCELLED, DONE, stop_reason="cancelled"),
+    *(
+        Case(SUPERSEDED, False, TurnState.CANCELLED, PENDING, tries=tries, stop_reason="cancelled")
+        for tries in (0, 5)
+    ),
     Case(TurnEnd.ANSWERED_ERROR, None, TurnState.FAILED, FAILED, told=True),
     # T5 a, before the first event
     *(
@@ -95,8 +99,8 @@ def test_the_table(case: Case) -> None:
         for message in verdict.settlements.values():
             assert (message.state, message.not_before) == (case.message, due)
             assert message.count_try is case.counts
-            assert (message.reason is None) is (case.message is DONE)
-        assert (verdict.error is None) is (case.message is DONE)
+            assert (message.reason is None) is (case.message is DONE or case.end is SUPERSEDED)
+        assert (verdict.error is None) is (case.message is DONE or case.end is SUPERSEDED)
 
 
 # T2: total, and never silent about a loss.
@@ -109,7 +113,7 @@ def test_every_end_is_settled(end: TurnEnd, first_event: bool) -> None:
         assert verdict.tell_sender is (verdict.message_state is FAILED)
         assert verdict.turn_state is not TurnState.RUNNING
         if verdict.message_state is PENDING:
-            assert end in {VANISHED, SILENT, STALLED, SHUTDOWN}
+            assert end in {VANISHED, SILENT, STALLED, SHUTDOWN, SUPERSEDED}
             assert not first_event or end is SHUTDOWN
 
 
