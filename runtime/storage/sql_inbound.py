@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from msgspec import structs
 
 from runtime.sessions.media import Ended
-from runtime.sessions.rows import DropReason, InboundRow, InboundState
+from runtime.sessions.rows import DropReason, InboundRow, InboundState, MessageKey
 from runtime.storage.codec import (
     INBOUND_COLUMNS,
     INBOUND_SOURCE,
@@ -32,6 +32,10 @@ _HELD = (
 _OWED = (
     f"SELECT {INBOUND_COLUMNS} FROM {INBOUND_SOURCE}"
     " WHERE inbound.session_id = ? AND inbound.line_owed = 1 ORDER BY inbound.seq"
+)
+_KNOWN = (
+    "SELECT 1 FROM message_keys JOIN inbound ON inbound.id = message_keys.inbound_id"
+    " WHERE channel = ? AND account = ? AND chat = ? AND message_id = ? AND version = ?"
 )
 _DUE = """
     WITH RECURSIVE waiting (session_id) AS (
@@ -58,6 +62,15 @@ def by_id(transaction: Transaction, message_id: str) -> InboundRow | None:
     """One message."""
     row = transaction.row(_BY_ID, message_id)
     return None if row is None else inbound_row(row)
+
+
+def known(transaction: Transaction, keys: Iterable[MessageKey]) -> frozenset[MessageKey]:
+    """Those of messages that came before (D5)."""
+    return frozenset(
+        key
+        for key in keys
+        if transaction.row(_KNOWN, key.channel, key.account, key.chat, key.message_id, key.version)
+    )
 
 
 def pending(transaction: Transaction, session_id: str) -> tuple[InboundRow, ...]:

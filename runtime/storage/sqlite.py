@@ -20,6 +20,7 @@ import trio
 from runtime.sessions.rows import (
     InboundRow,
     JournalEntry,
+    MessageKey,
     SessionRow,
     SessionSpec,
     SessionStatus,
@@ -188,6 +189,9 @@ class SqliteStore(SqliteMedia, SqliteDelivery, Store):
         return await self._writes.write(
             partial(sql_admission.admit, messages=tuple(messages), offset=offset)
         )
+
+    async def known_messages(self, keys: Sequence[MessageKey]) -> frozenset[MessageKey]:
+        return await self._reads.read(partial(sql_inbound.known, keys=tuple(keys)))
 
     async def channel_offset(self, channel: str, account: str) -> str | None:
         return await self._reads.read(

@@ -19,6 +19,7 @@ from runtime.sessions.media import OutboxFile
 from runtime.sessions.rows import (
     InboundRow,
     JournalEntry,
+    MessageKey,
     OutboundRow,
     OutboundState,
     SessionRow,
@@ -164,6 +165,10 @@ class Store(MediaStore):
             QueueFull: when one of them refuses a full queue; then none is admitted.
             RowTooLarge: a message over the budget of a row.
         """
+
+    @abstractmethod
+    async def known_messages(self, keys: Sequence[MessageKey]) -> frozenset[MessageKey]:
+        """Those of messages that were admitted before: `admit` would call them duplicates (D5)."""
 
     @abstractmethod
     async def channel_offset(self, channel: str, account: str) -> str | None:

@@ -164,10 +164,19 @@ async def test_a_request_may_be_repeated(store: SqliteStore) -> None:  # D1
     assert again.message == first.message
 
 
+async def test_what_came_before_is_known(store: SqliteStore) -> None:  # D5, A1
+    keys = [key(1), key(2), key(1, version=1)]
+    assert await store.known_messages(keys) == frozenset()
+    await admit(store, message(key=keys[0]))
+    assert await store.known_messages(keys) == {keys[0]}
+    assert await store.known_messages([]) == frozenset()
+
+
 async def test_a_key_whose_row_is_gone_is_free_again(clock: Clock) -> None:  # D5, S46
     async with open_memory(clock) as store:
         await admit(store, message(key=key(1)))
         await store._writes.write(lambda transaction: transaction.run("DELETE FROM inbound"))
+        assert await store.known_messages([key(1)]) == frozenset()
         assert not (await admit(store, message(key=key(1)))).duplicate
         assert (await admit(store, message(key=key(1)))).duplicate
 
