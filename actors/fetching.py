@@ -4,7 +4,8 @@ what links of clients lead to (Q7, M3, N3, H5).
 A message is accepted with a reference to each of its files; fetching them holds its place in the
 queue, and nobody else's. What becomes of each is written into the message's row, which the queue is
 then given anew. A file that was being fetched when the runtime died is fetched again, since its row
-says that it is still on its way.
+says that it is still on its way. A voice note whose sound came with its message becomes text here
+in the same way (A1).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import msgspec
 import trio
 
 from actors import links
+from actors.enclosed import held
 from actors.library import MediaRefused, Staged
 from actors.outbox import Due
 from actors.persistence import until_written
@@ -146,7 +148,7 @@ class Fetching:
                 await trio.lowlevel.checkpoint_if_cancelled()
                 log.warning("media_not_fetched", message_id=row.id, reason=str(error))
                 problem = storable(str(error))[:LONGEST_PROBLEM]
-                settled = msgspec.structs.replace(item, problem=problem, reference=None)
+                settled = msgspec.structs.replace(item, problem=problem, reference=None, file=None)
             blob = staged.blob if staged is not None else None
             request = Attach(row.id, index, settled, blob)
             attached = await until_written(lambda: self._services.store.attach(request))
@@ -185,8 +187,13 @@ class Fetching:
 
     async def _fetched(self, row: InboundRow, item: MediaItem) -> Staged:
         """The file, on disk. A place that is slow keeps up only its own files, and a session
-        with many of them no other one.
+        with many of them no other one. What came with its message is there already (A1).
         """
+        if item.file is not None:
+            staged = held(self._library, self._id, item)
+            if staged is None:
+                raise NotFetched("it is not there any more")
+            return staged
         services, address = self._services, row.reply_to
         source = self._on_the_web(item) if address is None else self._in_chat(address, item)
         # First the session's own place: it has no more than those in the line of its network.

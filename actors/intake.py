@@ -22,6 +22,7 @@ from actors.library import Library, MediaRefused, Staged
 from actors.receiving import receive
 from actors.room import in_words
 from runtime.ports.front import BadRequest, Unavailable
+from runtime.sessions import encoded
 from runtime.sessions.addresses import address_below
 from runtime.sessions.content import (
     AgentResource,
@@ -343,8 +344,7 @@ def _is_long(text: str) -> bool:
 
 def size_of(block: SaidBlock) -> int:
     """Bytes of the file in a block, if its base64 is any; 0 when there is none in base64."""
-    data = _base64_in(block) or ""
-    return max(0, len(data) // 4 * 3 - data[-2:].count("="))
+    return encoded.size_of(_base64_in(block) or "")
 
 
 def _base64_in(block: SaidBlock) -> str | None:

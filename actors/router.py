@@ -4,46 +4,29 @@
     Deliver   messages of a push channel, with offset  → when they are durable
 
 Each is admitted in a task of its own, so that all share the next commit; the answer comes after it.
+What one account delivers is admitted in the order in which it came, however long its files take.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
-from msgspec import structs
-
+from actors.arrivals import Arrival, arrival, is_command
 from actors.drafting import withdraw_of
-from actors.intake import MOST_FILES, Intake
+from actors.enclosed import Enclosed
+from actors.intake import Intake
 from actors.library import Staged
+from actors.line import Line, Place
 from actors.outbox import Due
 from actors.services import Services
 from actors.sessions import Wake
 from runtime.kernel import Actor, ActorRef, Reply, Request
 from runtime.log import get_logger
-from runtime.ports.channel import Attachment, Inbound
-from runtime.sessions.commands import command_in
-from runtime.sessions.content import (
-    FileBlock,
-    StoredContent,
-    plain_text,
-    shown,
-    storable,
-    text_content,
-)
+from runtime.ports.channel import Inbound
+from runtime.sessions.content import StoredContent, shown
 from runtime.sessions.events import MessageAccepted
-from runtime.sessions.keys import Place, session_key
-from runtime.sessions.media import Media, MediaItem
-from runtime.sessions.rows import (
-    CLIENTS,
-    DropReason,
-    InboundState,
-    MessageKey,
-    ReplyAddress,
-    Sender,
-    SessionSpec,
-)
-from runtime.storage.errors import QueueFull, RowTooLarge
+from runtime.sessions.rows import CLIENTS, DropReason, InboundState, MessageKey, Sender
+from runtime.storage.errors import QueueFull, RowTooLarge, UnknownSession
 from runtime.storage.requests import (
     Admitted,
     ChannelOffset,
@@ -55,15 +38,10 @@ from runtime.storage.requests import (
 IN_FLIGHT = 10_000
 """How many admissions may be under way; more are refused, since the disk does not keep up."""
 
-LONGEST_NAME = 200
 TOO_LARGE_NOTICE = "That message is too long: it was not taken."
-LARGEST_TEXT = 200_000
-"""Characters of a message from a chat network."""
 
-LARGEST_MESSAGE = 900_000
-"""Bytes of one with all that belongs to it; below what a row may have."""
-
-S = TypeVar("S", bound=msgspec.Struct)
+ATTEMPTS = 3
+"""How often files are received for a session that is closed before their message is admitted."""
 
 log = get_logger(__name__)
 
@@ -104,6 +82,7 @@ class Router(Actor[Submit | Deliver]):
         self._sessions = sessions
         self._outbox = outbox
         self._in_flight = 0
+        self._line = Line()
 
     async def on_message(self, message: Submit | Deliver) -> object:
         match message:
@@ -114,7 +93,8 @@ class Router(Actor[Submit | Deliver]):
             case Deliver():
                 delivered = self.defer(message)
                 if self._has_room(delivered):
-                    self.start(self._deliver, message, delivered, name="deliver")
+                    place = self._line.join((message.channel, message.account))
+                    self.start(self._deliver, message, delivered, place, name="deliver")
         return None
 
     def _has_room(self, reply: Reply[Any]) -> bool:
@@ -156,38 +136,59 @@ class Router(Actor[Submit | Deliver]):
             else MessageKey(CLIENTS, "", message.session_id, message.message_id),
             limit=self._services.queue_limit,
             refuse_when_full=True,
-            command=self._is_command(message.content),
+            command=is_command(self._services, message.content),
             connection=message.connection,
             sender=message.sender,
             media=message.files.media if message.files is not None else (),
             blobs=tuple(each.blob for each in staged),
         )
 
-    async def _deliver(self, message: Deliver, reply: Reply[None]) -> None:
+    async def _deliver(self, message: Deliver, reply: Reply[None], place: Place) -> None:
         """A message that can never be stored is recorded as dropped, or it would come for ever."""
         offset = None
         if message.offset is not None:
             offset = ChannelOffset(message.channel, message.account, message.offset)
         try:
             # What a channel gets wrong is its own affair (N5).
-            rows = tuple(self._inbound(message, inbound) for inbound in message.messages)
-            fitting = tuple(row for row in rows if _fits(row))
-            for row in rows:
-                if not _fits(row):
-                    await self._refuse_too_large(row)
-            all_admitted = await self._services.store.admit(fitting, offset)
+            arrivals = tuple(
+                arrival(self._services, message.channel, message.account, inbound)
+                for inbound in message.messages
+            )
+            fitting = tuple(each for each in arrivals if each.fits)
+            for each in arrivals:
+                if not each.fits:
+                    await self._refuse_too_large(each)
+            all_admitted = await self._admitted(fitting, offset, place)
         except Exception as error:
             reply.fail(error)
             return
         finally:
             self._in_flight -= 1
+            place.leave()
         for admitted in all_admitted:
             self._tell(admitted)
         reply.set(None)
 
-    async def _refuse_too_large(self, row: NewInbound) -> None:
-        address, session = row.reply_to, row.session
-        if address is None or isinstance(session, str):
+    async def _admitted(
+        self, arrivals: tuple[Arrival, ...], offset: ChannelOffset | None, place: Place
+    ) -> tuple[Admitted, ...]:
+        """Admit messages with their files; anew when a session was closed in between."""
+        attempt = 1
+        while True:
+            with Enclosed(self._services) as files:
+                rows = await files.take(arrivals)
+                await place.turn()
+                place.leave()  # the store has them before the next one wakes
+                try:
+                    return await self._services.store.admit(rows, offset)
+                except UnknownSession:
+                    if attempt == ATTEMPTS:
+                        raise
+            attempt += 1
+
+    async def _refuse_too_large(self, arrival: Arrival) -> None:
+        row, address = arrival.row, arrival.row.reply_to
+        if address is None:
             raise RowTooLarge("a message is too large")
         store = self._services.store
         drop = Drop(
@@ -200,68 +201,10 @@ class Router(Actor[Submit | Deliver]):
         )
         await store.record_drop(drop)
         self._services.metrics.dropped.labels(reason=drop.reason.value).inc()
-        known, _ = await store.resolve(session)
+        known, _ = await store.resolve(arrival.session)
         notice = NewOutbound(self._services.ids.new(), address, TOO_LARGE_NOTICE, kind="notice")
         await store.notify(known.id, notice)
         self._outbox.tell(Due(address.channel, address.account))
-
-    def _is_command(self, content: StoredContent) -> bool:
-        """Whether a message is a command: one can always be given, however many wait (S36)."""
-        triggers = self._services.settings.sessions.reset_triggers
-        return command_in(content, triggers=triggers) is not None
-
-    def _inbound(self, message: Deliver, inbound: Inbound) -> NewInbound:
-        """A platform's message as a row: the session's identity, the frozen reply address (S6,
-        S34).
-        """
-        settings = self._services.settings
-        inbound = _writable(inbound)
-        agent_id = self._services.default_agent
-        place = Place(
-            channel=message.channel,
-            account=message.account,
-            chat=inbound.chat,
-            kind="group" if inbound.is_group else "direct",
-            thread=inbound.thread,
-            sender=inbound.sender.id,
-        )
-        reply_to = ReplyAddress(
-            message.channel, message.account, inbound.chat, inbound.thread, inbound.message_id
-        )
-        now = self._services.now()
-        limit = self._services.download_limit(message.channel, message.account)
-        media = tuple(
-            announced(attachment, limit, number)
-            for number, attachment in enumerate(inbound.attachments)
-        )
-        content = said_with(inbound.text, media)
-        age = settings.sessions.max_message_age
-        expired = (
-            age is not None and inbound.sent_at is not None and now - inbound.sent_at > age * 1000
-        )
-        return NewInbound(
-            id=self._services.ids.new(),
-            session=SessionSpec(
-                agent_id=agent_id,
-                key=session_key(agent_id, place),
-                chat_type="group" if inbound.is_group else "direct",
-                display_name=_shortened(inbound.chat_name or inbound.sender.name),
-                origin=reply_to,
-                thread_id=inbound.thread,
-            ),
-            content=content,
-            media=() if expired else media,
-            sender=inbound.sender,
-            reply_to=reply_to,
-            key=MessageKey(
-                message.channel, message.account, inbound.chat, inbound.message_id, inbound.version
-            ),
-            limit=self._services.queue_limit,
-            command=self._is_command(content),
-            sent_at=inbound.sent_at,
-            state=InboundState.EXPIRED if expired else InboundState.PENDING,
-            reason=DropReason.EXPIRED.value if expired else None,
-        )
 
     def _tell(self, admitted: Admitted) -> None:
         """Count it, show it, wake its session."""
@@ -286,65 +229,3 @@ class Router(Actor[Submit | Deliver]):
         else:
             reason = DropReason(message.reason or DropReason.EXPIRED)
             services.watchers.dropped(session_id, (message,), reason)
-
-
-def announced(attachment: Attachment, limit: int, number: int) -> MediaItem:
-    """A file as it is known before it is fetched (Q7).
-
-    Args:
-        attachment: what the network says of it.
-        limit: the largest that is taken, in bytes.
-        number: how many files of the message come before it.
-    """
-    item = MediaItem(
-        kind=attachment.kind,
-        name=_shortened(attachment.name),
-        mime_type=attachment.mime_type,
-        size=attachment.size,
-        reference=attachment.reference,
-    )
-    problem = None
-    if number >= MOST_FILES:
-        problem = f"a message brings at most {MOST_FILES} files"
-    elif limit <= 0:
-        problem = "files of this chat are not taken"
-    elif attachment.size is not None and attachment.size > limit:
-        problem = f"it is larger than {limit / 1024**2:.4g} MiB"
-    return item if problem is None else structs.replace(item, problem=problem, reference=None)
-
-
-def said_with(text: str, media: Media) -> StoredContent:
-    """A text, and a place for each file after it."""
-    places = (
-        FileBlock(index, item.kind, item.name, item.mime_type) for index, item in enumerate(media)
-    )
-    return (*(text_content(text) if text or not media else ()), *places)
-
-
-def _fits(row: NewInbound) -> bool:
-    if len(plain_text(row.content)) > LARGEST_TEXT:
-        return False
-    parts = (row.content, row.media, row.sender, row.reply_to)
-    return len(msgspec.json.encode(parts)) <= LARGEST_MESSAGE
-
-
-def _writable(inbound: Inbound) -> Inbound:
-    """A message whose texts and ids are all made of characters."""
-    return structs.replace(
-        _of_characters(inbound),
-        sender=_of_characters(inbound.sender),
-        attachments=tuple(map(_of_characters, inbound.attachments)),
-    )
-
-
-def _of_characters(said: S) -> S:
-    texts = {
-        name: storable(value)
-        for name, value in structs.asdict(said).items()
-        if isinstance(value, str)
-    }
-    return structs.replace(said, **texts)
-
-
-def _shortened(name: str | None) -> str | None:
-    return None if name is None else name[:LONGEST_NAME]

@@ -5,6 +5,9 @@
     await network.say("hello", chat="c1", sender="ann")     # returns when it is durable
     part = await network.sent(1)                          # waits for the first text that arrived
 
+    await network.say("look", attachments=(Attachment("photo-1"),))     # fetched from `files`
+    await network.say("look", attachments=(Attachment(data="aGVsbG8="),))   # comes along
+
 What was sent and arrived at the "network" is in `ScriptedChannel.arrived`, duplicates included.
 `ScriptedChannel.visible` is what a person sees in a chat now: drafts too, edits applied, withdrawn
 messages gone. Drafts, edits, typing and withdrawals have scripts of their own:

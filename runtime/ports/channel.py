@@ -33,7 +33,8 @@ class ChannelCapabilities(msgspec.Struct, frozen=True):
         idempotent_sends: `Channel.send` and `Channel.upload` with a key used before do not send
             twice.
         reconcile: `Channel.reconcile` can tell what became of a send.
-        max_upload_bytes, max_download_bytes: the size of files out and in; 0 for none.
+        max_upload_bytes, max_download_bytes: the size of files out and in, also of those whose
+            bytes come with their message; 0 for none.
         inline_images: `Channel.upload` can show an image in the chat.
 
     Raises:
@@ -64,26 +65,35 @@ class ChannelCapabilities(msgspec.Struct, frozen=True):
 
 
 class Attachment(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A file that came with a message, by reference: it is fetched later (N3).
+    """A file that came with a message: by reference, then it is fetched later (N3), or with its
+    bytes, then it is kept before the message is durable (A1).
 
     Args:
-        reference: by which `Channel.fetch` finds it, also after a restart.
+        reference: by which `Channel.fetch` finds it, also after a restart; empty when there is
+            ``data``.
         kind: what sort of file it is.
         name: what its sender called it.
         mime_type: as the network says.
         size: bytes, as the network says; its word is not relied on.
+        data: its bytes in base64 (the standard alphabet, padded, without line breaks), when the
+            network hands them over with the message. What is no base64 costs only the file: the
+            sender is told, and the message goes on.
 
     Raises:
-        ValueError: the kind is none of `MediaKind`: a message with it could not be read again.
+        ValueError: the kind is none of `MediaKind`: a message with it could not be read again. Or
+            there is neither a reference nor data, or both.
     """
 
-    reference: str
+    reference: str = ""
     kind: MediaKind = MediaKind.FILE
     name: str | None = None
     mime_type: str | None = None
     size: int | None = None
+    data: str | None = None
 
     def __post_init__(self) -> None:
+        if bool(self.reference) == (self.data is not None):
+            raise ValueError("a file comes with a reference or with its data: with one of the two")
         kinds = [kind.value for kind in MediaKind]
         if self.kind not in kinds:
             raise ValueError(f"{self.kind!r} is no kind of file; there are {', '.join(kinds)}")

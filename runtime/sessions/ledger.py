@@ -158,6 +158,15 @@ class Ledger:
         self._place(blob)
         return blob.file
 
+    def keep(self, token: str, session_id: str, file: str) -> bool:
+        """A file stays until `unstage`; False when it is gone, or on its way out."""
+        blob = self.blob(session_id, file)
+        if blob is None or blob in self._leaving:
+            return False
+        blob.leases[token] = Lease.STAGED
+        self._place(blob)
+        return True
+
     def changed(self, token: str, session_id: str, file: str) -> None:
         """A file that was to be reused has not the bytes that it had: it is let go of, and found by
         them no more.
@@ -212,12 +221,7 @@ class Ledger:
         """A file that was found may be owed soon, and stays until `unstage`; False when it does
         not stay.
         """
-        blob = self.found(session_id, file, now_ms)
-        if blob in self._leaving:
-            return False
-        blob.leases[token] = Lease.STAGED
-        self._place(blob)
-        return True
+        return self.keep(token, session_id, self.found(session_id, file, now_ms).file)
 
     def disown(self, session_id: str, file: OutboxFile) -> None:
         """A file of an outbox was delivered: nobody wants it any more."""

@@ -28,6 +28,10 @@ class MediaKind(StrEnum):
     FILE = "file"
 
 
+HERE = ""
+"""The reference of a file that needs no fetching: it is here, and is to become text (H5)."""
+
+
 class MediaItem(msgspec.Struct, frozen=True, omit_defaults=True):
     """One file of a message.
 
@@ -36,7 +40,8 @@ class MediaItem(msgspec.Struct, frozen=True, omit_defaults=True):
         name: what its sender called it; never part of a path.
         mime_type: as it was said, or found out from the first bytes.
         size: bytes; as it was announced until the file is here.
-        reference: by which the channel fetches it; None for what came with the message itself.
+        reference: by which the channel fetches it; `HERE` while it is on disk and its words are
+            waited for; None for what came with the message itself, and when all is settled.
         file: the blob's name in the session's media folder; None while there is none.
         problem: why there is no file and will be none, in words.
         transcript: what was said in a voice note: then the file lives for one turn only (H5).
@@ -55,8 +60,10 @@ class MediaItem(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def fetching(self) -> bool:
-        """Whether it is still on its way: its message holds its place in the queue (Q7)."""
-        return self.file is None and self.problem is None
+        """Whether it is still on its way, or becomes text: its message holds its place in the queue
+        (Q7, H5).
+        """
+        return self.reference is not None
 
 
 Media: TypeAlias = tuple[MediaItem, ...]

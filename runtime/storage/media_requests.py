@@ -24,7 +24,7 @@ class HandOver(msgspec.Struct, frozen=True):
 
 
 class Attach(msgspec.Struct, frozen=True):
-    """A file of a message was fetched, or cannot be.
+    """A file of a message was fetched, or has become text, or neither is to be had.
 
     Args:
         message_id: the message that waits for it.

@@ -25,7 +25,7 @@ from runtime.storage.media_partial import Partial
 from runtime.storage.media_tree import MediaTree
 from runtime.storage.sqlite import open_memory
 from tests.actors.hanging import PATIENCE, SHORT, Gate, hang, until
-from tests.actors.media_stage import SeeingAgent, house, image, said
+from tests.actors.media_stage import SeeingAgent, encoded, house, image, said
 from tests.actors.stage import clock
 
 FOR_EVER = 1_000_000.0
@@ -285,3 +285,31 @@ async def test_the_end_does_not_wait_for_a_disk_that_hangs(
         async with house(root, store=store, agent=agent, disk=Threads()) as here:
             assert here.on_disk() == [b"kept"]
             here.check()
+
+
+# A1 M3 N5
+@pytest.mark.parametrize("name", ["create", "write", "finish"])
+async def test_a_file_that_hangs_before_its_message_is_accepted_holds_up_no_other_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: Gate, name: str
+) -> None:
+    agent, chat, disk = SeeingAgent(hold=False), chat_of(), Threads(threads=2, limit=1.0)
+    other = ScriptedChannel("other", capabilities=chat.capabilities)
+    files = (Attachment(kind=MediaKind.IMAGE, name="one.png", data=encoded(b"one")),)
+    owner = MediaTree if name == "create" else Partial
+    async with house(
+        tmp_path / "media", agent=agent, channels=(chat, other), disk=disk, queue={"debounce": 0.0}
+    ) as here:
+        with monkeypatch.context() as patched:
+            hang(patched, owner, name, gate, late=True)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(chat.say, "look", attachments=files))
+                await until(lambda: gate.reached == 1)
+                await other.say("words")
+                await until(lambda: other.visible() == ["echo: words"])
+            await until(lambda: any("does not answer" in text for text in chat.visible()))
+            await until(lambda: any(text.startswith("echo: look") for text in chat.visible()))
+        gate.open()
+        await until(lambda: here.usage.stuck == here.usage.reserved == 0)
+        assert here.files() == []
+        await chat.say("look", attachments=files)
+        assert here.on_disk() == [b"one"]

@@ -23,6 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from runtime.sessions.media import MediaKind
 from runtime.settings import QueueMode
+from tests.property.ownership.edges import Way
 from tests.property.ownership.loop import Loop
 from tests.property.ownership.player import Order
 from tests.property.ownership.world import Work, World
@@ -53,6 +54,7 @@ numbers = st.integers(0, 3)
 clients = st.sampled_from(("one", "two"))
 steering: st.SearchStrategy[QueueMode] = st.sampled_from(("steer", "steer-backlog"))
 modes = st.sampled_from(get_args(QueueMode))
+ways: st.SearchStrategy[Way] = st.sampled_from(get_args(Way))
 ways_back = st.sampled_from(("cancel", "clear", "reset", "close", "/stop", "/queue clear", "/new"))
 
 
@@ -104,14 +106,17 @@ class Ownership(RuleBasedStateMachine):
     def say_more(self, number: int, files: list[int], with_next: bool) -> None:
         self._do(partial(self.world.say_more, number, files), with_next)
 
-    @rule(chat=chats, files=files, known=st.booleans(), with_next=together)
-    def push(self, chat: str, files: list[int], known: bool, with_next: bool) -> None:
-        self._do(partial(self.world.push, chat, files, announced=known), with_next)
+    @rule(chat=chats, files=files, way=ways, with_next=together)
+    def push(self, chat: str, files: list[int], way: Way, with_next: bool) -> None:
+        self._do(partial(self.world.push, chat, files, way), with_next)
 
-    @rule(chat=chats, files=voices, with_next=together)
-    def speak(self, chat: str, files: list[int], with_next: bool) -> None:
-        voice = MediaKind.VOICE
-        self._do(partial(self.world.push, chat, files, announced=True, kind=voice), with_next)
+    @rule(chat=chats, files=voices, way=ways, with_next=together)
+    def speak(self, chat: str, files: list[int], way: Way, with_next: bool) -> None:
+        self._do(partial(self.world.push, chat, files, way, MediaKind.VOICE), with_next)
+
+    @rule(with_next=together)
+    def push_again(self, with_next: bool) -> None:
+        self._do(self.world.push_again, with_next)
 
     @rule(name=names, files=files)
     def exchange(self, name: str, files: list[int]) -> None:
@@ -229,7 +234,7 @@ Ownership.TestCase.settings = settings(
 )
 
 
-# H1 H2 H3 H4 H5 H6 H7 H8 M4 M5 M7 M8 M9 Q1 Q4
+# A1 H1 H2 H3 H4 H5 H6 H7 H8 M4 M5 M7 M8 M9 Q1 Q4
 @pytest.mark.slow
 class TestOwnership(Ownership.TestCase):  # type: ignore[misc,valid-type]
     pass

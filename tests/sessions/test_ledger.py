@@ -71,6 +71,15 @@ def test_a_staged_file_stays_until_it_is_let_go_of() -> None:  # M3, H2
     assert names(ledger.take_discarded()) == ["f"]
 
 
+def test_a_file_that_is_worked_on_stays_meanwhile() -> None:  # H5
+    ledger = owned("f")
+    assert ledger.keep("work", "s", "f")
+    assert ledger.take_evictable(1) == []
+    ledger.unstage("work", "s", "f")
+    assert names(ledger.take_evictable(1)) == ["f"]
+    assert not any(ledger.keep("work", "s", file) for file in ("f", "another"))
+
+
 @pytest.mark.parametrize("cap, expected", [(20, False), (19, True), (0, True)])
 def test_over_the_cap_is_too_much_once_it_may_go(cap: int, expected: bool) -> None:  # M5
     ledger = Ledger()

@@ -17,6 +17,7 @@ from runtime.sessions.content import (
     shown,
 )
 from runtime.sessions.media import (
+    HERE,
     LONGEST_NOTICE,
     Media,
     MediaItem,
@@ -59,8 +60,8 @@ def with_files(seq: int, *names: str, text: str = "see") -> InboundRow:
 @pytest.mark.parametrize(
     "media_item, fetching",
     [
-        (MediaItem(), True),
         (MediaItem(reference="r"), True),
+        (MediaItem(reference=HERE, file="f"), True),
         (MediaItem(file="f"), False),
         (MediaItem(problem="too large"), False),
         (MediaItem(file="f", problem="odd"), False),

@@ -16,7 +16,7 @@ from actors.queue import Arrived, Batch, Offered
 from actors.sessions import FindLive
 from runtime.app import open_runtime
 from runtime.kernel import ActorStopped, AskTimeout, Intensity
-from runtime.ports.channel import Attachment, Inbound
+from runtime.ports.channel import Inbound
 from runtime.ports.front import FrontError, Unavailable
 from runtime.sessions.content import AgentBlock, ImageBlock, ResourceLink, TextBlock
 from runtime.sessions.media import MediaKind
@@ -26,7 +26,7 @@ from runtime.storage.errors import StoreError
 from runtime.storage.media_errors import MediaError
 from runtime.storage.sqlite import SqliteStore, open_memory
 from tests.actors.stage import clock
-from tests.property.ownership.edges import FIRST_CAP, LARGEST_FILE, Listener, Network
+from tests.property.ownership.edges import FIRST_CAP, LARGEST_FILE, Listener, Network, Way
 from tests.property.ownership.facts import facts
 from tests.property.ownership.inboxes import WITH_INBOX, check_inboxes, file_at, kept_in
 from tests.property.ownership.loop import Loop, quiet
@@ -250,10 +250,13 @@ class World:
         self.serial += 1
         key, contents = f"m{self.serial}", tuple(map(content_of, sizes))
         self.record.said[key] = contents
+        self._to_be_taken_in(contents)
+        return key, contents
+
+    def _to_be_taken_in(self, contents: Sequence[bytes]) -> None:
         self.step_so_far.tried.update(contents)
         self.step_so_far.number += len(contents)
         self.step_so_far.taken_in += ATTEMPTS * len(contents) * LARGEST_FILE
-        return key, contents
 
     async def prompt(self, name: str, sizes: Sequence[int]) -> None:
         session_id = await self.session_id(name)
@@ -277,18 +280,21 @@ class World:
             raise
 
     async def push(
-        self, chat: str, sizes: Sequence[int], *, announced: bool, kind: MediaKind = MediaKind.IMAGE
+        self, chat: str, sizes: Sequence[int], way: Way, kind: MediaKind = MediaKind.IMAGE
     ) -> None:
+        """A message of the network, whose files are fetched, or come with it (A1)."""
         key, contents = self._named(sizes)
-        attachments = []
-        for number, content in enumerate(contents):
-            reference = f"{key}-{number}"
-            self.network.files[reference] = content
-            size = len(content) if announced else None
-            attachments.append(Attachment(reference, kind, size=size))
-        await self.network.put(
-            Inbound(chat, key, Sender("ann"), f"say {key}", attachments=tuple(attachments))
+        files = tuple(
+            self.network.attached(f"{key}-{number}", content, kind, way)
+            for number, content in enumerate(contents)
         )
+        await self.network.put(Inbound(chat, key, Sender("ann"), f"say {key}", attachments=files))
+
+    async def push_again(self) -> None:
+        """The network delivers once more what it delivered last (D5)."""
+        for inbound in self.network.last:
+            self._to_be_taken_in(self.record.said[inbound.message_id])
+        await self.network.redeliver()
 
     async def take_back(self, name: str, how: str) -> None:
         session_id = await self.session_id(name)
