@@ -22,6 +22,7 @@ from runtime.sessions.content import (
     ResourceLink,
     plain_text,
 )
+from runtime.storage.inbox import INBOX
 from runtime.storage.media_errors import NoAnswer
 
 MOST_READ = 256 * 1024 * 1024
@@ -37,7 +38,8 @@ async def echoed(content: PromptContent, files: Path | None, disk: Disk) -> str:
 
     Args:
         content: the prompt.
-        files: the folder with the session's files, if there is one.
+        files: the folder with the session's files, if there is one; or its inbox, in which each has
+            a folder of its own.
         disk: where they are read.
 
     Cancelling leaves a file unread; the thread ends by itself.
@@ -63,11 +65,12 @@ async def _words(block: PromptBlock, files: Path | None, disk: Disk) -> str:
 
 
 def _file_in(folder: Path, uri: str) -> Path | None:
-    """The file of an address, when it is in the folder, or in one that is right in it."""
+    """The file of an address, when it is where the runtime puts files."""
     parts = urlsplit(uri)
     path = Path(unquote(parts.path))
-    here = folder.absolute() in (path.parent, path.parent.parent)
-    return path if parts.scheme == "file" and here and ".." not in path.parts else None
+    holder = path.parent.parent if folder.name == INBOX else path.parent
+    ours = parts.scheme == "file" and holder == folder.absolute()
+    return path if ours and path.name and ".." not in path.parts else None
 
 
 def _read(path: Path, announced: int | None) -> str:

@@ -29,12 +29,13 @@ ENOUGH = 50
 DEADLINE_SECONDS = 60.0
 
 ADVERSARY = """
-import os, random, signal, sys
+import ctypes, os, random, signal, sys
 
 root, beside, victim = sys.argv[1:4]
 sessions, files = sys.argv[4].split(","), sys.argv[5].split(",")
+its_own_too = sys.argv[6] == "True"
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-swaps, lost, ended = 0, 0, False
+swaps, lost, ended, targets = 0, 0, False, {}
 
 def end(*_):
     global ended
@@ -42,10 +43,25 @@ def end(*_):
 
 def move(name, folder, other, other_folder):
     os.rename(name, other, src_dir_fd=folder, dst_dir_fd=other_folder)
+    try:  # of two names for one file, both stay
+        os.unlink(name, dir_fd=folder)
+    except OSError:
+        pass
+
+def exchange(name, folder, other):
+    # In one step, where the system can: whoever makes what is missing would come in between.
+    try:
+        return not libc.renameat2(folder, name.encode(), aside, other.encode(), 2)
+    except AttributeError:
+        return False
 
 def swap(name, folder, other):
-    # By descriptors, not to be led astray by its own links. For moments there is nothing there.
+    # By descriptors, not to be led astray by its own links. In two steps, there is nothing there
+    # for moments.
     global swaps, lost
+    if random.random() < 0.5 and exchange(name, folder, other):
+        swaps += 1
+        return
     try:
         move(name, folder, "spare", aside)
     except FileNotFoundError:
@@ -53,8 +69,10 @@ def swap(name, folder, other):
     try:
         move(other, aside, name, folder)
     except OSError:  # the runtime has made something there meanwhile
-        lost += 1
-        move("spare", aside, f"lost-{lost}", aside)
+        for each in ("spare", other):  # whichever of them is the link
+            lost += 1
+            move(each, aside, f"lost-{lost}", aside)
+        os.symlink(targets[other], other, dir_fd=aside)
     else:
         move("spare", aside, other, aside)
         swaps += 1
@@ -71,19 +89,25 @@ def swap_file(session, file):
         os.close(folder)
 
 signal.signal(signal.SIGTERM, end)
+libc = ctypes.CDLL(None)
 above, aside = os.open(os.path.dirname(root), FOLDER), os.open(beside, FOLDER)
 tree = os.open(root, FOLDER)
-os.symlink(victim, "root", dir_fd=aside)
+targets["root"] = victim
 for session in sessions:
-    os.symlink(os.path.join(victim, session), session, dir_fd=aside)
+    targets[session] = os.path.join(victim, session)
     for file in files:
-        os.symlink(os.path.join(victim, session, file), session + file, dir_fd=aside)
+        targets[session + file] = os.path.join(victim, session, file)
+for other, target in targets.items():
+    os.symlink(target, other, dir_fd=aside)
 print("ready", flush=True)
 while not ended:
     session = random.choice(sessions)
     for file in files:
         swap_file(session, file)
-    for name, folder, other in ((session, tree, session), (os.path.basename(root), above, "root")):
+    places = [(session, tree, session)]
+    if its_own_too:
+        places.append((os.path.basename(root), above, "root"))
+    for name, folder, other in places:
         for _ in range(2):  # there and back
             swap(name, folder, other)
 print(swaps)
@@ -91,11 +115,14 @@ print(swaps)
 
 
 @contextmanager
-def adversary(root: Path, victim: Path) -> Iterator[Callable[[], int]]:
-    """A process that swaps in a tight loop until it is ended, which gives the number of swaps."""
+def adversary(root: Path, victim: Path, *, root_too: bool = True) -> Iterator[Callable[[], int]]:
+    """A process that swaps what is in a folder, and the folder itself, in a tight loop until it is
+    ended, which gives the number of swaps.
+    """
     beside = root.parent / "beside"
     beside.mkdir()
     arguments = [str(root), str(beside), str(victim), ",".join(SESSIONS), ",".join(FILES)]
+    arguments.append(str(root_too))
     with subprocess.Popen(
         [sys.executable, "-c", ADVERSARY, *arguments], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -242,7 +269,8 @@ def test_nothing_outside_is_touched_while_an_agent_swaps_its_inbox(quick: Path) 
             for name in FILES:
                 link(tree, file_id, name)
         workers = Workers(tree, operations)
-        with adversary(quick / "session" / "inbox", victim) as end:
+        # The inbox itself is made again when it is not there, and would soon be another one.
+        with adversary(quick / "session" / "inbox", victim, root_too=False) as end:
             workers.run()
             swaps = end()
         check(workers, operations)
