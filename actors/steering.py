@@ -38,6 +38,8 @@ class Steering:
         services: what all actors share.
         session: the session as it was when the turn began.
         turn_id: the turn.
+        ends: whether the turn has its result, or was asked to end: it does not answer what is
+            confirmed from then on.
         taken: called when the agent has confirmed a message that is the turn's from then on.
         heard: told of each message what became of it.
     """
@@ -47,12 +49,14 @@ class Steering:
         services: Services,
         session: SessionRow,
         turn_id: str,
+        ends: Callable[[], bool],
         taken: Callable[[InboundRow], None],
         heard: Callable[[InboundRow, Heard], Awaitable[None]],
     ) -> None:
         self._services = services
         self._session = session
         self._turn_id = turn_id
+        self._ends = ends
         self._taken = taken
         self._heard = heard
         self._one_at_a_time = trio.Lock()
@@ -128,7 +132,7 @@ class Steering:
                 refused = await self._join(row)
                 if refused is not None:
                     return refused
-            confirmed = await self.ask(handle, row.content, row.media)
+            confirmed = await self.ask(handle, row.content, row.media) and not self._ends()
         if not confirmed or self._withdrawn is not None:
             if not keep:
                 return await self._leave(row)

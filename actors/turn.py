@@ -84,7 +84,9 @@ class Turn:
         self._claim = Claim()
         self._claimed: BeginTurn | None = None
         self.questions = Questions(services, session.id, batch.turn_id, hooks.ask)
-        self.steering = Steering(services, session, batch.turn_id, self._take_in, hooks.heard)
+        self.steering = Steering(
+            services, session, batch.turn_id, self._ends, self._take_in, hooks.heard
+        )
         self._handover = Handover()
         self.stopping = Stopping(self._settings, self._reply, self._handover, self.questions)
         self._beside: trio.Nursery | None = None
@@ -131,9 +133,12 @@ class Turn:
     def take(self, row: InboundRow, *, keep: bool) -> None:
         """Hand a message to the agent, unless the turn is about to end; see `Steering.offer`."""
         handle, beside = self._handle, self._beside
-        ends = self.stopping.asked is not None or self._reply.result is not None
-        if handle is not None and beside is not None and not ends:
+        if handle is not None and beside is not None and not self._ends():
             self.steering.offer(row, handle, beside, keep=keep)
+
+    def _ends(self) -> bool:
+        """Whether it has its result, or was asked to end."""
+        return self.stopping.asked is not None or self._reply.result is not None
 
     async def steer(self, content: StoredContent, media: Media = ()) -> bool:
         """Give the agent something to read in the middle of its turn; whether it confirmed."""

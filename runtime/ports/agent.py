@@ -169,8 +169,8 @@ class AgentHandle(ABC):
         and cancelled after 5 s.
 
         Returns:
-            True only when the agent has confirmed that it reads it in this turn; whatever else
-                happens, the message is kept and runs after the turn.
+            True only when the agent has confirmed that it reads it in this turn, before its result;
+                whatever else happens, the message is kept and runs after the turn.
         """
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
@@ -11,11 +12,11 @@ from trio.testing import MockClock
 from actors.agents.echo import EchoAgent, Options
 from actors.channels.scripted import ScriptedChannel
 from actors.steering import STEER_LIMIT
-from runtime.ports.agent import AgentGone
+from runtime.ports.agent import AgentGone, PromptTurn
 from runtime.sessions.content import PromptContent, plain_text
 from runtime.sessions.events import MessageSteered
 from runtime.sessions.rows import InboundState
-from runtime.sessions.updates import AgentMessageChunk
+from runtime.sessions.updates import AgentEvent, AgentMessageChunk, Result
 from runtime.storage.sqlite import open_memory
 from tests.actors.listener import BACKLOG, STEER, Listener, state_of
 from tests.actors.stage import clock, stage
@@ -303,6 +304,44 @@ async def test_a_turn_that_is_about_to_end_takes_nothing_in(autojump_clock: Mock
         assert agent.asked == []
         agent.go.set()
         assert (await second.result()).text == "well: two"
+
+
+@pytest.mark.parametrize("ends", ["by itself", "when asked to"])
+async def test_what_is_confirmed_when_the_turn_has_ended_runs_after_it(
+    autojump_clock: MockClock, ends: str
+) -> None:
+    # Q3 H8 T6: there is nothing more to come that it could be answered with
+    class Tidies(Listener):
+        async def prompt(self, turn: PromptTurn) -> AsyncIterator[AgentEvent]:
+            async for event in super().prompt(turn):
+                yield event
+                if isinstance(event, Result):
+                    await trio.sleep(0.5)
+
+        async def cancel(self) -> None:
+            await trio.sleep(0.5)
+            await super().cancel()
+
+    async def confirm_late() -> bool:
+        if ends == "by itself":
+            agent.go.set()
+        else:
+            await first.cancel()
+        await trio.sleep(0.2)
+        return True
+
+    agent = Tidies()
+    agent.answer = confirm_late
+    async with open_memory(clock) as store, stage(agent=agent, store=store, settings=STEER) as rt:
+        session = await rt.session("demo")
+        first = await session.prompt("one")
+        await agent.prompted(1)
+        second = await session.prompt("two")
+        assert (await second.result()).turn_id != (await first.result()).turn_id
+        assert (agent.asked, agent.prompts) == (["two"], ["one", "two"])
+        status = await store.message_status(second.message_id)
+        assert status is not None
+        assert (status.message.state, status.message.tries) == (InboundState.DONE, 0)
 
 
 # -- and keep it -----------------------------------------------------------------------------------

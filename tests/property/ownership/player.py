@@ -45,8 +45,9 @@ class Order(StrEnum):
 class Steer:
     """A message that the agent is told of while it works.
 
-    ``taken``: it has confirmed it. ``doubtful``: the message was taken back at the same time, or
-    the power went: nobody knows, and either is right as long as it is kept to.
+    ``taken``: it has confirmed it. ``too_late``: when it had been asked to end its turn.
+    ``doubtful``: the message was taken back or the turn ended at the same time, or the power went:
+    nobody knows, and either is right as long as it is kept to.
     """
 
     session_id: str
@@ -55,6 +56,7 @@ class Steer:
     links: tuple[FileKey, ...]
     decided: trio.Event = field(default_factory=trio.Event)
     taken: bool = False
+    too_late: bool = False
     doubtful: bool = False
     seen: bool = False
 
@@ -115,6 +117,11 @@ class Player(Agent):
     def open_steers(self) -> list[Steer]:
         """The messages that wait for a rule to take them."""
         return [steer for steer in self.steers if not steer.decided.is_set()]
+
+    def is_ending(self, steer: Steer) -> bool:
+        """Whether the turn of a message has ended, or was asked to."""
+        calls = (call for call in self.calls if call.turn_id == steer.turn_id)
+        return any(call.over or call.asked_to_end for call in calls)
 
     @asynccontextmanager
     async def open(self, context: AgentContext) -> AsyncIterator[AgentHandle]:

@@ -294,7 +294,7 @@ def _took(facts: Facts, steer: Steer, key: FileKey) -> bool:
     """Whether an agent has confirmed a message with a file."""
     if steer.doubtful:
         return key in facts.blobs and facts.blobs[key].handed
-    return steer.taken
+    return steer.taken and not steer.too_late
 
 
 def _answered(

@@ -181,7 +181,8 @@ class World:
         for call in new if taken_back else ():
             call.doubtful = True  # it may have been taken back as well
         for steer in self.player.steers:
-            steer.doubtful = steer.doubtful or (steer.taken and not steer.seen and taken_back)
+            either = taken_back or self.player.is_ending(steer)
+            steer.doubtful = steer.doubtful or (steer.taken and not steer.seen and either)
 
     async def _do(self, work: Work) -> None:
         try:
@@ -399,7 +400,7 @@ class World:
         steers = self.player.open_steers
         if steers:
             steer = steers[number % len(steers)]
-            steer.taken = taken
+            steer.taken, steer.too_late = taken, self.player.is_ending(steer)
             steer.decided.set()
 
     async def nothing(self) -> None:
