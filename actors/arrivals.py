@@ -10,13 +10,13 @@ import msgspec
 from msgspec import structs
 
 from actors.intake import MOST_FILES
+from actors.oversized import LONGEST_NAME, admissible
 from actors.services import Services
 from runtime.ports.channel import Attachment, Inbound
 from runtime.sessions.commands import command_in
 from runtime.sessions.content import (
     FileBlock,
     StoredContent,
-    plain_text,
     storable,
     text_content,
 )
@@ -31,15 +31,6 @@ from runtime.sessions.rows import (
     SessionSpec,
 )
 from runtime.storage.requests import NewInbound
-
-LONGEST_NAME = 200
-LARGEST_TEXT = 200_000
-"""Characters of a message from a chat network."""
-
-LARGEST_MESSAGE = 900_000
-"""Bytes of one with all that belongs to it, but for the bytes of its files; below what a row may
-have.
-"""
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -63,18 +54,11 @@ class Arrival(msgspec.Struct, frozen=True):
         """Whether there is a file to be kept before it is admitted."""
         return any(each is not None for each in self.data)
 
-    @property
-    def fits(self) -> bool:
-        """Whether a row can hold it."""
-        row = self.row
-        if len(plain_text(row.content)) > LARGEST_TEXT:
-            return False
-        parts = (row.content, row.media, row.sender, row.reply_to)
-        return len(msgspec.json.encode(parts)) <= LARGEST_MESSAGE
-
 
 def arrival(services: Services, channel: str, account: str, inbound: Inbound) -> Arrival:
-    """A platform's message as it is admitted. What the channel got wrong leaves as it is."""
+    """A platform's message as it is admitted, also when it is too large. What the channel got wrong
+    leaves as it is.
+    """
     inbound = _writable(inbound)
     agent_id = services.default_agent
     place = Place(
@@ -115,6 +99,7 @@ def arrival(services: Services, channel: str, account: str, inbound: Inbound) ->
         state=InboundState.EXPIRED if expired else InboundState.PENDING,
         reason=DropReason.EXPIRED.value if expired else None,
     )
+    row = admissible(row, takes_files=limit > 0)
     data = (
         None if item.problem is not None else attachment.data
         for item, attachment in zip(row.media, inbound.attachments, strict=False)

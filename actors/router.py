@@ -26,19 +26,15 @@ from runtime.ports.channel import Inbound
 from runtime.sessions.content import StoredContent, shown
 from runtime.sessions.events import MessageAccepted
 from runtime.sessions.rows import CLIENTS, DropReason, InboundState, MessageKey, Sender
-from runtime.storage.errors import QueueFull, RowTooLarge, UnknownSession
+from runtime.storage.errors import QueueFull, UnknownSession
 from runtime.storage.requests import (
     Admitted,
     ChannelOffset,
-    Drop,
     NewInbound,
-    NewOutbound,
 )
 
 IN_FLIGHT = 10_000
 """How many admissions may be under way; more are refused, since the disk does not keep up."""
-
-TOO_LARGE_NOTICE = "That message is too long: it was not taken."
 
 ATTEMPTS = 3
 """How often files are received for a session that is closed before their message is admitted."""
@@ -144,7 +140,7 @@ class Router(Actor[Submit | Deliver]):
         )
 
     async def _deliver(self, message: Deliver, reply: Reply[None], place: Place) -> None:
-        """A message that can never be stored is recorded as dropped, or it would come for ever."""
+        """Messages, and the offset that covers them: all of them, or they would come for ever."""
         offset = None
         if message.offset is not None:
             offset = ChannelOffset(message.channel, message.account, message.offset)
@@ -154,11 +150,7 @@ class Router(Actor[Submit | Deliver]):
                 arrival(self._services, message.channel, message.account, inbound)
                 for inbound in message.messages
             )
-            fitting = tuple(each for each in arrivals if each.fits)
-            for each in arrivals:
-                if not each.fits:
-                    await self._refuse_too_large(each)
-            all_admitted = await self._admitted(fitting, offset, place)
+            all_admitted = await self._admitted(arrivals, offset, place)
         except Exception as error:
             reply.fail(error)
             return
@@ -186,33 +178,14 @@ class Router(Actor[Submit | Deliver]):
                         raise
             attempt += 1
 
-    async def _refuse_too_large(self, arrival: Arrival) -> None:
-        row, address = arrival.row, arrival.row.reply_to
-        if address is None:
-            raise RowTooLarge("a message is too large")
-        store = self._services.store
-        drop = Drop(
-            reason=DropReason.TOO_LARGE,
-            channel=address.channel,
-            account=address.account,
-            chat=address.chat,
-            sender=row.sender.id if row.sender is not None else None,
-            platform_message_id=address.message_id,
-        )
-        await store.record_drop(drop)
-        self._services.metrics.dropped.labels(reason=drop.reason.value).inc()
-        known, _ = await store.resolve(arrival.session)
-        notice = NewOutbound(self._services.ids.new(), address, TOO_LARGE_NOTICE, kind="notice")
-        await store.notify(known.id, notice)
-        self._outbox.tell(Due(address.channel, address.account))
-
     def _tell(self, admitted: Admitted) -> None:
         """Count it, show it, wake its session."""
         services, message = self._services, admitted.message
         if admitted.duplicate:
             services.metrics.duplicates.inc()
             return
-        services.metrics.accepted.inc()
+        if message.state is not InboundState.DROPPED:
+            services.metrics.accepted.inc()
         session_id = admitted.session.id
         services.watchers.dropped(session_id, admitted.dropped, DropReason.CAP)
         if any(row.turn_id is not None for row in admitted.dropped):

@@ -68,7 +68,8 @@ class NewInbound(msgspec.Struct, frozen=True):
         refuse_when_full: the caller waits for an answer: raise `QueueFull` and admit nothing, and
             never drop this message for the cap later (Q4). Such a message has no ``reply_to``.
         key: what makes it the same message when it comes again; None admits unconditionally.
-        state: ``PENDING``, or ``HELD`` (approval), ``EXPIRED`` (Q6) with a reason.
+        state: ``PENDING``, or ``HELD`` (approval), ``EXPIRED`` (Q6) or ``DROPPED`` with a reason.
+        notice: what its chat is told of that, when it is dropped.
         from_person: a person spoke: moves ``last_interaction_at`` (S41).
         connection: which client connection waits for the answer, for G11.
         command: it is for the runtime: it does not fill the queue, and is not dropped (Q4, S36).
@@ -90,6 +91,7 @@ class NewInbound(msgspec.Struct, frozen=True):
     sent_at: int | None = None
     state: InboundState = InboundState.PENDING
     reason: str | None = None
+    notice: str | None = None
     from_person: bool = True
     connection: str | None = None
     command: bool = False

@@ -69,7 +69,12 @@ _BY_KEY_OR_ID = (
     "(SELECT inbound_id FROM message_keys WHERE channel = ?2 AND account = ?3 AND chat = ?4"
     " AND message_id = ?5 AND version = ?6), ?1)"
 )
-_ADMISSIBLE = (InboundState.PENDING, InboundState.HELD, InboundState.EXPIRED)
+_ADMISSIBLE = (
+    InboundState.PENDING,
+    InboundState.HELD,
+    InboundState.EXPIRED,
+    InboundState.DROPPED,
+)
 _COUNTED_KINDS = (InboundKind.CHAT, InboundKind.WEBHOOK)
 
 
@@ -113,7 +118,11 @@ def _admit_one(transaction: Transaction, new: NewInbound) -> Admitted:
     room = _make_room(transaction, session, new)
     session, seq = _touch(transaction, session, new)
     message = _insert(transaction, session, new, seq, room.refused)
-    notices = _notify(transaction, session, room)
+    notices = (
+        _notify(transaction, session, room)
+        if new.state is not InboundState.DROPPED
+        else _refuse(transaction, session, new)
+    )
     if message.state in sql_media.WAITING:
         notices += sql_media.owe_not_taken(transaction, message)
     return Admitted(
@@ -248,6 +257,16 @@ def _notify(transaction: Transaction, session: SessionRow, room: _Room) -> tuple
         for address in news.values()
     )
     return tuple(sql_outbox.insert(transaction, session.id, None, each) for each in notices)
+
+
+def _refuse(
+    transaction: Transaction, session: SessionRow, new: NewInbound
+) -> tuple[OutboundRow, ...]:
+    """Tell the sender of a message why it is not taken."""
+    if new.notice is None or new.reply_to is None:
+        return ()
+    notice = NewOutbound(transaction.ids.new(), new.reply_to, new.notice, kind="notice")
+    return (sql_outbox.insert(transaction, session.id, None, notice),)
 
 
 def _trim_context(

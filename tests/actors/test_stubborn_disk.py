@@ -244,7 +244,7 @@ async def test_a_lost_word_is_found_by_the_sweep(autojump_clock: MockClock) -> N
 async def test_a_message_that_cannot_be_stored_holds_up_nobody(
     autojump_clock: MockClock, text: str
 ) -> None:
-    # S32 D5
+    # D5 Q4
     network = ScriptedChannel()
     agent = HandAgent(hold=False)
     async with (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from runtime.sessions.capping import Overflow
 from runtime.sessions.content import plain_text, text_content
@@ -368,3 +369,16 @@ async def test_text_is_kept_to_the_letter(store: SqliteStore) -> None:  # J1
     status = await store.message_status(new.id)
     assert status is not None
     assert plain_text(status.message.content) == odd
+
+
+async def test_what_is_not_taken_is_known_when_it_comes_again(store: SqliteStore) -> None:
+    # D5, Q4
+    refused = message(state=InboundState.DROPPED, reason="too_large", notice="no", key=key(7))
+    first = await admit(store, refused)
+    assert [(each.text, each.reply_to) for each in first.notices] == [("no", CHAT)]
+    again = await admit(store, structs.replace(refused, id=new_id()))
+    assert (again.duplicate, again.message, again.notices) == (True, first.message, ())
+    assert first.message.finished_at is not None
+    assert await waiting(store, first.session.id) == []
+    await admit(store, message(state=InboundState.DROPPED, reason="too_large", reply_to=None))
+    assert len(await store.outbox_due("telegram", "bot", 10)) == 1
