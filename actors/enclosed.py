@@ -19,7 +19,7 @@ from actors.receiving import NO_ANSWER, receive
 from actors.services import Services
 from runtime.log import get_logger
 from runtime.sessions.encoded import is_base64, piece_of, pieces_of
-from runtime.sessions.media import HERE, MediaItem, MediaKind, NewBlob
+from runtime.sessions.media import MediaItem, NewBlob, to_be_heard
 from runtime.sessions.rows import MessageKey, SessionSpec
 from runtime.storage.media_errors import NoAnswer
 from runtime.storage.requests import NewInbound
@@ -126,8 +126,7 @@ class Enclosed:
 
     def _waiting(self, item: MediaItem) -> MediaItem:
         """A voice note waits for its words in its row, and holds up nobody's acceptance (H5)."""
-        is_heard = item.kind is MediaKind.VOICE and self._services.transcriber is not None
-        return structs.replace(item, reference=HERE) if is_heard else item
+        return item if self._services.transcriber is None else to_be_heard(item)
 
 
 def held(library: Library, session_id: str, item: MediaItem) -> Staged | None:

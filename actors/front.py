@@ -217,10 +217,11 @@ class ActorFront(Front):
         sender: Sender | None,
     ) -> Admitted:
         """Keep the files of a message until the router takes them over, or is not going to."""
-        place = None
+        services, place, hears = self._services, None, False
         if any(map(brings_files, content)):  # nothing is written for a session that is not there
-            place = self._services.place_of_work(await self._row(session_id))
-        intake = Intake(self._services.library, session_id, place)
+            place = services.place_of_work(await self._row(session_id))
+            hears = services.transcriber is not None
+        intake = Intake(services.library, session_id, place, hears=hears)
         async with intake, client_errors(session_id):
             stored = await intake.take(content)
             files = intake if intake.has_files else None

@@ -40,7 +40,7 @@ from runtime.sessions.content import (
     TextResource,
 )
 from runtime.sessions.filenames import UNKNOWN_TYPE, mime_type_of
-from runtime.sessions.media import Media, MediaItem, MediaKind
+from runtime.sessions.media import Media, MediaItem, MediaKind, to_be_heard
 from runtime.storage.linked import LinkedFile
 from runtime.storage.media_errors import MediaUnsafe, NoAnswer
 
@@ -71,12 +71,21 @@ class Intake:
         session_id: the session; it exists.
         works_in: where its agent works, if that is known: a link to a file in there leads to what
             the agent is to work on, and stays one.
+        hears: voice notes become text, for which they wait with their message (H5).
     """
 
-    def __init__(self, library: Library, session_id: str, works_in: Path | None = None) -> None:
+    def __init__(
+        self,
+        library: Library,
+        session_id: str,
+        works_in: Path | None = None,
+        *,
+        hears: bool = False,
+    ) -> None:
         self._library = library
         self._session_id = session_id
         self._works_in = works_in
+        self._hears = hears
         self._staged: tuple[Staged, ...] | None = ()
         self._media: list[MediaItem] = []
 
@@ -173,10 +182,11 @@ class Intake:
                 item = MediaItem(MediaKind.IMAGE, name, block.mime_type)
                 return await self._keep(block.data, item, f"{path}.data")
             case AudioBlock():
-                item = MediaItem(MediaKind.AUDIO, None, block.mime_type)
+                kind = MediaKind.VOICE if block.is_voice else MediaKind.AUDIO
+                item = MediaItem(kind, None, block.mime_type)
                 return await self._keep(block.data, item, f"{path}.data")
-            case AgentResource(resource=ResourceContents(uri, blob=str() as data, mime_type=kind)):
-                item = MediaItem(kind_of(kind), _named(uri), kind)
+            case AgentResource(resource=ResourceContents(uri, blob=str() as data, mime_type=said)):
+                item = MediaItem(kind_of(said), _named(uri), said)
                 return await self._keep(data, item, f"{path}.resource.blob")
         raise BadRequest("it has neither text nor blob", f"{path}.resource")
 
@@ -261,7 +271,7 @@ class Intake:
                 raise Unavailable(f"nothing was accepted: {error}") from None
             raise
         self._staged = (*(self._staged or ()), staged)
-        return self._place_of(staged.item)
+        return self._place_of(to_be_heard(staged.item) if self._hears else staged.item)
 
     def _to_fetch(self, link: ResourceLink) -> MediaItem | None:
         """What a link to the web leads to, before anybody has asked for it; None for one that stays

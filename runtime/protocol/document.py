@@ -179,12 +179,14 @@ turn. When that has ended already, `_meta.runtime.text` of the answer has the wh
 **What can be said.** A prompt has any of the protocol's blocks. Images, sounds and resources with
 a `blob` are kept as files of the session before the prompt is accepted; the agent gets a link to
 each, and the image or the sound itself when it takes such. The text of a resource is text; one of
-more than 64 KiB is kept as a file, too. A `file:` link is kept in the same way
-if the client may name the file: one that is on this machine may name any, others those in
-`gateway.workspace_roots`. The agent's link says of what it is a copy. A link into the folder where
-the agent works stays a link, and so does one to something that is no file or is too large. A link
-to the web stays one, too, unless it lies below an address of `media.fetch_links`: then what it
-leads to is fetched while the prompt waits, and a notice says so if it is not to be had. Those
+more than 64 KiB is kept as a file, too. A sound with `_meta.runtime.voice` is a voice note: where
+there is a transcriber the agent is given its words in its place, and the prompt waits for them
+when it was accepted. A `file:` link is kept in the same way if the client may name the file: one
+that is on this machine may name any, others those in `gateway.workspace_roots`. The agent's link
+says of what it is a copy. A link into the folder where the agent works stays a link, and so does
+one to something that is no file or is too large. A link to the web stays one, too, unless it lies
+below an address of `media.fetch_links`: then what it leads to is fetched while the prompt waits,
+and a notice says so if it is not to be had. Those
 who watch see a link with an address `attachment:…` that names the file and leads nowhere. What is
 too large, or finds no room, is refused with the whole prompt. An agent may say all of the blocks,
 too. They are relayed live as they are; of more than 65536 characters of base64 the transcript

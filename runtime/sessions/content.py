@@ -92,11 +92,41 @@ class ImageBlock(
     uri: str | None = None
 
 
-class AudioBlock(msgspec.Struct, frozen=True, tag_field="type", tag="audio", rename="camel"):
+class SoundMark(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What its sender says of a sound. ``voice``: it is what somebody says (H5)."""
+
+    voice: bool = False
+
+
+class SoundMeta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A ``_meta`` member with our part of it."""
+
+    runtime: SoundMark | None = None
+
+
+class AudioBlock(
+    msgspec.Struct,
+    frozen=True,
+    tag_field="type",
+    tag="audio",
+    rename="camel",
+    omit_defaults=True,
+):
     """A sound, in base64."""
 
     data: str
     mime_type: str
+    meta: SoundMeta | None = msgspec.field(name="_meta", default=None)
+
+    @classmethod
+    def of_voice(cls, data: str, mime_type: str) -> AudioBlock:
+        """A voice note: where there is a transcriber, the agent is given its words."""
+        return cls(data, mime_type, SoundMeta(SoundMark(voice=True)))
+
+    @property
+    def is_voice(self) -> bool:
+        """Whether its sender calls it a voice note."""
+        return self.meta is not None and self.meta.runtime == SoundMark(voice=True)
 
 
 class ResourceContents(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

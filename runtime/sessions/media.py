@@ -66,6 +66,11 @@ class MediaItem(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.reference is not None
 
 
+def to_be_heard(item: MediaItem) -> MediaItem:
+    """A file that is here; a voice note is on its way until it was heard (H5)."""
+    return msgspec.structs.replace(item, reference=HERE) if item.kind is MediaKind.VOICE else item
+
+
 Media: TypeAlias = tuple[MediaItem, ...]
 
 

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
 
 from runtime.ports.channel import Attachment
 from runtime.ports.transcriber import TranscriptionFailed
-from runtime.sessions.content import TextBlock
+from runtime.sessions.content import AgentBlock, AudioBlock, TextBlock
 from runtime.sessions.media import HERE, MediaItem, MediaKind
 from runtime.settings import QueueSettings
 from runtime.storage.sqlite import open_memory
@@ -194,3 +195,60 @@ async def test_some_are_here_and_some_are_fetched(
         call.go.set()
         await trio.sleep(60)
         assert on_disk(tmp_path / "media") == [b"song"]
+
+
+# -- of clients ------------------------------------------------------------------------------------
+
+
+# H5 G3 Q7
+async def test_a_client_says_that_a_sound_is_a_voice_note(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    ear = Ear(delay=30)
+    async with place(tmp_path / "media", ear=ear, hold=True) as here:
+        session = await here.rt.session("one")
+        began = trio.current_time()
+        song, note = (encoded(sound) for sound in (b"OggS, a song", SOUND))
+        turn = await session.prompt(
+            (AudioBlock(song, "audio/ogg"), AudioBlock.of_voice(note, "audio/ogg"))
+        )
+        assert trio.current_time() == began  # it is accepted before it was heard
+        call = await here.agent.called(1)
+        assert trio.current_time() - began >= 30
+        assert call.turn.content[1:] == (TextBlock(f"[voice, as text:]\n{WORDS}"),)
+        assert len(links(call)) == 1
+        assert ear.heard == [(SOUND, "audio/ogg")]
+        call.go.set()
+        await turn.result()
+        await trio.sleep(1)
+        assert on_disk(tmp_path / "media") == [b"OggS, a song"]
+
+
+# H5
+async def test_without_a_transcriber_a_clients_voice_note_is_a_sound(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with place(tmp_path / "media") as here:
+        session = await here.rt.session("one")
+        turn = await session.prompt((AudioBlock.of_voice(encoded(SOUND), "audio/ogg"),))
+        await turn.result()
+        assert len(links(await here.agent.called(1))) == 1
+        assert on_disk(tmp_path / "media") == [SOUND]
+
+
+# G3 H5
+@pytest.mark.parametrize(
+    "meta, is_voice",
+    [
+        (b"", False),
+        (b',"_meta":null', False),
+        (b',"_meta":{"theirs":{"voice":true}}', False),
+        (b',"_meta":{"runtime":{"voice":false}}', False),
+        (b',"_meta":{"runtime":{"voice":true},"theirs":1}', True),
+    ],
+)
+def test_a_sound_is_marked_in_its_own_place(meta: bytes, is_voice: bool) -> None:
+    said = b'{"type":"audio","data":"aGk=","mimeType":"audio/ogg"%s}' % meta
+    block = msgspec.json.decode(said, type=AgentBlock)
+    assert isinstance(block, AudioBlock)
+    assert block.is_voice == is_voice
