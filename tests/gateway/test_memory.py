@@ -11,7 +11,7 @@ import trio
 from actors.agents.echo import EchoAgent, Options
 from runtime.app import open_runtime
 from runtime.settings import GatewaySettings, SessionSettings, Settings, StorageSettings
-from tests.e2e.stage import PATIENCE, until
+from tests.e2e.stage import until
 from tests.gateway import raw
 from tests.gateway.client import connected, said
 from tests.hostile.wire import Target
@@ -21,6 +21,7 @@ POOLED = ("runtime.kernel.scheduler.Worker",)
 
 OURS = ("runtime", "actors", "trio_websocket", "wsproto", "h11")
 ROUNDS = 8
+PATIENCE = 60.0
 
 
 # G6 S42: connections, requests, sessions asleep and sessions closed, each with all that was made
