@@ -141,7 +141,7 @@ class Ending:
             unwritable = TurnError(
                 "not_recordable", "The agent's answer could not be written down."
             )
-            verdict, ended = await commit(TurnEnd.ANSWERED_ERROR, unwritable, Reply())
+            verdict, ended = await commit(TurnEnd.RAISED, unwritable, Reply())
         self._services.library.outbox_used(self._session.agent_id, self._session.id)
         await self._show(ended, verdict)
         if is_left_over(verdict, ended.outbound, self._reply):

@@ -297,9 +297,8 @@ class Turn:
             return TurnEnd.ANSWERED_ERROR, TurnError("prompt_not_made", str(error))
         except Exception as error:
             log.exception("agent_raised")
-            return TurnEnd.ANSWERED_ERROR, TurnError(
-                "agent_raised", f"the agent failed: {type(error).__name__}: {error}"
-            )
+            text = f"The agent failed: {type(error).__name__}: {error}"
+            return TurnEnd.RAISED, TurnError("agent_raised", text)
         return TurnEnd.DONE, None
 
     async def _prompt(self, handle: AgentHandle) -> PromptContent:
@@ -338,7 +337,7 @@ class Turn:
 
     @staticmethod
     def _gone(reason: str) -> TurnError:
-        return TurnError("agent_gone", f"the agent went away: {reason}")
+        return TurnError("agent_gone", f"The agent went away: {reason}")
 
     @property
     def _handle(self) -> AgentHandle | None:

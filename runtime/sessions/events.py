@@ -81,11 +81,11 @@ def retry_notice(error: TurnError | None, retry_at: int | None) -> str:
         error: why, when that is known.
         retry_at: when at the earliest, in ms since 1970; None for at once.
     """
-    why = error.message if error is not None else "The turn was cut off."
+    why = error if error is not None else TurnError("cut_off", "The turn was cut off.")
     if retry_at is None:
-        return f"{why} It is tried again now."
+        return why.followed_by("It is tried again now.")
     moment = datetime.fromtimestamp(retry_at / 1000, UTC)
-    return f"{why} It is tried again at {moment:%H:%M:%S} UTC."
+    return why.followed_by(f"It is tried again at {moment:%H:%M:%S} UTC.")
 
 
 class EpochStarted(msgspec.Struct, frozen=True, tag="epoch_started"):

@@ -268,6 +268,14 @@ class TurnError(msgspec.Struct, frozen=True, omit_defaults=True):
     code: str
     message: str
 
+    def followed_by(self, sentence: str) -> str:
+        """Its message and another sentence; on a line of its own after what a program printed."""
+        text = self.message.rstrip()
+        if "\n" in text:
+            return f"{text}\n{sentence}"
+        end = "" if text.endswith((".", "!", "?", "…")) else "."
+        return f"{text}{end} {sentence}"
+
 
 class TurnRow(msgspec.Struct, frozen=True):
     """One run of the agent (T3). ``draft``: what the chat shows of it, also from an earlier try of

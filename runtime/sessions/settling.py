@@ -10,6 +10,7 @@ superseded     yes                                 cancelled    done
 superseded     no                                  cancelled    pending
 withdrawn      any                                 cancelled    dropped
 answered error any                                 failed       failed             yes (b)
+raised         any                                 failed       failed             yes (b)
 vanished       no           tries < max            vanished     pending    yes     later (a)
 vanished       no           tries used up          failed       failed             yes (a)
 silent         no           tries < 1              vanished     pending    yes     later (a)
@@ -23,11 +24,15 @@ shutdown       any          notify                 interrupted  failed          
 ``vanished`` and ``silent`` are tried again after ``retry_delay · 2ⁿ``, n being the tries so far;
 after a shutdown at once. What was ``superseded`` before its first event waits as if it had never
 been claimed, and runs together with what is newer (Q3). ``stalled`` is silence after the first
-event; without one it is the same as ``silent``.
+event; without one it is the same as ``silent``. ``raised``: a bug of what runs the agent, which
+counts as an answer of the agent.
 
 *Tries* are the earlier prompts that came to nothing, so 5 of them allow a sixth prompt and no
 seventh. A failed start wrote no prompt and is no end of a turn: see `runtime.sessions.starting`.
 The messages of one turn share its fate: the one with the most tries decides.
+
+**What the sender is told** is what happened and what to do. What an agent answered is its own to
+word, and is told as it is.
 """
 
 from __future__ import annotations
@@ -42,12 +47,17 @@ from runtime.sessions.rows import DropReason, InboundRow, InboundState, TurnErro
 SILENT_TRIES = 1
 """How often a silent agent is asked again (T5 a)."""
 
+SEND_AGAIN = "Send the message again to have it tried again."
+LOOK_FIRST = "Part of it may have been done: look before you send it again."
+LOG = "The runtime's log says more."
+
 
 class TurnEnd(StrEnum):
     """How a turn came to its end."""
 
     DONE = "done"
     ANSWERED_ERROR = "answered_error"
+    RAISED = "raised"
     VANISHED = "vanished"
     SILENT = "silent"
     STALLED = "stalled"
@@ -111,6 +121,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 _CAUSES = {
     TurnEnd.ANSWERED_ERROR: TurnError("agent_error", "The agent answered with an error."),
+    TurnEnd.RAISED: TurnError("agent_raised", "The agent failed."),
     TurnEnd.VANISHED: TurnError("agent_vanished", "The agent went away before it had answered."),
     TurnEnd.SILENT: TurnError("agent_silent", "The agent did not answer in time."),
     TurnEnd.STALLED: TurnError(
@@ -162,13 +173,19 @@ def settle(
         end = TurnEnd.SILENT
     cause = error if error is not None else _CAUSES[end]
     tries = max((row.tries for row in rows), default=0)
+    what_to_do = LOOK_FIRST if first_event else SEND_AGAIN
     if end is TurnEnd.SHUTDOWN:
         if on_interrupted_retry and tries < max_tries:
             return _tried_again(TurnState.INTERRUPTED, cause, rows, reason=end, not_before=None)
-        given_up = _given_up(cause, tries) if on_interrupted_retry else cause
-        return _failed(TurnState.INTERRUPTED, given_up, rows)
-    if end is TurnEnd.ANSWERED_ERROR or first_event:
+        given_up = on_interrupted_retry and tries
+        told = _given_up(cause, tries) if given_up else _with(cause, what_to_do)
+        return _failed(TurnState.INTERRUPTED, told, rows)
+    if end is TurnEnd.ANSWERED_ERROR:
         return _failed(TurnState.FAILED, cause, rows)
+    if end is TurnEnd.RAISED:
+        return _failed(TurnState.FAILED, _with(cause, f"{LOG} {what_to_do}"), rows)
+    if first_event:
+        return _failed(TurnState.FAILED, _with(cause, what_to_do), rows)
     if tries >= (min(SILENT_TRIES, max_tries) if end is TurnEnd.SILENT else max_tries):
         return _failed(TurnState.FAILED, _given_up(cause, tries), rows)
     delay = retry_delay * 2**tries
@@ -217,9 +234,13 @@ def _verdict(
 
 def _given_up(cause: TurnError, tries: int) -> TurnError:
     if tries == 0:
-        return cause
-    return TurnError(
-        cause.code,
-        f"{cause.message} That was try {tries + 1}, and there will be no other by itself:"
+        return _with(cause, SEND_AGAIN)
+    return _with(
+        cause,
+        f"That was try {tries + 1}, and there will be no other by itself:"
         " send the message again to have it tried again.",
     )
+
+
+def _with(cause: TurnError, more: str) -> TurnError:
+    return TurnError(cause.code, cause.followed_by(more))

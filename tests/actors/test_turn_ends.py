@@ -15,12 +15,8 @@ from runtime.ports.agent import AgentGone, AgentRefused
 from runtime.sessions.content import TextBlock
 from runtime.sessions.events import TurnEnded
 from runtime.sessions.rows import InboundState, TurnError, TurnState
-from runtime.sessions.updates import (
-    AgentEvent,
-    AgentMessageChunk,
-    AvailableCommands,
-    Result,
-)
+from runtime.sessions.settling import LOG, LOOK_FIRST
+from runtime.sessions.updates import AgentEvent, AgentMessageChunk, AvailableCommands, Result
 from runtime.storage.sqlite import open_memory
 from tests.actors.stage import Call, HandAgent, clock, echo, settings, stage
 
@@ -75,6 +71,29 @@ async def test_tries_end_with_one_clear_message(autojump_clock: MockClock) -> No
         assert [line.role for line in lines] == ["user", "system"]
         await trio.sleep(1_000)
         assert len(network.arrived) == 1
+
+
+@pytest.mark.parametrize(
+    "error, text",
+    [
+        (AgentGone("no pipe"), f"The agent went away: no pipe. {LOOK_FIRST}"),
+        (ValueError("x"), f"The agent failed: ValueError: x. {LOG} {LOOK_FIRST}"),
+        (AgentRefused("Ask me tomorrow"), "Ask me tomorrow"),
+    ],
+)
+async def test_a_failure_in_mid_turn_is_one_message_that_says_what_to_do(
+    autojump_clock: MockClock, error: Exception, text: str
+) -> None:
+    # T5
+    async def play(call: Call) -> AsyncIterator[AgentEvent]:
+        yield AgentMessageChunk(TextBlock("half an ans"))
+        raise error
+
+    network = ScriptedChannel()
+    async with stage(agent=HandAgent(play, hold=False), channels=[network]):
+        await network.say("hello")
+        await trio.sleep(1_000)
+        assert [each.text for each in network.arrived] == [text]
 
 
 @pytest.mark.parametrize("fail", ["error", "after"])

@@ -32,7 +32,6 @@ START = 9.0
 
 BAD_END = "ended with exit code 3; it said:\nthis is how villains end"
 BAD_START = ("agent_start_failed", "ended with exit code 7; it said:\nthis is how villains end")
-GONE = ("agent_gone", f"the agent went away: python {BAD_END}")
 STALLED = ("agent_stalled", "fell silent in the middle of its answer")
 SILENT = ("retry_due", "did not answer in time")
 

@@ -48,6 +48,7 @@ TABLE = [
         for tries in (0, 5)
     ),
     Case(TurnEnd.ANSWERED_ERROR, None, TurnState.FAILED, FAILED, told=True),
+    Case(TurnEnd.RAISED, None, TurnState.FAILED, FAILED, told=True),
     # T5 a, before the first event
     *(
         Case(VANISHED, False, TurnState.VANISHED, PENDING, delay, counts=True, tries=tries)
@@ -185,7 +186,45 @@ def test_where_nothing_is_tried_again_nothing_is_said_of_tries() -> None:  # T5
     cause = TurnError("agent_gone", "The agent went away.")
     rows = [inbound(1)]
     verdict = settle(VANISHED, first_event=False, rows=rows, now_ms=0, max_tries=0, error=cause)
-    assert verdict.error == cause
+    assert verdict.error == TurnError(
+        "agent_gone", "The agent went away. Send the message again to have it tried again."
+    )
+
+
+LOOK = "Part of it may have been done: look before you send it again."
+AGAIN = "Send the message again to have it tried again."
+
+
+@pytest.mark.parametrize(
+    "end, first_event, said",
+    [
+        (VANISHED, True, f"gone. {LOOK}"),
+        (STALLED, True, f"gone. {LOOK}"),
+        (SHUTDOWN, True, f"gone. {LOOK}"),
+        (SHUTDOWN, False, f"gone. {AGAIN}"),
+        (TurnEnd.RAISED, True, f"gone. The runtime's log says more. {LOOK}"),
+        (TurnEnd.RAISED, False, f"gone. The runtime's log says more. {AGAIN}"),
+        (TurnEnd.ANSWERED_ERROR, True, "gone"),  # these are the agent's own words
+        (TurnEnd.ANSWERED_ERROR, False, "gone"),
+    ],
+)
+def test_the_sender_is_told_what_to_do(end: TurnEnd, first_event: bool, said: str) -> None:
+    # T5
+    verdict = settle(
+        end,
+        first_event=first_event,
+        rows=[inbound(1)],
+        now_ms=0,
+        error=TurnError("c", "gone"),
+        on_interrupted_retry=False,
+    )
+    assert verdict.error == TurnError("c", said)
+
+
+def test_what_a_program_printed_is_followed_by_a_line_of_its_own() -> None:  # T5
+    printed = TurnError("agent_gone", "It ended; it said:\nno such model\n")
+    assert printed.followed_by("Look.") == "It ended; it said:\nno such model\nLook."
+    assert TurnError("c", "Gone!").followed_by("Look.") == "Gone! Look."
 
 
 @pytest.mark.parametrize("first_event", [True, False])
