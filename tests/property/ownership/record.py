@@ -20,7 +20,8 @@ class File:
     """A file that a message brought.
 
     ``promised``: an agent that had it spoke. ``used``: when, last. ``touched``: when anything last
-    happened to a message with it. ``in_flight`` and ``here``: as of the last quiet moment.
+    happened to a message with it, accepted or not. ``in_flight`` and ``here``: as of the last quiet
+    moment.
     """
 
     content: bytes
@@ -88,7 +89,7 @@ class Record:
     ) -> None:
         """Take in what has happened, and hold it against what is there."""
         by_turn = {call.turn_id: call for call in calls}
-        self._learn(facts, now)
+        self._learn(facts, step, now)
         for call in calls:
             if _spoke(facts, call):
                 self._promise(call.links, facts, call.turn_id, now, fresh=not call.seen)
@@ -109,7 +110,7 @@ class Record:
 
     # -- what has happened --------------------------------------------------------------------
 
-    def _learn(self, facts: Facts, now: float) -> None:
+    def _learn(self, facts: Facts, step: Step, now: float) -> None:
         seen: dict[FileKey, list[tuple[str, str | None]]] = defaultdict(list)
         for message_id, message in facts.messages.items():
             for content, name in zip(self.said[message.key], message.files, strict=True):
@@ -123,6 +124,9 @@ class Record:
             file = self.files[key]
             if file.seen_as != tuple(states):
                 file.seen_as, file.touched = tuple(states), now
+        for file in self.files.values():
+            if file.content in step.tried:  # also by a message that was then not accepted
+                file.touched = now
 
     def _promise(
         self, links: Iterable[FileKey], facts: Facts, turn_id: str, now: float, *, fresh: bool
@@ -229,12 +233,7 @@ class Record:
         assert sum(sizes) - max(sizes) < needed, f"{gone} were evicted for {needed} bytes"
         youngest = max(self.files[key].used for key in gone)
         for key, file in self.files.items():
-            if (
-                file.here
-                and file.promised
-                and not file.in_flight
-                and file.content not in step.tried
-            ):
+            if file.here and file.promised and not file.in_flight:
                 assert file.touched >= youngest, f"{key} was used before what was evicted"
 
     def _check_cap(self, facts: Facts, step: Step) -> None:
