@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
+import trio
+
 from actors.library import Library, MediaRefused, folder_name
 from actors.room import make_room
 from runtime.log import get_logger
@@ -100,13 +102,16 @@ async def load_inboxes(library: Library, limit: float) -> InboxScan:
 
 async def remove_strays(library: Library, scan: InboxScan) -> None:
     """Remove what stands for files that are gone: left by a crash, or by a disk that refused."""
-    strays: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
     for session_id, file in scan.copies:
-        if file not in library.ledger.ids(session_id):
-            strays.setdefault(session_id, []).append(file)
-    for session_id, files in strays.items():
+        found.setdefault(session_id, []).append(file)
+    for session_id, files in found.items():
+        await trio.lowlevel.checkpoint()
+        known = library.ledger.ids(session_id)
+        strays = [file for file in files if file not in known]
         try:
-            await library.disk(partial(_remove, scan.inboxes[session_id], files))
+            if strays:
+                await library.disk(partial(_remove, scan.inboxes[session_id], strays))
         except MediaError as error:  # the next look finds them
             log.warning("media_problem", session=session_id, reason=str(error))
         if not library.ledger.has_session(session_id):

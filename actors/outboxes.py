@@ -20,7 +20,7 @@ class Outboxes:
     """
 
     def __init__(self, data_dir: Path | None = None) -> None:
-        self._data_dir = data_dir
+        self._data_dir = None if data_dir is None else data_dir.absolute()
         self._used: dict[str, str | None] = {}
 
     def of(self, agent_id: str, session_id: str) -> Outbox | None:
@@ -62,7 +62,7 @@ class Inboxes:
     """
 
     def __init__(self, data_dir: Path | None = None) -> None:
-        self._data_dir = data_dir
+        self._data_dir = None if data_dir is None else data_dir.absolute()
         self._used: dict[str, Inbox] = {}
 
     def of(self, agent_id: str, session_id: str) -> Inbox | None:

@@ -188,7 +188,7 @@ async def open_runtime(
         folder: Path | None = None
         ids, metrics = IdSource(clock), Metrics()
         if store is None:
-            folder = settings.storage.data_dir
+            folder = settings.storage.data_dir.absolute()  # agents work elsewhere
             store = await stack.enter_async_context(
                 open_sqlite(folder, clock, observe=metrics.committed)
             )

@@ -29,7 +29,7 @@ from runtime.storage.folders import (
     status_of,
     unsafe,
 )
-from runtime.storage.media_errors import MediaError, explained
+from runtime.storage.media_errors import MediaError, MediaFailed, explained
 from runtime.storage.media_scan import Problems, clear
 from runtime.storage.media_tree import MediaTree
 from runtime.storage.session_scan import each_session, folders_in
@@ -150,12 +150,16 @@ class Inbox:
 
         Raises:
             MediaUnsafe: The inbox, or the folder in it, is a link or another user's now.
-            MediaFailed: The disk refused.
+            MediaFailed: The disk refused, and a file is still there.
         """
         place = self._folder / file_id(file)
         with explained(place), suppress(FileNotFoundError), self._opened() as inbox:
             with folder(place.name, place, inside=inbox) as here:
-                clear(here, place)
+                os.fchmod(here, FOLDER_MODE)  # an agent may have closed it to us
+                problems = clear(here, place).problems
+                if _has_files(here):
+                    why = next(iter(problems), f"{place}: another one came meanwhile")
+                    raise MediaFailed(f"A file in an inbox could not be removed. {why}")
             try:
                 os.rmdir(place.name, dir_fd=inbox)
             except OSError as error:
@@ -242,6 +246,11 @@ def _look_into(
         return
     except (MediaError, OSError) as error:
         problems.add(place, error)
+
+
+def _has_files(descriptor: int) -> bool:
+    with os.scandir(descriptor) as entries:
+        return any(entry.is_file(follow_symlinks=False) for entry in entries)
 
 
 def _copies_in(descriptor: int) -> int:

@@ -129,6 +129,24 @@ async def test_it_is_linked_to_where_the_agent_sees_it(tmp_path: Path) -> None: 
         assert session.id in cat.uri
 
 
+async def test_links_are_absolute_where_the_settings_are_not(  # M5 M9
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with contained(Path("data")) as here:
+        await send(here, "one", image(CAT))
+        (link,) = given(here)
+        assert path_of(link).read_bytes() == CAT
+        assert path_of(link).is_relative_to(tmp_path)
+        context = here.agent.calls[-1].context
+        for folder in (context.folder, context.media, context.outbox):
+            assert folder is not None
+            assert folder.is_absolute()
+        await here.lower_cap(0)
+        await here.say("one", "hello")
+        assert link.uri in here.agent.calls[-1].text
+
+
 async def test_a_name_that_leads_elsewhere_is_not_used(tmp_path: Path) -> None:  # A2
     async with contained(tmp_path) as here:
         await send(here, "one", image(CAT, "..%2F..%2Fx.png"), image(DOG, ".bashrc"))

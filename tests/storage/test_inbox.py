@@ -10,9 +10,20 @@ from pathlib import Path
 import pytest
 
 from runtime.storage.inbox import Inbox, inbox_name, scan_inboxes
-from runtime.storage.media_errors import MediaUnsafe, NoSuchFile, UnsafeName
+from runtime.storage.media_errors import MediaFailed, MediaUnsafe, NoSuchFile, UnsafeName
 from runtime.storage.media_tree import MediaTree
-from tests.storage.media_stage import MEMORY, OTHER, SESSION, mode, picture, prepared, put
+from tests.storage.media_stage import (
+    MEMORY,
+    NOBODY,
+    OTHER,
+    SESSION,
+    as_nobody,
+    mode,
+    picture,
+    prepared,
+    put,
+    shared_directory,
+)
 
 ID = "01a222e4-0000-7000-8000-000000000001"
 FILE = f"{ID}.png"
@@ -205,6 +216,44 @@ def test_what_an_agent_has_in_there_stays(tree: MediaTree, inbox: Inbox) -> None
     inbox.remove(FILE)
     assert [each.name for each in folder.iterdir()] == ["unpacked"]
     assert (folder.parent / "notes.txt").exists()
+
+
+def test_a_folder_that_was_closed_to_us_goes_too(tmp_path: Path) -> None:  # M5 M6
+    program = """
+import sys
+from pathlib import Path
+from runtime.storage.inbox import Inbox
+drop()
+folder = Path(sys.argv[1])
+folder.chmod(0o500)
+Inbox(folder.parent).remove(folder.name)
+print(folder.exists())
+"""
+    with shared_directory() as shared, prepared(tmp_path / "media") as tree:
+        put(tree, SESSION, FILE)
+        inbox = Inbox(shared / "session" / "inbox")
+        inbox.copy(tree, SESSION, FILE, "cat.png")
+        here = inbox.path(FILE, "cat.png")
+        for each in (here, *here.parents[:3]):
+            os.chown(each, NOBODY, NOBODY)
+        assert as_nobody(program, str(here.parent)) == "False\n"
+
+
+def test_a_file_that_stays_is_no_success(  # M6
+    tree: MediaTree, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError("as scripted")
+
+    put(tree, SESSION, FILE)
+    inbox.link(tree, SESSION, FILE, "cat.png")
+    with monkeypatch.context() as patch:
+        patch.setattr("runtime.storage.media_scan.os.unlink", refused)
+        with pytest.raises(MediaFailed, match="as scripted"):
+            inbox.remove(FILE)
+    assert inbox.path(FILE, "cat.png").exists()
+    inbox.remove(FILE)
+    assert not inbox.path(FILE, "cat.png").parent.exists()
 
 
 def test_a_scan_finds_all_that_is_ours(tree: MediaTree, inbox: Inbox, tmp_path: Path) -> None:  # M8
