@@ -10,7 +10,7 @@ import pytest
 import trio
 
 PATIENCE = 60.0
-SHORT = 0.2
+SHORT = 0.5
 """Seconds for which the disk of a test is waited for."""
 
 
