@@ -33,9 +33,7 @@ NO_REPLY = "NO_REPLY"
 def suppresses(text: str) -> bool:
     """Whether a final answer means that nothing is to be delivered."""
     lines = text.split("\n")
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    rest = last.removeprefix(NO_REPLY)
-    return len(rest) < len(last) and all(map(_may_follow, rest))
+    return _is_the_word(next((line for line in reversed(lines) if line.strip()), ""))
 
 
 def visible_text(text: str) -> str | None:
@@ -46,14 +44,22 @@ def visible_text(text: str) -> str | None:
 def presentable(text: str) -> str:
     """What of an answer in the making can be shown: not the end that may yet become the word.
 
-    It never gets shorter while the text grows. Blank when there is nothing to show.
+    It never gets shorter while the text grows. Blank when there is nothing to show. Each line is
+    looked at once: an agent may say the word over and over.
     """
-    before, _, line = text.rpartition("\n")
-    if NO_REPLY.startswith(line.lstrip()):
-        text = before
-    while suppresses(text):
-        text = text.rstrip().rpartition("\n")[0]
-    return text.rstrip()
+    lines = text.split("\n")
+    if NO_REPLY.startswith(lines[-1].lstrip()):
+        lines.pop()
+    while lines and (not lines[-1].strip() or _is_the_word(lines[-1])):
+        lines.pop()
+    return "\n".join(lines).rstrip()
+
+
+def _is_the_word(line: str) -> bool:
+    """Whether a line says that there is nothing to say."""
+    said = line.strip()
+    rest = said.removeprefix(NO_REPLY)
+    return len(rest) < len(said) and all(map(_may_follow, rest))
 
 
 def _may_follow(character: str) -> bool:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -134,3 +136,50 @@ def test_what_was_shown_stays(text: str, more: str) -> None:  # R6
 def test_an_answer_that_is_complete_is_held_back_by_one_line_at_most(text: str) -> None:  # R6
     if not suppresses(text) and not text.endswith(tuple("NO_REPLY")):
         assert presentable(text) == text.rstrip()
+
+
+def slowly_presentable(text: str) -> str:
+    """The definition, word by word: it looks at all of the text again for each line at its end."""
+    before, _, line = text.rpartition("\n")
+    if NO_REPLY.startswith(line.lstrip()):
+        text = before
+    while suppresses(text):
+        text = text.rstrip().rpartition("\n")[0]
+    return text.rstrip()
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [NO_REPLY, f" {NO_REPLY}. ", "NO_", "", " \t", "\r", "Hi", "\x1c", "NO_REPLY, a"]
+    )
+).map("\n".join)
+
+
+@given(st.text() | WORDS | LINES)
+def test_one_walk_shows_what_the_definition_says(text: str) -> None:  # R6
+    assert presentable(text) == slowly_presentable(text)
+
+
+class Looked(str):
+    """Counts how much of the text is looked at."""
+
+    looked = 0
+
+    def split(self, *args: Any) -> list[str]:
+        Looked.looked += len(self)
+        return super().split(*args)
+
+    def rstrip(self, *args: Any) -> str:
+        Looked.looked += len(self)
+        return Looked(super().rstrip(*args))
+
+    def rpartition(self, separator: str) -> tuple[str, str, str]:
+        Looked.looked += len(self)
+        before, found, after = super().rpartition(separator)
+        return Looked(before), found, Looked(after)
+
+
+def test_a_word_said_over_and_over_is_looked_at_once() -> None:  # R6 D2
+    text = Looked(f"{NO_REPLY}\n" * 1_000)
+    assert presentable(text) == ""
+    assert 0 < Looked.looked <= 4 * len(text)
