@@ -13,7 +13,7 @@ import trio
 from actors.client_errors import REQUEST_LIMIT, client_errors
 from actors.intake import Intake, brings_files, texts_of
 from actors.janitor_messages import Sweep
-from actors.library import usage_report
+from actors.library import largest_media, usage_report
 from actors.questions import NoSuchOption
 from actors.router import Submit
 from actors.services import Services
@@ -48,6 +48,7 @@ from runtime.ports.front import (
     Refused,
     SessionBlocked,
     SessionInfo,
+    SessionMedia,
     Submitted,
     Unavailable,
 )
@@ -302,6 +303,9 @@ class ActorFront(Front):
 
     def media_usage(self) -> MediaUsage:
         return usage_report(self._services.library)
+
+    async def largest_media(self) -> tuple[SessionMedia, ...]:
+        return await largest_media(self._services.library)
 
     async def sweep_media(self) -> MediaSwept:
         async with client_errors():

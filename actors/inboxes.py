@@ -14,6 +14,7 @@ from pathlib import Path
 import trio
 
 from actors.library import Library, MediaRefused, folder_name
+from actors.paging import batched
 from actors.room import make_room
 from runtime.log import get_logger
 from runtime.sessions.media import BlobRow, MediaItem
@@ -103,8 +104,10 @@ async def load_inboxes(library: Library, limit: float) -> InboxScan:
 async def remove_strays(library: Library, scan: InboxScan) -> None:
     """Remove what stands for files that are gone: left by a crash, or by a disk that refused."""
     found: dict[str, list[str]] = {}
-    for session_id, file in scan.copies:
-        found.setdefault(session_id, []).append(file)
+    for copies in batched([*scan.copies]):
+        await trio.lowlevel.checkpoint()
+        for session_id, file in copies:
+            found.setdefault(session_id, []).append(file)
     for session_id, files in found.items():
         await trio.lowlevel.checkpoint()
         known = library.ledger.ids(session_id)

@@ -32,8 +32,9 @@ from actors.janitor_messages import (
     Swept,
 )
 from actors.library import Cleaner, Library, folder_name
-from actors.library_opening import batched, reconcile
+from actors.library_opening import reconcile
 from actors.outbox_looks import look_into, outboxes_of, reconcile_outboxes
+from actors.paging import batched
 from actors.removing import remove_all
 from runtime.kernel import Actor, ActorRef, ActorStopped, AskTimeout, MailboxFull
 from runtime.log import get_logger

@@ -13,9 +13,11 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+import trio
 
 from actors.disk import Disk
 from actors.outboxes import Inboxes, Outboxes
+from actors.paging import batched
 from runtime.log import get_logger
 from runtime.metrics import Metrics
 from runtime.ports.front import MediaUsage, SessionMedia
@@ -253,8 +255,17 @@ def usage_report(library: Library) -> MediaUsage:
         evictable=usage.evictable,
         reserved=ledger.incoming.reserved,
         stuck=library.disk.stuck,
-        largest=tuple(SessionMedia(*each) for each in ledger.largest(LARGEST)),
     )
+
+
+async def largest_media(library: Library) -> tuple[SessionMedia, ...]:
+    """The sessions whose files take most, the largest first."""
+    ledger = library.ledger
+    largest: list[tuple[str, int, int]] = []
+    for some in batched(ledger.sessions):
+        largest = ledger.largest(LARGEST, (*(each[0] for each in largest), *some))
+        await trio.lowlevel.checkpoint()
+    return tuple(SessionMedia(*each) for each in largest)
 
 
 def folder_name(session_id: str) -> str:

@@ -9,10 +9,9 @@ knows, so that it is of no other data directory. A row without its file says so.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TypeVar
 
 import msgspec
 import trio
@@ -20,6 +19,7 @@ import trio
 from actors.inboxes import load_inboxes, remove_strays
 from actors.library import Library, folder_name
 from actors.outbox_looks import SCAN_LIMIT, load_outboxes
+from actors.paging import PAGE, batched
 from actors.removing import remove_empty
 from runtime.log import get_logger
 from runtime.sessions.handover import Owner
@@ -33,11 +33,6 @@ from runtime.storage.media_requests import BlobRef
 from runtime.storage.media_scan import Found
 from runtime.storage.media_tree import MediaTree
 from runtime.storage.store import Store
-
-T = TypeVar("T")
-
-PAGE = 1_000
-"""How many rows, or files, are worked on at a stretch."""
 
 LEFT_BEHIND = (
     "The disk with {root} does not answer: work on files was left unfinished. Nothing that was"
@@ -188,10 +183,10 @@ async def _write_down_missing(library: Library, store: Store, missing: Sequence[
         log.warning("media_missing", session=row.session_id, file=row.file)
         told = row.handed_at is not None and row.session_id not in library.closed
         (given if told else forgotten).append(row)
-    for rows in batched(given, PAGE):
+    for rows in batched(given):
         await store.blobs_evicted([BlobRef(row.session_id, row.file) for row in rows])
         library.untold.update(row.session_id for row in rows)
-    for rows in batched(forgotten, PAGE):
+    for rows in batched(forgotten):
         await store.blobs_forgotten([BlobRef(row.session_id, row.file) for row in rows])
 
 
@@ -219,7 +214,7 @@ async def _remove_orphans(
 ) -> tuple[int, int]:
     """Remove files without a row; how many went, and their bytes."""
     removed = size = 0
-    for some in batched(orphans, PAGE):
+    for some in batched(orphans):
         gone = await library.disk(partial(_remove, tree, some))
         removed += len(gone)
         size += sum(gone)
@@ -259,8 +254,10 @@ async def reconcile(library: Library, tree: MediaTree, store: Store, older_than:
     seen: set[tuple[str, str]] = set()
     orphans: list[Found] = []
     written = 0
-    known = {blob.session_id for blob in library.ledger}
-    sessions = {folder_name(session_id): session_id for session_id in known}
+    sessions: dict[str, str] = {}
+    for names in batched(library.ledger.sessions):
+        sessions.update((folder_name(session_id), session_id) for session_id in names)
+        await trio.lowlevel.checkpoint()
     for number, found in enumerate(scan.files):
         session_id = sessions.get(found.session)
         if session_id is not None and library.ledger.knows(session_id, found.file):
@@ -272,8 +269,8 @@ async def reconcile(library: Library, tree: MediaTree, store: Store, older_than:
         if number % PAGE == PAGE - 1:
             await trio.lowlevel.checkpoint()
     gone: list[Blob] = []
-    for some in batched([*library.ledger], PAGE):
-        gone += [blob for blob in some if _is_gone(blob, seen, older_than)]
+    for blobs in library.ledger.pages(PAGE):
+        gone += [blob for blob in blobs if _is_gone(blob, seen, older_than)]
         await trio.lowlevel.checkpoint()
     for blob in gone:
         present = await library.disk(partial(tree.exists, folder_name(blob.session_id), blob.file))
@@ -301,11 +298,6 @@ async def _note_gone(library: Library, store: Store, blob: Blob) -> None:
         raise
     library.untold.add(blob.session_id)
     library.ledger.gone(blob)
-
-
-def batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Pieces of a sequence, each of at most ``size``."""
-    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _nobody(_: object) -> None:

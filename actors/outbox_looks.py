@@ -19,6 +19,7 @@ import msgspec
 import trio
 
 from actors.library import Library
+from actors.paging import PAGE, batched
 from runtime.log import get_logger
 from runtime.sessions.handover import Owner
 from runtime.sessions.ledger import Blob
@@ -27,9 +28,6 @@ from runtime.sessions.outgoing import Standing
 from runtime.storage.attachments import MAX_ENTRIES, Outbox
 from runtime.storage.media_errors import MediaError, NoAnswer
 from runtime.storage.store import Store
-
-PAGE = 1_000
-"""How many files are asked about at a stretch."""
 
 LOOK_LIMIT = 30.0
 """Seconds for one look, however many outboxes it is into."""
@@ -126,11 +124,20 @@ async def reconcile_outboxes(library: Library, store: Store) -> None:
     Raises:
         StoreError: the rows cannot be read.
     """
-    known = [blob for blob in library.ledger if _is_own(blob)]
+    known: list[tuple[str, str]] = []
+    for blobs in library.ledger.pages(PAGE):
+        known += [(blob.session_id, blob.file) for blob in blobs if _is_own(blob)]
+        await trio.lowlevel.checkpoint()
     found = await _found_anywhere(library)
     await _learn(library, store, found)
-    there = {(session_id, file.key) for session_id, file in found}
-    doubtful = {blob.session_id for blob in known if (blob.session_id, blob.file) not in there}
+    there: set[tuple[str, str]] = set()
+    for files in batched(found):
+        there.update((session_id, file.key) for session_id, file in files)
+        await trio.lowlevel.checkpoint()
+    doubtful: set[str] = set()
+    for places in batched(known):
+        doubtful.update(place[0] for place in places if place not in there)
+        await trio.lowlevel.checkpoint()
     for each in doubtful:
         await look_into(library, store, await outboxes_of(library, store, {each: None}))
 
@@ -151,13 +158,12 @@ async def _found_anywhere(library: Library) -> Sequence[tuple[str, OutboxFile]]:
 async def _learn(library: Library, store: Store, found: Sequence[tuple[str, OutboxFile]]) -> None:
     """Take in files that the index does not know yet. What is owed is told by the store."""
     ledger = library.ledger
-    new = [(each, file) for each, file in found if not ledger.knows(each, file.key)]
     strange = 0
-    for start in range(0, len(new), PAGE):
-        some = new[start : start + PAGE]
-        for (session_id, file), standing in zip(
-            some, await store.outbox_standings(some), strict=True
-        ):
+    for some in batched(found):
+        await trio.lowlevel.checkpoint()
+        new = [(each, file) for each, file in some if not ledger.knows(each, file.key)]
+        standings = await store.outbox_standings(new) if new else ()
+        for (session_id, file), standing in zip(new, standings, strict=True):
             if standing is Standing.STRANGE:
                 strange += 1
             elif standing is not Standing.OWED and not ledger.knows(session_id, file.key):

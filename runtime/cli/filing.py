@@ -20,7 +20,7 @@ import trio
 from actors.disk import Threads
 from actors.janitor import Janitor
 from actors.janitor_messages import Sweep
-from actors.library import Library, usage_report
+from actors.library import Library, largest_media, usage_report
 from actors.library_opening import open_library, read_index
 from actors.outboxes import Inboxes, Outboxes
 from runtime import endpoint as endpoints
@@ -111,7 +111,7 @@ class StoredKeeper(Keeper):
         library = self._tools.library
         if await trio.Path(self._tree.root).exists():
             await read_index(library, self._tree, self._store)
-        return usage_result(usage_report(library))
+        return usage_result(usage_report(library), await largest_media(library))
 
     async def sweep(self) -> MediaSweepResult:
         library = self._tools.library

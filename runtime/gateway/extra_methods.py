@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from runtime.gateway.connection import Call, Handler
-from runtime.ports.front import MediaUsage
+from runtime.ports.front import MediaUsage, SessionMedia
 from runtime.protocol import acp
 from runtime.protocol.extensions import (
     EventsParams,
@@ -65,13 +67,14 @@ async def queue_clear(params: acp.SessionParams, call: Call) -> QueueClearResult
 
 async def media_usage(params: acp.Empty, call: Call) -> MediaUsageResult:
     """What files take (M5)."""
-    return usage_result(call.client.front.media_usage())
+    front = call.client.front
+    return usage_result(front.media_usage(), await front.largest_media())
 
 
-def usage_result(usage: MediaUsage) -> MediaUsageResult:
+def usage_result(usage: MediaUsage, largest: Sequence[SessionMedia]) -> MediaUsageResult:
     """What files take, as it is told to clients."""
-    largest = (SessionMediaResult(*msgspec.structs.astuple(each)) for each in usage.largest)
-    return MediaUsageResult(**{**msgspec.structs.asdict(usage), "largest": tuple(largest)})
+    sessions = (SessionMediaResult(*msgspec.structs.astuple(each)) for each in largest)
+    return MediaUsageResult(**msgspec.structs.asdict(usage), largest=tuple(sessions))
 
 
 async def media_sweep(params: acp.Empty, call: Call) -> MediaSweepResult:

@@ -140,7 +140,6 @@ class MediaUsage(msgspec.Struct, frozen=True):
         evictable: bytes that may be removed when room is needed.
         reserved: bytes counted for files that are being received.
         stuck: pieces of work that the disk does not finish, and nobody waits for any more.
-        largest: the sessions that take most.
     """
 
     root: str | None
@@ -151,7 +150,6 @@ class MediaUsage(msgspec.Struct, frozen=True):
     evictable: int
     reserved: int
     stuck: int
-    largest: tuple[SessionMedia, ...] = ()
 
 
 class MediaSwept(msgspec.Struct, frozen=True):
@@ -369,6 +367,10 @@ class Front(ABC):
     @abstractmethod
     def media_usage(self) -> MediaUsage:
         """What files of messages take; touches no disk."""
+
+    @abstractmethod
+    async def largest_media(self) -> tuple[SessionMedia, ...]:
+        """The sessions whose files take most, the largest first, at most 10; touches no disk."""
 
     @abstractmethod
     async def sweep_media(self) -> MediaSwept:

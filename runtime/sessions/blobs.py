@@ -1,8 +1,11 @@
-"""A file on disk as the index holds it, and what files take, also those to come (M3–M5)."""
+"""Files on disk as the index holds them, and what they take, also those to come (M3–M5)."""
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
 
 import msgspec
 
@@ -83,6 +86,70 @@ class Shelf:
         """Find a file by its bytes no more."""
         if self.by_hash.get(blob.hash) is blob:
             del self.by_hash[blob.hash]
+
+
+class Shelves:
+    """The files of all sessions. What is about one session costs as much as that has files."""
+
+    def __init__(self) -> None:
+        self._shelves: dict[str, Shelf] = {}
+
+    def __iter__(self) -> Iterator[Blob]:
+        for shelf in self._shelves.values():
+            yield from shelf.files.values()
+
+    @property
+    def sessions(self) -> list[str]:
+        """The ids of the sessions of which anything is known."""
+        return [*self._shelves]
+
+    def pages(self, size: int) -> Iterator[list[Blob]]:
+        """All files that there are now, at most so many at a stretch: between two pages there may
+        be changes, and what is given later may be gone by then.
+        """
+        page: list[Blob] = []
+        for number, session_id in enumerate(self.sessions, 1):
+            page += self.files(session_id)
+            if len(page) >= size or number % size == 0:
+                yield from (page[start : start + size] for start in range(0, len(page), size))
+                page = []
+        if page:
+            yield page
+
+    def largest(self, count: int, among: Iterable[str]) -> list[tuple[str, int, int]]:
+        """Those of some sessions that take most: id, files, bytes."""
+        found = ((each, self._shelves[each]) for each in among if each in self._shelves)
+        sizes = ((each, len(shelf.files), shelf.size) for each, shelf in found)
+        return heapq.nlargest(count, sizes, key=itemgetter(2))
+
+    def files(self, session_id: str) -> list[Blob]:
+        """The files of a session, also those on their way out."""
+        shelf = self._shelves.get(session_id)
+        return [] if shelf is None else [*shelf.files.values()]
+
+    def outgoing(self, session_id: str) -> list[Blob]:
+        """The files in the outbox of a session."""
+        return [blob for blob in self.files(session_id) if blob.outgoing is not None]
+
+    def ids(self, session_id: str) -> set[str]:
+        """The ids of the files in the media folder of a session: their names without an ending."""
+        return {blob.file.partition(".")[0] for blob in self.files(session_id)}
+
+    def has_session(self, session_id: str) -> bool:
+        """Whether there is any file in the media folder of a session, or any message with files."""
+        shelf = self._shelves.get(session_id)
+        if shelf is None:
+            return False
+        return bool(shelf.messages) or any(blob.outgoing is None for blob in shelf.files.values())
+
+    def knows(self, session_id: str, file: str) -> bool:
+        """Whether there is such a file, also one that is on its way out."""
+        return self.blob(session_id, file) is not None
+
+    def blob(self, session_id: str, file: str) -> Blob | None:
+        """One file."""
+        shelf = self._shelves.get(session_id)
+        return None if shelf is None else shelf.files.get(file)
 
 
 class Pile:

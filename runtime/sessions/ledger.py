@@ -18,9 +18,9 @@ Every operation costs what it touches, never what is stored (M7); all are for on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from runtime.sessions.blobs import Blob, Incoming, Pile, Shelf, Usage
+from runtime.sessions.blobs import Blob, Incoming, Pile, Shelf, Shelves, Usage
 from runtime.sessions.handover import Lease, Owner, Step, after
 from runtime.sessions.media import (
     BlobRow,
@@ -40,13 +40,13 @@ __all__ = ["Blob", "Ledger", "Usage"]
 _NS_PER_MS = 1_000_000
 
 
-class Ledger:
+class Ledger(Shelves):
     """Who refers to which file, and what that means."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.incoming = Incoming()
         """Files that are not here yet."""
-        self._shelves: dict[str, Shelf] = {}
         self._evictable = Pile()
         self._discarded = Pile()
         self._leaving = Pile()
@@ -84,43 +84,6 @@ class Ledger:
             in_flight=sum(blob.size for blob in blobs if blob.owner is Owner.IN_FLIGHT),
             evictable=sum(blob.size for blob in blobs if blob in self._evictable),
         )
-
-    def largest(self, count: int) -> list[tuple[str, int, int]]:
-        """The sessions that take most: id, files, bytes. Costs as much as there are sessions."""
-        found = sorted(self._shelves.items(), key=lambda item: item[1].size, reverse=True)
-        return [(session_id, len(shelf.files), shelf.size) for session_id, shelf in found[:count]]
-
-    def knows(self, session_id: str, file: str) -> bool:
-        """Whether there is such a file, also one that is on its way out."""
-        shelf = self._shelves.get(session_id)
-        return shelf is not None and file in shelf.files
-
-    def has_session(self, session_id: str) -> bool:
-        """Whether there is any file in the media folder of a session, or any message with files."""
-        shelf = self._shelves.get(session_id)
-        if shelf is None:
-            return False
-        return bool(shelf.messages) or any(blob.outgoing is None for blob in shelf.files.values())
-
-    def outgoing(self, session_id: str) -> list[Blob]:
-        """The files in the outbox of a session."""
-        shelf = self._shelves.get(session_id)
-        blobs = () if shelf is None else shelf.files.values()
-        return [blob for blob in blobs if blob.outgoing is not None]
-
-    def ids(self, session_id: str) -> set[str]:
-        """The ids of the files in the media folder of a session: their names without an ending."""
-        shelf = self._shelves.get(session_id)
-        return set() if shelf is None else {file.partition(".")[0] for file in shelf.files}
-
-    def blob(self, session_id: str, file: str) -> Blob | None:
-        """One file."""
-        shelf = self._shelves.get(session_id)
-        return None if shelf is None else shelf.files.get(file)
-
-    def __iter__(self) -> Iterator[Blob]:
-        for shelf in self._shelves.values():
-            yield from shelf.files.values()
 
     def __len__(self) -> int:
         return self._files

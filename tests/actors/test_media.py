@@ -225,7 +225,7 @@ async def test_nothing_is_shared_between_sessions(
         (first,), (second,) = links(await here.agent.called(1)), links(await here.agent.called(2))
         assert path_of(first).parent != path_of(second).parent
         assert here.on_disk() == [PICTURE, PICTURE]
-        assert [each.files for each in here.usage.largest] == [1, 1]
+        assert [each.files for each in await here.front.largest_media()] == [1, 1]
         here.check()
 
 

@@ -9,7 +9,11 @@ import trio
 from trio.testing import MockClock
 
 from actors.janitor import SWEEP_EVERY
+from actors.library_opening import reconcile
+from actors.outbox_looks import reconcile_outboxes
+from actors.paging import PAGE
 from runtime.ports.front import BadRequest, Unavailable
+from runtime.sessions.media import BlobRow
 from runtime.settings import MediaSettings, Settings
 from runtime.storage.errors import StoreUnavailable
 from runtime.storage.media_errors import MediaFailed
@@ -176,7 +180,9 @@ async def test_usage_names_the_largest(autojump_clock: MockClock, tmp_path: Path
         assert (usage.root, usage.cap) == (str(here.root), 200 * 1024**2)
         assert (usage.files, usage.size) == (5, 36)
         assert (usage.in_flight, usage.evictable) == (5, 31)
-        assert [(each.session_id, each.files, each.size) for each in usage.largest] == [
+        assert [
+            (each.session_id, each.files, each.size) for each in await here.front.largest_media()
+        ] == [
             (large.id, 4, 35),
             (small.id, 1, 1),
         ]
@@ -184,6 +190,37 @@ async def test_usage_names_the_largest(autojump_clock: MockClock, tmp_path: Path
         assert here.metric("media_files") == 5
         swept = await here.front.sweep_media()
         assert (swept.files, swept.size, swept.problems) == (0, 0, 0)
+
+
+async def test_what_is_asked_about_all_files_lets_others_have_their_turn(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    # M7
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async with house(tmp_path / "media") as here, trio.open_nursery() as nursery:
+        ledger = here.library.ledger
+        ledger.load(
+            BlobRow(f"s{n}", f"f{n}", f"h{n}", size=n, epoch=1, created_at=n, used_at=n)
+            for n in range(5 * PAGE)
+        )
+        nursery.start_soon(take_turns)
+        largest = await here.front.largest_media()
+        assert [each.size for each in largest] == [*range(5 * PAGE - 1, 5 * PAGE - 11, -1)]
+        assert turns > 3
+        turns = 0
+        await reconcile_outboxes(here.library, here.store)
+        assert turns > 3
+        turns = 0
+        await reconcile(here.library, here.library.folders, here.store, 0)
+        assert turns > 7
+        nursery.cancel_scope.cancel()
 
 
 async def test_files_of_a_session_in_which_nobody_speaks_go(

@@ -307,7 +307,11 @@ class ScriptedFront(Front):
         return session.row
 
     def media_usage(self) -> MediaUsage:
-        return MediaUsage("media", 100, 2, 30, 10, 20, 5, 0, (SessionMedia("s1", 2, 30),))
+        return MediaUsage("media", 100, 2, 30, 10, 20, 5, 0)
+
+    async def largest_media(self) -> tuple[SessionMedia, ...]:
+        await trio.lowlevel.checkpoint()
+        return (SessionMedia("s1", 2, 30),)
 
     async def sweep_media(self) -> MediaSwept:
         await trio.lowlevel.checkpoint()

@@ -385,7 +385,7 @@ def test_a_closed_sessions_files_are_nobodys() -> None:  # S43
         ledger.gone(taken)
     assert not ledger.has_session("s")
     assert ledger.usage == Usage()
-    assert ledger.largest(5) == []
+    assert ledger.largest(5, ledger.sessions) == []
 
 
 def test_nothing_is_kept_of_a_session_without_files() -> None:
@@ -415,5 +415,5 @@ def test_the_largest_sessions_come_first() -> None:
         *(row(f"f{n}", session_id=f"s{n}", size=10 - n) for n in (3, 1, 2)),
         row("g3", session_id="s3", size=5),
     )
-    assert ledger.largest(2) == [("s3", 2, 12), ("s1", 1, 9)]
-    assert len(ledger.largest(9)) == 3
+    assert ledger.largest(2, ledger.sessions) == [("s3", 2, 12), ("s1", 1, 9)]
+    assert len(ledger.largest(9, ledger.sessions)) == 3

@@ -338,7 +338,11 @@ class Files(RuleBasedStateMachine):
             assert self.ledger.usage_of(session_id) == Usage(len(files), size, flying, evictable)
             if files:
                 sizes[session_id] = (len(files), size)
-        largest = {name: (files, size) for name, files, size in self.ledger.largest(9) if files}
+        largest = {
+            name: (files, size)
+            for name, files, size in self.ledger.largest(9, self.ledger.sessions)
+            if files
+        }
         assert largest == sizes
 
     @invariant()
