@@ -13,6 +13,7 @@ import dataclasses
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import NamedTuple
 
 import trio
 
@@ -55,6 +56,7 @@ SLOWEST_UPLOAD = 50_000.0
 """Bytes per second; a file gets so much more time."""
 
 BACKOFF = (5.0, 25.0, 120.0, 600.0)  # O4
+SHORTEST_RETRY_AFTER = 1.0
 LONGEST_RETRY_AFTER = 86_400.0
 CONVERSATIONS = 100
 """How many conversations of one account are served at the same time."""
@@ -262,7 +264,8 @@ class Delivery(Actor[Due | Finish]):
             metrics.deliveries.labels(outcome="delivered").inc()
             return
         text = storable(str(error))[:LONGEST_ERROR]
-        if isinstance(error, PermanentFailure) or row.attempts > len(BACKOFF):
+        again = _again(row, error, self._services.now())
+        if again is None:
             log.error("delivery_failed", outbound=row.id, reason=text)
             told = "" if isinstance(error, FileGone) else failure_notice(row)
             notices = parts(self._services, row.reply_to, told, "notice")
@@ -271,19 +274,39 @@ class Delivery(Actor[Due | Finish]):
             return
         await store.outbox_retry(
             row.id,
-            not_before=self._services.now() + int(_delay(row, error) * 1000),
+            not_before=self._services.now() + int(again.delay * 1000),
             error=text,
             ambiguous=isinstance(error, UnknownOutcome) or row.ambiguous,
+            counts=again.counts,
         )
         metrics.deliveries.labels(outcome="retried").inc()
 
 
-def _delay(row: OutboundRow, error: Exception | None) -> float:
-    """Seconds until the next try: what the network asked for, within reason, else our own (O4)."""
+class _Again(NamedTuple):
+    """There is a next try, in so many seconds; whether the one before counts."""
+
+    delay: float
+    counts: bool
+
+
+def _again(row: OutboundRow, error: Exception | None, now_ms: int) -> _Again | None:
+    """What follows from an attempt that failed; None when it was the last (O4).
+
+    The wait is what the network asked for, within reason, else our own. A try that ended in a wait
+    that was asked for does not count while our own waits would not have been over either, so that
+    short ones give up nothing early, and an end comes all the same.
+    """
+    if isinstance(error, PermanentFailure):
+        return None
     asked = error.retry_after if isinstance(error, TransientFailure) else None
-    if asked is None or not math.isfinite(asked):
-        return BACKOFF[max(0, row.attempts - 1)]
-    return min(max(asked, 0.0), LONGEST_RETRY_AFTER)
+    asked = asked if asked is not None and math.isfinite(asked) else None
+    first = row.attempted_at if row.attempted_at is not None else now_ms
+    counts = asked is None or now_ms - first >= sum(BACKOFF) * 1000
+    if counts and row.attempts > len(BACKOFF):
+        return None
+    if asked is None:
+        return _Again(BACKOFF[max(0, row.attempts - 1)], counts)
+    return _Again(min(max(asked, SHORTEST_RETRY_AFTER), LONGEST_RETRY_AFTER), counts)
 
 
 def _marked(part: OutboundPart | OutboundFile) -> OutboundPart | OutboundFile:

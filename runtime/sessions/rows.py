@@ -319,6 +319,7 @@ class JournalEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 class OutboundRow(msgspec.Struct, frozen=True):
     """One part of an answer, or a notice, owed to a push channel (O1).
 
+    ``attempts``: those that count; ``attempted_at``: when the first of all was made (O4).
     ``ambiguous``: an earlier attempt may have reached the platform (O2). ``edits``: the platform's
     id of the message that it takes the place of (R8). ``file``: instead of a text, of which it has
     the name then (R7).
@@ -341,3 +342,4 @@ class OutboundRow(msgspec.Struct, frozen=True):
     finished_at: int | None = None
     edits: str | None = None
     file: OutboxFile | None = None
+    attempted_at: int | None = None

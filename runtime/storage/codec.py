@@ -85,7 +85,7 @@ JOURNAL_COLUMNS = "seq, ts, id, role, content, epoch, turn_id, data"
 
 OUTBOUND_COLUMNS = (
     "id, session_id, turn_id, part, kind, reply_to, text, state, attempts, created_at, not_before,"
-    " ambiguous, platform_message_id, error, finished_at, edits, file"
+    " ambiguous, platform_message_id, error, finished_at, edits, file, attempted_at"
 )
 
 
@@ -221,6 +221,7 @@ def outbound_row(row: SqlRow) -> OutboundRow:
         finished_at=row[14],
         edits=row[15],
         file=_maybe(_file, row[16]),
+        attempted_at=row[17],
     )
 
 

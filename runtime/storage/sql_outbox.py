@@ -121,7 +121,8 @@ def next_due(transaction: Transaction, channel: str, account: str) -> int | None
 def attempt(transaction: Transaction, outbound_id: str) -> OutboundRow | None:
     """``pending → attempting`` (O1)."""
     row = transaction.row(
-        "UPDATE outbound SET state = 'attempting', attempts = attempts + 1, attempted_at = ?"
+        "UPDATE outbound SET state = 'attempting', attempts = attempts + 1,"
+        " attempted_at = coalesce(attempted_at, ?)"
         f" WHERE id = ? AND state = 'pending' RETURNING {OUTBOUND_COLUMNS}",
         transaction.now,
         outbound_id,
@@ -154,16 +155,22 @@ def delivered(transaction: Transaction, outbound_id: str, platform_message_id: s
 
 
 def retry(
-    transaction: Transaction, outbound_id: str, not_before: int, error: str, ambiguous: bool
+    transaction: Transaction,
+    outbound_id: str,
+    not_before: int,
+    error: str,
+    ambiguous: bool,
+    counts: bool,
 ) -> None:
     """``attempting → pending``. Once ambiguous, a row stays so."""
     _existing(transaction, outbound_id)
     transaction.run(
         "UPDATE outbound SET state = 'pending', not_before = ?, error = ?,"
-        " ambiguous = max(ambiguous, ?) WHERE id = ? AND state = 'attempting'",
+        " ambiguous = max(ambiguous, ?), attempts = attempts - ? WHERE id = ? AND state = 'attempting'",
         not_before,
         error,
         int(ambiguous),
+        int(not counts),
         outbound_id,
     )
 

@@ -51,7 +51,13 @@ class SqliteDelivery:
         await self._writes.write(partial(sent_as, outbound_id=outbound_id))
 
     async def outbox_retry(
-        self, outbound_id: str, *, not_before: int, error: str, ambiguous: bool
+        self,
+        outbound_id: str,
+        *,
+        not_before: int,
+        error: str,
+        ambiguous: bool,
+        counts: bool = True,
     ) -> None:
         await self._writes.write(
             partial(
@@ -60,6 +66,7 @@ class SqliteDelivery:
                 not_before=not_before,
                 error=error,
                 ambiguous=ambiguous,
+                counts=counts,
             )
         )
 

@@ -359,9 +359,16 @@ class Store(MediaStore):
 
     @abstractmethod
     async def outbox_retry(
-        self, outbound_id: str, *, not_before: int, error: str, ambiguous: bool
+        self,
+        outbound_id: str,
+        *,
+        not_before: int,
+        error: str,
+        ambiguous: bool,
+        counts: bool = True,
     ) -> None:
-        """``attempting → pending``: it is tried again, at ``not_before`` or later.
+        """``attempting → pending``: it is tried again, at ``not_before`` or later. The attempt is
+        not one of the row's ``attempts`` unless it counts (O4).
 
         In any other state nothing changes. Raises `UnknownMessage`.
         """

@@ -169,6 +169,37 @@ async def test_delivery_ends_after_the_last_backoff(autojump_clock: MockClock) -
         assert len(network.attempts) == 5
 
 
+async def test_waits_that_are_asked_for_use_up_no_tries(autojump_clock: MockClock) -> None:
+    # O3 O4
+    network = ScriptedChannel()
+    network.script(*[Behaviour(fail="before", retry_after=1.0)] * 20)
+    network.script(*[Behaviour(fail="before")] * 4)
+    async with stage(agent=HandAgent(hold=False), channels=[network], settings=QUICK):
+        await network.say("hello")
+        (arrival,) = await network.sent(1, timeout=5_000)
+        assert arrival.text == "echo: hello"
+        assert len(network.attempts) == 20 + 5
+
+
+@pytest.mark.parametrize("asked", [0.0, 1.0, 400.0])
+async def test_waits_that_are_asked_for_end_as_well(
+    autojump_clock: MockClock, asked: float
+) -> None:
+    # O4
+    network = ScriptedChannel()
+    network.script(*[Behaviour(fail="before", retry_after=asked)] * 2_000)
+    async with open_memory(clock) as store:
+        agent = HandAgent(hold=False)
+        async with stage(agent=agent, channels=[network], settings=QUICK, store=store):
+            began = trio.current_time()
+            await network.say("hello")
+            while (await store.backlog()).failed == 0:
+                assert trio.current_time() - began < 5_000
+                await trio.sleep(10.0)
+            assert trio.current_time() - began >= 5 + 25 + 120 + 600
+            assert len(network.attempts) <= 750 + 6
+
+
 async def test_what_was_owed_at_a_crash_is_delivered_after_it(autojump_clock: MockClock) -> None:
     # O1 O2 D7
     network = ScriptedChannel()

@@ -112,6 +112,18 @@ async def test_once_ambiguous_always_ambiguous(store: SqliteStore) -> None:  # O
     assert (found.ambiguous, found.attempts) == (True, 2)
 
 
+async def test_an_attempt_may_not_count(store: SqliteStore, clock: Clock) -> None:  # O4
+    row = await owe(store)
+    for counts, attempts in ((False, 0), (True, 1), (False, 1)):
+        clock.now += 10
+        await store.outbox_attempt(row.id)
+        await store.outbox_retry(
+            row.id, not_before=clock.now, error="busy", ambiguous=False, counts=counts
+        )
+        (found,) = await store.outbox_due("telegram", "bot", 1)
+        assert (found.attempts, found.attempted_at) == (attempts, START + 10)
+
+
 async def test_without_its_first_part_an_answer_is_abandoned(store: SqliteStore) -> None:  # R5
     first, *_ = await answer(store, parts=3)
     await owe(store, text="a notice")
