@@ -11,11 +11,8 @@ import trio
 from runtime.ports.agent import Offers
 from runtime.ports.front import (
     BadRequest,
-    Front,
     FrontError,
     InfoPage,
-    MediaSwept,
-    MediaUsage,
     NoSuchAgent,
     NoSuchSession,
     Outcome,
@@ -23,7 +20,6 @@ from runtime.ports.front import (
     Refused,
     SessionBlocked,
     SessionInfo,
-    SessionMedia,
     Submitted,
     Unavailable,
     Watch,
@@ -60,10 +56,11 @@ from runtime.sessions.updates import (
     ConfigOptions,
     SessionUpdate,
 )
+from tests.gateway.scripted_files import ScriptedFiles
 from tests.gateway.scripted_session import ScriptedSession, ScriptedWatch, as_shown
 
 
-class ScriptedFront(Front):
+class ScriptedFront(ScriptedFiles):
     """Args: ``echo`` starts and ends a turn for each message by itself, repeating what was said."""
 
     def __init__(self, *, echo: bool = False) -> None:
@@ -305,17 +302,6 @@ class ScriptedFront(Front):
         session = self._session(session_id)
         session.row = msgspec.structs.replace(session.row, queue=overrides)
         return session.row
-
-    def media_usage(self) -> MediaUsage:
-        return MediaUsage("media", 100, 2, 30, 10, 20, 5, 0)
-
-    async def largest_media(self) -> tuple[SessionMedia, ...]:
-        await trio.lowlevel.checkpoint()
-        return (SessionMedia("s1", 2, 30),)
-
-    async def sweep_media(self) -> MediaSwept:
-        await trio.lowlevel.checkpoint()
-        return MediaSwept(1, 20, 0)
 
     async def submit(
         self,
