@@ -166,7 +166,8 @@ def retry(
     _existing(transaction, outbound_id)
     transaction.run(
         "UPDATE outbound SET state = 'pending', not_before = ?, error = ?,"
-        " ambiguous = max(ambiguous, ?), attempts = attempts - ? WHERE id = ? AND state = 'attempting'",
+        " ambiguous = max(ambiguous, ?), attempts = attempts - ?"
+        " WHERE id = ? AND state = 'attempting'",
         not_before,
         error,
         int(ambiguous),
