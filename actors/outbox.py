@@ -162,15 +162,17 @@ class Delivery(Actor[Due | Finish]):
         """Start a task for each conversation that has something due and none yet."""
         if self._finishing:
             return
-        store, due = self._services.store, self._due
+        store, due, now = self._services.store, self._due, self._services.now()
         for row in await store.outbox_due(due.channel, due.account, CONVERSATIONS):
             conversation = row.reply_to.conversation
             if conversation not in self._busy and len(self._busy) < CONVERSATIONS:
                 self._busy[conversation] = self.start(self._deliver, row, name="delivery")
-        if not self._busy:
-            next_due = await store.outbox_next_due(due.channel, due.account)
-            if next_due is not None:
-                self._look_after((next_due - self._services.now()) / 1000)
+        if len(self._busy) >= CONVERSATIONS:
+            return
+        # Whoever is due by now has a task, or gets one when a task ends.
+        next_due = await store.outbox_next_due(due.channel, due.account, after=now)
+        if next_due is not None:
+            self._look_after((next_due - self._services.now()) / 1000)
 
     def _look_after(self, seconds: float) -> None:
         if self._next_look is not None:

@@ -37,8 +37,8 @@ _DUE = (
     " ORDER BY n LIMIT ?4"
 )
 _NEXT_DUE = (
-    f"{_HEADS} SELECT min(coalesce(not_before, created_at)) FROM outbound"
-    " WHERE n IN (SELECT n FROM heads) AND state = 'pending'"
+    f"{_HEADS} SELECT min(not_before) FROM outbound"
+    " WHERE n IN (SELECT n FROM heads) AND state = 'pending' AND not_before > ?3"
 )
 
 _STANDING = (
@@ -112,9 +112,9 @@ def due(
     return tuple(map(outbound_row, rows))
 
 
-def next_due(transaction: Transaction, channel: str, account: str) -> int | None:
-    """When the earliest pending head becomes due, in ms since 1970."""
-    row = transaction.row(_NEXT_DUE, channel, account)
+def next_due(transaction: Transaction, channel: str, account: str, after: int) -> int | None:
+    """When the earliest pending head that was not due yet becomes due, in ms since 1970."""
+    row = transaction.row(_NEXT_DUE, channel, account, after)
     return None if row is None else row[0]
 
 

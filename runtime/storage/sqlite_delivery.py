@@ -30,9 +30,9 @@ class SqliteDelivery:
             partial(sql_outbox.due, channel=channel, account=account, limit=bounded(limit))
         )
 
-    async def outbox_next_due(self, channel: str, account: str) -> int | None:
+    async def outbox_next_due(self, channel: str, account: str, after: int) -> int | None:
         return await self._reads.read(
-            partial(sql_outbox.next_due, channel=channel, account=account)
+            partial(sql_outbox.next_due, channel=channel, account=account, after=after)
         )
 
     async def outbox_attempt(self, outbound_id: str) -> OutboundRow | None:

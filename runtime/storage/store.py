@@ -328,8 +328,10 @@ class Store(MediaStore):
         """For each conversation of an account the first row not yet finished, if it is due (O3)."""
 
     @abstractmethod
-    async def outbox_next_due(self, channel: str, account: str) -> int | None:
-        """When the earliest pending head of a conversation is due, in ms; None without one."""
+    async def outbox_next_due(self, channel: str, account: str, after: int) -> int | None:
+        """When the next pending head of a conversation is due, in ms, of those that are due later
+        than ``after``; None without one.
+        """
 
     @abstractmethod
     async def outbox_attempt(self, outbound_id: str) -> OutboundRow | None:

@@ -155,6 +155,20 @@ async def test_a_slow_chat_does_not_hold_up_another(autojump_clock: MockClock) -
         assert [a.chat for a in arrived] == ["b", "a"]
 
 
+async def test_a_slow_chat_does_not_hold_up_the_next_try_of_another(
+    autojump_clock: MockClock,
+) -> None:
+    # O3
+    network = ScriptedChannel()
+    network.script(Behaviour(delay=25.0), Behaviour(fail="before", retry_after=1.0))
+    async with stage(agent=HandAgent(hold=False), channels=[network], settings=QUICK):
+        await network.say("slow", chat="a")
+        await network.attempted(1)
+        await network.say("quick", chat="b")
+        arrived = await network.sent(2)
+        assert [a.chat for a in arrived] == ["b", "a"]
+
+
 async def test_delivery_ends_after_the_last_backoff(autojump_clock: MockClock) -> None:
     # O4
     network = ScriptedChannel()

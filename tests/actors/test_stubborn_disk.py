@@ -317,7 +317,7 @@ async def test_a_senseless_retry_after_is_kept_within_reason(
             await network.say("one")
             await network.attempted(1)
             await trio.testing.wait_all_tasks_blocked()
-            due = await store.outbox_next_due(network.name, network.account)
+            due = await store.outbox_next_due(network.name, network.account, clock())
             waits = 0 if network.arrived else (due or math.inf) - clock()
             assert 0 <= waits <= LONGEST_RETRY_AFTER * 1_000
 

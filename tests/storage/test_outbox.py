@@ -85,11 +85,12 @@ async def test_a_row_that_waits_holds_its_conversation_only(  # O3, O4
     await store.outbox_attempt(first.id)
     await store.outbox_retry(first.id, not_before=START + 500, error="busy", ambiguous=False)
     assert await due(store) == ["other"]
-    assert await store.outbox_next_due("telegram", "bot") == START
+    assert await store.outbox_next_due("telegram", "bot", START) == START + 500
+    assert await store.outbox_next_due("telegram", "bot", START + 500) is None
     (other,) = await store.outbox_due("telegram", "bot", 10)
     await store.outbox_attempt(other.id)
     await store.outbox_delivered(other.id, None)
-    assert await store.outbox_next_due("telegram", "bot") == START + 500
+    assert await store.outbox_next_due("telegram", "bot", START) == START + 500
     clock.now = START + 500
     (again,) = await store.outbox_due("telegram", "bot", 10)
     assert (again.text, again.error, again.ambiguous) == ("first", "busy", False)
@@ -97,10 +98,10 @@ async def test_a_row_that_waits_holds_its_conversation_only(  # O3, O4
 
 async def test_nothing_is_due(store: SqliteStore) -> None:  # O3
     assert await store.outbox_due("telegram", "bot", 10) == ()
-    assert await store.outbox_next_due("telegram", "bot") is None
+    assert await store.outbox_next_due("telegram", "bot", START) is None
     row = await owe(store)
     await store.outbox_attempt(row.id)
-    assert await store.outbox_next_due("telegram", "bot") is None
+    assert await store.outbox_next_due("telegram", "bot", START) is None
 
 
 async def test_once_ambiguous_always_ambiguous(store: SqliteStore) -> None:  # O2

@@ -81,7 +81,7 @@ async def everything(store: SqliteStore) -> None:
     await store.journal_extent(session.id, 1)
     await store.notify(session.id, NewOutbound(new_id(), CHAT, "hi"))
     await store.outbox_due("telegram", "bot", 5)
-    await store.outbox_next_due("telegram", "bot")
+    await store.outbox_next_due("telegram", "bot", 0)
     (row,) = end.outbound
     await store.outbox_attempt(row.id)
     await store.outbox_retry(row.id, not_before=1, error="e", ambiguous=True)
