@@ -34,6 +34,7 @@ FAILURES = 3
 """So many requests may fail in a row."""
 
 PAUSES_KEPT = 1_000
+"""So many are kept without asking whether their time has passed."""
 
 LONGEST_PAUSE = 3_600.0
 """Seconds that a network may ask to wait at most, as far as it is believed."""
@@ -51,18 +52,22 @@ class Pauses:
 
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
+        self._enough = PAUSES_KEPT
 
     def until(self, conversation: str) -> float:
         """When something may be shown there again; long ago when nobody asked to wait."""
         return self._until.get(conversation, -math.inf)
 
     def asked(self, conversation: str, now: float, retry_after: float | None) -> None:
-        """A network asked to wait; of those whose time has passed many are forgotten."""
+        """A network asked to wait. Those whose time has passed are forgotten when there are many,
+        and then again when there are twice as many, so that to forget costs little.
+        """
         until = now + pause_asked_for(retry_after)
         if until <= max(now, self.until(conversation)):
             return
-        if len(self._until) >= PAUSES_KEPT:
+        if len(self._until) >= self._enough:
             self._until = {name: at for name, at in self._until.items() if at > now}
+            self._enough = max(PAUSES_KEPT, 2 * len(self._until))
         self._until[conversation] = until
 
 

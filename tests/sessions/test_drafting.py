@@ -260,3 +260,16 @@ def test_pauses_that_are_over_are_forgotten() -> None:  # R3
         pauses.asked(str(number), float(number), 10.0)
     assert len(pauses._until) <= PAUSES_KEPT
     assert pauses.until(str(3 * PAUSES_KEPT - 1)) == 3 * PAUSES_KEPT + 9
+
+
+def test_pauses_that_last_are_not_looked_through_for_each_one() -> None:  # R3 D2
+    pauses = Pauses()
+    looks, before = 0, pauses._until
+    for number in range(8 * PAUSES_KEPT):
+        pauses.asked(str(number), 0.0, 10.0)
+        looks, before = looks + (pauses._until is not before), pauses._until
+    assert looks <= 4
+    assert pauses.until("0") == 10.0
+    for number in range(8 * PAUSES_KEPT + 1):
+        pauses.asked(f"later {number}", 20.0 + number, 1.0)
+    assert len(pauses._until) <= 2 * PAUSES_KEPT
