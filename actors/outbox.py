@@ -20,7 +20,7 @@ import trio
 from actors.checking import LONGEST_ERROR
 from actors.persistence import until_written
 from actors.reporting import parts
-from actors.services import DUPLICATE_MARK, Services
+from actors.services import Services
 from actors.uploads import FileGone, Uploads
 from runtime.kernel import (
     Actor,
@@ -37,6 +37,7 @@ from runtime.kernel import (
 from runtime.log import get_logger
 from runtime.ports.channel import (
     Channel,
+    ChannelCapabilities,
     OutboundFile,
     OutboundPart,
     PermanentFailure,
@@ -45,6 +46,7 @@ from runtime.ports.channel import (
     UnknownOutcome,
 )
 from runtime.sessions.content import storable
+from runtime.sessions.marks import marked
 from runtime.sessions.outgoing import failure_notice
 from runtime.sessions.rows import OutboundRow
 from runtime.storage.errors import StoreError
@@ -249,7 +251,7 @@ class Delivery(Actor[Due | Finish]):
             if known.outcome == "not_sent":
                 return await self._call(part, row.id)
         if row.ambiguous and not capabilities.idempotent_sends:
-            part = _marked(part)
+            part = _marked(part, capabilities)
         return await self._call(part, row.id)
 
     async def _call(self, part: OutboundPart | OutboundFile, key: str) -> Receipt:
@@ -311,11 +313,15 @@ def _again(row: OutboundRow, error: Exception | None, now_ms: int) -> _Again | N
     return _Again(min(max(asked, SHORTEST_RETRY_AFTER), LONGEST_RETRY_AFTER), counts)
 
 
-def _marked(part: OutboundPart | OutboundFile) -> OutboundPart | OutboundFile:
+def _marked(
+    part: OutboundPart | OutboundFile, able: ChannelCapabilities
+) -> OutboundPart | OutboundFile:
     """What may have arrived before says so (O2)."""
+    said = "" if isinstance(part, OutboundFile) else part.text
+    words = marked(said, able.text_limit, able.counting)
     if isinstance(part, OutboundFile):
-        return dataclasses.replace(part, caption=DUPLICATE_MARK.strip(), duplicate_risk=True)
-    return OutboundPart(part.reply_to, DUPLICATE_MARK + part.text, duplicate_risk=True)
+        return dataclasses.replace(part, caption=words.strip(), duplicate_risk=True)
+    return OutboundPart(part.reply_to, words, duplicate_risk=True)
 
 
 def _taken(receipt: object) -> Receipt:

@@ -23,6 +23,7 @@ from runtime.ports.transcriber import Transcriber
 from runtime.processes import Processes, Slots
 from runtime.sessions.drafting import Pauses
 from runtime.sessions.ids import IdSource
+from runtime.sessions.marks import room_for_mark
 from runtime.sessions.modes import QueueMode
 from runtime.sessions.principals import LOCAL, TOKEN_HOLDER, Role
 from runtime.sessions.queueing import QueuePolicy
@@ -34,12 +35,6 @@ from runtime.storage.attachments import OUTBOX
 from runtime.storage.requests import InterruptedPolicy, QueueLimit
 from runtime.storage.store import Store
 from runtime.storage.transcript import Transcripts
-
-DUPLICATE_MARK = "(This message may have reached you before.)\n"
-"""What stands before a text that is sent again although it may have arrived (O2)."""
-
-ROOM_TO_MARK = 4 * len(DUPLICATE_MARK)
-"""A channel whose messages are shorter than this gives no room away for the mark."""
 
 log = get_logger(__name__)
 
@@ -221,5 +216,5 @@ class Services:
         """
         known = self.channels.get((channel, account))
         able = known.capabilities if known is not None else ChannelCapabilities()
-        room = 0 if able.idempotent_sends or able.text_limit < ROOM_TO_MARK else len(DUPLICATE_MARK)
+        room = 0 if able.idempotent_sends else room_for_mark(able.text_limit)
         return able.text_limit - room, able.counting

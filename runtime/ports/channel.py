@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from runtime.sessions.marks import SHORTEST_MESSAGES
 from runtime.sessions.media import MediaKind
 from runtime.sessions.rows import ReplyAddress, Sender
 from runtime.sessions.split import Counting, split
@@ -61,7 +62,10 @@ class ChannelCapabilities(msgspec.Struct, frozen=True):
     inline_images: bool = False
 
     def __post_init__(self) -> None:
-        split("", self.text_limit, self.counting)
+        split("", max(self.text_limit, SHORTEST_MESSAGES), self.counting)
+        if self.text_limit < SHORTEST_MESSAGES:
+            least = f"at least {SHORTEST_MESSAGES} is needed"
+            raise ValueError(f"a text limit of {self.text_limit} is too small: {least}")
 
 
 class Attachment(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -26,7 +26,7 @@ import msgspec
 
 Counting: TypeAlias = Literal["characters", "utf16", "bytes"]
 
-MINIMUM_LIMIT = 32
+MINIMUM_LIMIT = 24
 """The smallest limit: below it the fences of a code block would leave too little room for code."""
 
 _LONGEST_CLUSTER = 32

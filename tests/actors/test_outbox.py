@@ -7,8 +7,9 @@ import trio
 from trio.testing import MockClock
 
 from actors.channels.scripted import Behaviour, ScriptedChannel
-from runtime.ports.channel import ChannelCapabilities
-from runtime.sessions.split import MINIMUM_LIMIT
+from runtime.ports.channel import ChannelCapabilities, OutboundPart, PermanentFailure, Receipt
+from runtime.sessions.marks import SHORTEST_MESSAGES
+from runtime.sessions.split import Counting
 from runtime.storage.sqlite import open_memory
 from tests.actors.stage import HandAgent, clock, says, settings, stage
 
@@ -82,6 +83,43 @@ async def test_there_is_room_for_the_mark(autojump_clock: MockClock) -> None:
         parts = await network.sent(5, timeout=1_000)
         assert parts[0].text.startswith("(This message may have reached you before.)")
         assert max(len(part.text) for part in parts) <= 400
+
+
+class Strict(ScriptedChannel):
+    """Refuses what is longer than it takes."""
+
+    async def send(self, part: OutboundPart, key: str) -> Receipt:
+        size = size_of(part.text, self.capabilities.counting)
+        if size > self.capabilities.text_limit:
+            raise PermanentFailure(f"a text of {size} is too long")
+        return await super().send(part, key)
+
+
+def size_of(text: str, counting: Counting) -> int:
+    if counting == "utf16":
+        return len(text.encode("utf-16-le")) // 2
+    return len(text.encode()) if counting == "bytes" else len(text)
+
+
+@pytest.mark.parametrize("counting", ["characters", "utf16", "bytes"])
+@pytest.mark.parametrize("limit", [32, 45, 64, 160, 175, 176])
+async def test_whatever_a_network_takes_what_is_in_doubt_is_sent_again_and_marked(
+    autojump_clock: MockClock, limit: int, counting: Counting
+) -> None:
+    # R5 O2 N1
+    answer = "```py\n" + "Grüße, 👋 " * 30 + "\n```\n" + "Weiter, ohne Ende. " * 20
+    network = Strict(capabilities=ChannelCapabilities(text_limit=limit, counting=counting))
+    network.script(*[Behaviour(fail="during"), Behaviour()] * 200)
+    playing = HandAgent(says(answer), hold=False)
+    async with stage(agent=playing, channels=[network], settings=QUICK):
+        await network.say("tell me")
+        await trio.sleep(5_000)
+    texts = [arrival.text for arrival in network.arrived]
+    assert all(text.startswith(("(This message may have", "(again)\n")) for text in texts)
+    said = "".join(text.partition("\n")[2] for text in texts)
+    for word, times in (("Grüße", 30), ("Weiter", 20)):
+        assert said.count(word) == times
+    assert "could not be delivered" not in said
 
 
 async def test_when_the_first_part_fails_for_good_the_rest_is_not_sent(
@@ -265,9 +303,9 @@ async def test_a_lost_connection_is_made_again(autojump_clock: MockClock) -> Non
 
 def test_a_channel_whose_messages_are_too_short_is_refused_at_once() -> None:
     # R5 N1
-    for limit in (0, 20, MINIMUM_LIMIT - 1):
+    for limit in (0, 20, SHORTEST_MESSAGES - 1):
         with pytest.raises(ValueError, match="at least 32 is needed"):
             ChannelCapabilities(text_limit=limit)
     with pytest.raises(ValueError, match="unknown counting 'words'"):
         ChannelCapabilities(counting="words")  # type: ignore[arg-type]
-    ChannelCapabilities(text_limit=MINIMUM_LIMIT, counting="utf16")
+    ChannelCapabilities(text_limit=SHORTEST_MESSAGES, counting="utf16")

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.channels.scripted import Behaviour, ScriptedChannel
-from actors.services import DUPLICATE_MARK
 from runtime.ports.channel import ChannelCapabilities
+from runtime.sessions.marks import DUPLICATE_MARK
 from runtime.sessions.rows import ReplyAddress
 from runtime.storage.sqlite import open_memory
 from tests.actors.slow_writing import QUICK, agent
