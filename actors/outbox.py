@@ -46,6 +46,7 @@ from runtime.ports.channel import (
     UnknownOutcome,
 )
 from runtime.sessions.content import storable
+from runtime.sessions.drafting import pause_asked_for
 from runtime.sessions.marks import marked
 from runtime.sessions.outgoing import failure_notice
 from runtime.sessions.rows import OutboundRow
@@ -137,6 +138,7 @@ class Delivery(Actor[Due | Finish]):
         self._due = Due(channel.name, channel.account)
         self._busy: dict[str, Helper] = {}
         self._next_look: Timer | None = None
+        self._paused_until = -math.inf
         self._finishing = False
 
     async def on_start(self) -> None:
@@ -164,6 +166,9 @@ class Delivery(Actor[Due | Finish]):
         """Start a task for each conversation that has something due and none yet."""
         if self._finishing:
             return
+        if self._pause > 0.0:
+            self._look_after(self._pause)
+            return
         store, due, now = self._services.store, self._due, self._services.now()
         for row in await store.outbox_due(due.channel, due.account, CONVERSATIONS):
             conversation = row.reply_to.conversation
@@ -176,6 +181,11 @@ class Delivery(Actor[Due | Finish]):
         if next_due is not None:
             self._look_after((next_due - self._services.now()) / 1000)
 
+    @property
+    def _pause(self) -> float:
+        """Seconds for which the network wants the whole account to wait (O3)."""
+        return self._paused_until - trio.current_time()
+
     def _look_after(self, seconds: float) -> None:
         if self._next_look is not None:
             self._next_look.cancel()
@@ -184,9 +194,10 @@ class Delivery(Actor[Due | Finish]):
     async def _deliver(self, row: OutboundRow) -> None:
         """Send one part and write down what became of it, then look again."""
         try:
-            attempt = await until_written(lambda: self._services.store.outbox_attempt(row.id))
-            if attempt is not None:
-                await self._attempt(attempt)
+            if self._pause <= 0.0:
+                attempt = await until_written(lambda: self._services.store.outbox_attempt(row.id))
+                if attempt is not None:
+                    await self._attempt(attempt)
         finally:
             del self._busy[row.reply_to.conversation]
         self.ref.tell(self._due)
@@ -217,7 +228,13 @@ class Delivery(Actor[Due | Finish]):
         try:
             with trio.fail_after(limit):
                 return _taken(await call(row)), None
-        except (TransientFailure, PermanentFailure, UnknownOutcome) as error:
+        except TransientFailure as error:
+            if error.account:
+                asked = pause_asked_for(error.retry_after) or BACKOFF[0]
+                self._paused_until = max(self._paused_until, trio.current_time() + asked)
+                log.warning("account_waits", channel=self._channel.name, seconds=asked)
+            return None, error
+        except (PermanentFailure, UnknownOutcome) as error:
             return None, error
         except trio.TooSlowError:
             return None, UnknownOutcome(f"no answer within {limit:g} s")

@@ -55,11 +55,13 @@ class Behaviour(msgspec.Struct, frozen=True):
             ever), ``bug`` (raises something the port does not know); None succeeds.
         delay: seconds before anything happens.
         retry_after: what a refusal for now asks to wait, as a rate limit does.
+        account: that limit is one of the whole account.
     """
 
     fail: Literal["before", "during", "after", "for_good", "bug"] | None = None
     delay: float = 0.0
     retry_after: float | None = None
+    account: bool = False
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -303,7 +305,9 @@ class ScriptedChannel(Channel):
         await trio.sleep(behaviour.delay)
         match behaviour.fail:
             case "before":
-                raise TransientFailure("not now, as scripted", behaviour.retry_after)
+                raise TransientFailure(
+                    "not now, as scripted", behaviour.retry_after, account=behaviour.account
+                )
             case "for_good":
                 raise PermanentFailure("the chat is gone, as scripted")
             case "during":

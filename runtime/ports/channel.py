@@ -189,11 +189,16 @@ class TransientFailure(SendFailed):
     Args:
         message: why.
         retry_after: seconds that the network asked to wait, None when it did not say.
+        account: the whole account is to wait, and not this conversation only: until then nothing
+            is sent for it, for an hour at most.
     """
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, retry_after: float | None = None, *, account: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.account = account
 
 
 class PermanentFailure(SendFailed):

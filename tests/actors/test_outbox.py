@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -148,6 +150,52 @@ async def test_a_rate_limit_is_honoured(autojump_clock: MockClock) -> None:
         await network.say("hello")
         await network.sent(1, timeout=100)
         assert 77 <= trio.current_time() - began < 90
+
+
+async def test_a_rate_limit_of_the_account_holds_for_all_its_chats(
+    autojump_clock: MockClock,
+) -> None:
+    # O3
+    limited, other = ScriptedChannel(account="one"), ScriptedChannel(account="two")
+    limited.script(Behaviour(fail="before", retry_after=30.0, account=True))
+    agent = HandAgent(hold=False)
+    async with stage(agent=agent, channels=[limited, other], settings=QUICK):
+        for chat in "abcde":
+            await limited.say("hello", chat=chat)
+            await limited.attempted(1)
+        await other.say("hello")
+        await other.sent(1)
+        await trio.sleep(25.0)
+        assert len(limited.attempts) == 1
+        arrived = await limited.sent(5)
+        assert {a.chat for a in arrived} == set("abcde")
+        assert len(limited.attempts) == 6
+
+
+async def test_an_account_may_be_asked_to_wait_without_a_time(autojump_clock: MockClock) -> None:
+    # O3
+    network = ScriptedChannel()
+    network.script(Behaviour(fail="before", account=True))
+    async with stage(agent=HandAgent(hold=False), channels=[network], settings=QUICK):
+        await network.say("one", chat="a")
+        await network.attempted(1)
+        await network.say("two", chat="b")
+        await trio.sleep(3.0)
+        assert network.arrived == []
+        await network.sent(2)
+
+
+@pytest.mark.parametrize("asked", [math.inf, math.nan, 1e9])
+async def test_an_account_waits_within_reason(autojump_clock: MockClock, asked: float) -> None:
+    # O3
+    network = ScriptedChannel()
+    network.script(Behaviour(fail="before", retry_after=asked, account=True))
+    async with stage(agent=HandAgent(hold=False), channels=[network], settings=QUICK):
+        await network.say("one", chat="a")
+        await network.attempted(1)
+        await network.say("two", chat="b")
+        (arrival, *_) = await network.sent(1, timeout=4_000)
+        assert arrival.text in ("echo: one", "echo: two")
 
 
 @pytest.mark.parametrize("fail", ["during", "after", "bug"])
