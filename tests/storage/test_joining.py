@@ -10,7 +10,7 @@ from runtime.sessions.media import MediaItem, MediaKind, NewBlob
 from runtime.sessions.rows import DropReason, InboundState, SessionSpec, TurnState
 from runtime.storage.errors import NotPending, StaleFence, UnknownSession, UnknownTurn
 from runtime.storage.joining import JoinTurn, KeepCopy, LeaveTurn
-from runtime.storage.requests import DropPending, InterruptedPolicy, Owner
+from runtime.storage.requests import DropPending, InterruptedPolicy, Owner, Settlement
 from runtime.storage.sqlite import SqliteStore
 from tests.storage.media_messages import Feed, with_files
 from tests.storage.stage import START, Actor, admit, message, state_of
@@ -107,9 +107,8 @@ async def test_what_cannot_join(store: SqliteStore) -> None:
             await store.join_turn(joining(actor, turn_id, message_id))
     with pytest.raises(UnknownTurn):
         await store.join_turn(joining(actor, "nobody", second))
-    await store.end_turn(
-        actor.ending(turn_id, first, state=TurnState.VANISHED, settle=InboundState.PENDING)
-    )
+    tried = Settlement(first, InboundState.PENDING, count_try=True)
+    await store.end_turn(actor.ending(turn_id, state=TurnState.VANISHED, messages=(tried,)))
     with pytest.raises(NotPending, match="has ended"):
         await store.join_turn(joining(actor, turn_id, second))
     other = await actor.begin(second)
