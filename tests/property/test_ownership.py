@@ -42,6 +42,7 @@ ORDERS = (
     (Order.SPEAK, Order.VANISH),
     (Order.REFUSE,),
 )
+LATE = ("", "drop_pending", "end_turn", "leave_turn")
 CHATS = ("chat-red", "chat-blue")
 names = st.sampled_from(("one", "two", *CHATS))
 chats = st.sampled_from(CHATS)
@@ -153,6 +154,17 @@ class Ownership(RuleBasedStateMachine):
         self._do(partial(self.world.take_back_turn, number, how), at_once)
         self._do(partial(self.world.order, number, orders), False)
 
+    @rule(name=clients, files=files, orders=st.sampled_from(ORDERS), steps=st.sampled_from((9, 40)))
+    def clear_while_it_ends(
+        self, name: str, files: list[int], orders: tuple[Order, ...], steps: int
+    ) -> None:
+        """What an agent has is cleared; its turn ends before the answer of the store is there."""
+        self._do(partial(self.world.prompt, name, files), False)
+        self.world.life.late = "drop_pending"
+        self._do(partial(self.world.take_back, name, "clear"), True)
+        self._do(partial(self.world.order, -1, orders, steps), False)
+        self.world.life.late = ""
+
     @rule(name=names, mode=modes)
     def set_mode(self, name: str, mode: QueueMode) -> None:
         self._do(partial(self.world.set_mode, name, mode), False)
@@ -199,6 +211,10 @@ class Ownership(RuleBasedStateMachine):
     @rule(orderly=st.booleans(), with_next=together)
     def restart(self, orderly: bool, with_next: bool) -> None:
         self._do(partial(self.world.restart, orderly=orderly), with_next)
+
+    @rule(operation=st.sampled_from(LATE))
+    def answers_come_late(self, operation: str) -> None:
+        self.world.life.late = operation
 
     @rule(operations=operations)
     def power_cut_soon(self, operations: int) -> None:

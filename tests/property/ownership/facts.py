@@ -70,8 +70,11 @@ class Indexed(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """All of it."""
+    """All of it. ``pending``: the messages that wait, with or without files, and the last turn of
+    each.
+    """
 
+    pending: dict[str, str | None]
     messages: dict[str, Message]
     blobs: dict[FileKey, Blob]
     turns: dict[str, Turn]
@@ -88,9 +91,11 @@ class Facts(msgspec.Struct, frozen=True):
 async def facts(store: SqliteStore, library: Library, root: Path) -> Facts:
     """Look at everything. Nothing may happen meanwhile."""
     messages, blobs, turns, sessions = await store._reads.read(_rows)
+    pending = await store._reads.read(_pending)
     disk, folders, unfinished = _walk(root)
     ledger = library.ledger
     return Facts(
+        pending=pending,
         messages=messages,
         blobs=blobs,
         turns=turns,
@@ -134,6 +139,11 @@ def _rows(
         for row in transaction.rows("SELECT id, status = 'active', epoch FROM sessions")
     }
     return messages, blobs, turns, sessions
+
+
+def _pending(transaction: Transaction) -> dict[str, str | None]:
+    rows = transaction.rows("SELECT id, turn_id FROM inbound WHERE state = 'pending'")
+    return {row[0]: row[1] for row in rows}
 
 
 def _message(row: SqlRow) -> Message:

@@ -118,6 +118,19 @@ class Player(Agent):
         """The messages that wait for a rule to take them."""
         return [steer for steer in self.steers if not steer.decided.is_set()]
 
+    def not_begun(self, session_id: str) -> set[str]:
+        """The messages of prompts to which it has said nothing yet."""
+        calls = [call for call in self.open_calls if call.session_id == session_id]
+        return {each for call in calls if not call.spoke for each in call.message_ids}
+
+    def decide(self, number: int, taken: bool) -> None:
+        """Take one of the messages in, or not."""
+        steers = self.open_steers
+        if steers:
+            steer = steers[number % len(steers)]
+            steer.taken, steer.too_late = taken, self.is_ending(steer)
+            steer.decided.set()
+
     def is_ending(self, steer: Steer) -> bool:
         """Whether the turn of a message has ended, or was asked to."""
         calls = (call for call in self.calls if call.turn_id == steer.turn_id)

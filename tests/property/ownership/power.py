@@ -18,6 +18,10 @@ from runtime.storage.store import Store
 
 T = TypeVar("T")
 
+SCRIPTED = "a bug, as scripted"
+LATE = 50
+"""Steps of the loop."""
+
 ONLY_READ = frozenset(
     [
         "session",
@@ -39,7 +43,8 @@ class Life:
     """The runtime from its start to its end.
 
     With a *fuse* the power goes before the operation on rows or disk of that number: nothing after
-    that instant leaves a trace, as when the process is killed.
+    that instant leaves a trace, as when the process is killed. The answers of the *late* operation
+    come some steps of the loop after the commit, as those of a thread may.
     """
 
     def __init__(self) -> None:
@@ -48,6 +53,7 @@ class Life:
         self.ended = trio.Event()
         self.dead = False
         self.fuse: int | None = None
+        self.late = ""
         self.removals: Literal["work", "are refused", "fall over"] = "work"
         self.runtime: Runtime | None = None
         self.disk: Disk = _MortalDisk(self)
@@ -92,7 +98,7 @@ class _MortalDisk(Inline):
 
     def _not_removed(self, work: Callable[[], Any]) -> Any:
         if self._life.removals == "fall over":
-            raise RuntimeError("a bug, as scripted")
+            raise RuntimeError(SCRIPTED)
         return ["the disk refuses, as scripted"] * len(cast("partial[Any]", work).args[-1])
 
 
@@ -108,6 +114,10 @@ class _Mortal:
 
         async def operation(*args: Any, **kwargs: Any) -> Any:
             self._life.spend()
-            return await found(*args, **kwargs)
+            answer = await found(*args, **kwargs)
+            with trio.CancelScope(shield=True):
+                for _ in range(LATE if name == self._life.late else 0):
+                    await trio.lowlevel.checkpoint()
+            return answer
 
         return operation

@@ -76,6 +76,7 @@ class Record:
     perhaps: set[FileKey] = field(default_factory=set)
     owed: dict[str, set[FileKey]] = field(default_factory=lambda: defaultdict(set))
     epochs: dict[str, int] = field(default_factory=dict)
+    cleared: dict[str, int] = field(default_factory=dict)
     on_disk: int = 0
     counted: int = 0
 
@@ -97,6 +98,7 @@ class Record:
             taken = [key for key in steer.links if _took(facts, steer, key)]
             self._promise(taken, facts, steer.turn_id, now, fresh=not steer.seen)
         self._check_told(facts, calls)
+        self._check_cleared(facts, calls)
         in_doubt = self._check_files(facts, by_turn, steers, step)
         _check_figures(facts, step)
         self._check_cap(facts, step)
@@ -245,6 +247,21 @@ class Record:
         assert total <= step.cap or not facts.evictable, (
             f"{total} bytes of {step.cap}, and {facts.evictable} of them may go"
         )
+
+    # -- what was cleared ---------------------------------------------------------------------
+
+    def _check_cleared(self, facts: Facts, calls: Sequence[Call]) -> None:
+        """What waited when the queue was cleared neither waits nor runs any more (H3), unless its
+        agent had begun in that moment, or its turn was cut off.
+        """
+        for message_id, prompts in self.cleared.items():
+            turns = [call.turn_id for call in calls[:prompts] if message_id in call.message_ids]
+            turns.append(facts.pending.get(message_id) or "")
+            had = [facts.turns[each] for each in turns if each in facts.turns]
+            if not any(turn.begun or turn.state == "interrupted" for turn in had):
+                assert message_id not in facts.pending, f"{message_id} waits, and was cleared"
+                again = any(message_id in call.message_ids for call in calls[prompts:])
+                assert not again, f"{message_id} runs, and was cleared"
 
     # -- what the agent is told ---------------------------------------------------------------
 
