@@ -60,6 +60,9 @@ SLOWEST_UPLOAD = 50_000.0
 
 BACKOFF = (5.0, 25.0, 120.0, 600.0)  # O4
 SHORTEST_RETRY_AFTER = 1.0
+WITHDRAWALS = 3
+"""From so many attempts on, an answer waits no longer for its draft to go."""
+
 LONGEST_RETRY_AFTER = 86_400.0
 CONVERSATIONS = 100
 """How many conversations of one account are served at the same time."""
@@ -203,16 +206,32 @@ class Delivery(Actor[Due | Finish]):
         self.ref.tell(self._due)
 
     async def _attempt(self, row: OutboundRow) -> None:
-        """Touch the network once, twice when what was to be edited is gone, and write it down."""
+        """Touch the network and write down what came of it."""
         receipt, error = await self._called(row, self._edit if row.edits else self._send)
         if row.edits and isinstance(error, PermanentFailure):
             log.info("draft_not_edited", outbound=row.id, reason=str(error))
-            anew = await until_written(lambda: self._services.store.outbox_send_anew(row.id))
-            if anew is None:
-                return
-            row = anew
-            receipt, error = await self._called(row, self._send)
+            await self._instead(row)
+            return
         await until_written(lambda: self._settle(row, receipt, error))
+
+    async def _instead(self, row: OutboundRow) -> None:
+        """Send a text whose draft cannot be edited: without that draft, or marked as what the chat
+        may have seen before (R8, O2).
+
+        The draft goes first. Whenever the power is cut, the next attempt finds that it is gone, or
+        tries to remove it again.
+        """
+        _, stays = await self._called(row, self._withdraw)
+        for_now = stays is not None and not isinstance(stays, PermanentFailure)
+        if for_now and row.attempts < WITHDRAWALS:
+            await until_written(lambda: self._settle(row, None, stays))
+            return
+        able = self._channel.capabilities
+        text = row.text if stays is None else marked(row.text, able.text_limit, able.counting)
+        anew = await until_written(lambda: self._services.store.outbox_send_anew(row.id, text))
+        if anew is not None:
+            receipt, error = await self._called(anew, self._send)
+            await until_written(lambda: self._settle(anew, receipt, error))
 
     async def _finish(self, reply: Reply[None]) -> None:
         with trio.move_on_after(FINISH_LIMIT):
@@ -250,6 +269,13 @@ class Delivery(Actor[Due | Finish]):
             raise PermanentFailure(f"{self._channel.name} cannot edit messages")
         await self._channel.edit(row.reply_to, row.edits, row.text)
         return Receipt(row.edits)
+
+    async def _withdraw(self, row: OutboundRow) -> Receipt:
+        """Remove the draft of a text."""
+        if row.edits is None or not self._channel.capabilities.delete:
+            raise PermanentFailure(f"{self._channel.name} cannot remove messages")
+        await self._channel.withdraw(row.reply_to, row.edits)
+        return Receipt()
 
     async def _send(self, row: OutboundRow) -> Receipt:
         """Send a text as a message of its own, or a file."""

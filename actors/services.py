@@ -216,5 +216,6 @@ class Services:
         """
         known = self.channels.get((channel, account))
         able = known.capabilities if known is not None else ChannelCapabilities()
-        room = 0 if able.idempotent_sends else room_for_mark(able.text_limit)
+        unmarked = able.idempotent_sends and not able.drafts  # a draft may stay beside its answer
+        room = 0 if unmarked else room_for_mark(able.text_limit)
         return able.text_limit - room, able.counting

@@ -284,11 +284,11 @@ class ScriptedChannel(Channel):
         """Make, replace or remove (None) a message."""
         self._note(call, address.chat, text or "", message)
         receipt_lost = await self._behave(call)
-        if message is not None and message not in self.messages:
-            raise PermanentFailure("there is no such message")
         if text is None:
             message = str(message)
-            del self.messages[message]
+            self.messages.pop(message, None)
+        elif message is not None and message not in self.messages:
+            raise PermanentFailure("there is no such message")
         elif message is None:
             message = self._show(address.chat, text)
         else:

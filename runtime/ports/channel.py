@@ -286,8 +286,8 @@ class Channel(ABC):
         To give it the text that it has already is no failure.
 
         Raises:
-            PermanentFailure: it is not there, or cannot be edited any more: the text is sent as a
-                message of its own then.
+            PermanentFailure: it is not there, or cannot be edited any more: it is withdrawn then,
+                and the text is sent as a message of its own.
             TransientFailure, UnknownOutcome: as of `send`; an edit may be repeated.
         """
         raise PermanentFailure(f"{self.name} cannot edit messages")
@@ -314,7 +314,14 @@ class Channel(ABC):
         raise PermanentFailure(f"{self.name} shows no drafts")
 
     async def withdraw(self, reply_to: ReplyAddress, platform_message_id: str) -> None:
-        """Remove a draft that gets no final message, where ``capabilities.delete``. Cosmetic."""
+        """Remove a draft that gets no final message in its place, where ``capabilities.delete``.
+
+        That it is not there any more is no failure.
+
+        Raises:
+            PermanentFailure: it cannot be removed any more.
+            TransientFailure, UnknownOutcome: as of `send`; a withdrawal may be repeated.
+        """
         raise PermanentFailure(f"{self.name} cannot remove messages")
 
     async def typing(self, reply_to: ReplyAddress) -> None:  # noqa: B027 - cosmetic

@@ -32,6 +32,10 @@ def room_for_mark(limit: int) -> int:
 
 
 def marked(text: str, limit: int, counting: Counting) -> str:
-    """A text that says that it may have come before, within the limit wherever there is room."""
+    """A text that says that it may have come before, within the limit wherever there is room. It
+    says so once.
+    """
+    if text.startswith((DUPLICATE_MARK, SHORT_MARK)):
+        return text
     whole = DUPLICATE_MARK + text
     return whole if split(whole, limit, counting) == (whole,) else SHORT_MARK + text

@@ -130,11 +130,12 @@ def attempt(transaction: Transaction, outbound_id: str) -> OutboundRow | None:
     return None if row is None else outbound_row(row)
 
 
-def send_anew(transaction: Transaction, outbound_id: str) -> OutboundRow | None:
+def send_anew(transaction: Transaction, outbound_id: str, text: str) -> OutboundRow | None:
     """The attempt edits nothing any more; what is in doubt about edits is none about a send."""
     row = transaction.row(
-        "UPDATE outbound SET edits = NULL, ambiguous = 0"
+        "UPDATE outbound SET edits = NULL, ambiguous = 0, text = ?"
         f" WHERE id = ? AND state = 'attempting' RETURNING {OUTBOUND_COLUMNS}",
+        text,
         outbound_id,
     )
     return None if row is None else outbound_row(row)

@@ -38,8 +38,10 @@ class SqliteDelivery:
     async def outbox_attempt(self, outbound_id: str) -> OutboundRow | None:
         return await self._writes.write(partial(sql_outbox.attempt, outbound_id=outbound_id))
 
-    async def outbox_send_anew(self, outbound_id: str) -> OutboundRow | None:
-        return await self._writes.write(partial(sql_outbox.send_anew, outbound_id=outbound_id))
+    async def outbox_send_anew(self, outbound_id: str, text: str) -> OutboundRow | None:
+        return await self._writes.write(
+            partial(sql_outbox.send_anew, outbound_id=outbound_id, text=text)
+        )
 
     async def outbox_recover(self, channel: str, account: str) -> int:
         return await self._writes.write(

@@ -338,8 +338,8 @@ class Store(MediaStore):
         """``pending → attempting``, committed before the network call (O1); None if not pending."""
 
     @abstractmethod
-    async def outbox_send_anew(self, outbound_id: str) -> OutboundRow | None:
-        """What it was to take the place of is gone: from here on the attempt is a send (R8, O2).
+    async def outbox_send_anew(self, outbound_id: str, text: str) -> OutboundRow | None:
+        """It takes nothing's place any more: from here on the attempt sends this text (R8, O2).
 
         Committed before that send, since what is known of edits holds for it no more: it is not
         ambiguous yet. None when it is not ``attempting``.

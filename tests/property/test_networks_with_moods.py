@@ -62,7 +62,7 @@ class Watched(ScriptedChannel):
 
 
 async def history(
-    chat: Watched, written: list[str | float], cut_after: float | None, strays: int
+    chat: Watched, written: list[str | float], cut_after: float | None, lost: int, stays: int
 ) -> None:
     playing = agent(*written, 0.5, f"\n{END}")
     async with open_memory(clock) as store:
@@ -83,8 +83,8 @@ async def history(
         assert (backlog.pending, backlog.attempting, backlog.failed) == (0, 0, 0)
     complete = [text for text in chat.visible() if text.endswith(END)]
     assert complete
-    assert sum(not text.startswith(DUPLICATE_MARK) for text in complete) <= 1 + strays
-    assert len(chat.visible()) <= len(complete) + strays
+    assert sum(not text.startswith(DUPLICATE_MARK) for text in complete) <= 1 + lost
+    assert len(chat.visible()) <= len(complete) + lost + stays
     assert chat.most <= 1
 
 
@@ -112,10 +112,11 @@ def test_the_answer_is_seen_whatever_the_network_does(
     chat = Watched(
         capabilities=ChannelCapabilities(drafts=True, typing=True, edit=edit, delete=delete)
     )
-    # A draft of which only the network knows, one for each time that the runtime was started, and
-    # one that cannot be edited any more, stay behind.
+    # A draft of which only the network knows, one for each time that the runtime was started, stays
+    # behind, and one that can neither be edited any more nor removed.
     starts = 1 if cut_after is None else 2
-    strays = min(starts, sum(each.fail == "after" for each in drafts)) + len(edits[1])
+    lost = min(starts, sum(each.fail == "after" for each in drafts))
+    stays = 0 if delete else len(edits[1])
     chat.script(*drafts, of="draft")
     chat.script(*typing, of="typing")
     chat.script(*edits[0], *edits[1], of="edit")
@@ -125,6 +126,7 @@ def test_the_answer_is_seen_whatever_the_network_does(
         chat,
         written,
         cut_after,
-        strays,
+        lost,
+        stays,
         clock=trio.testing.MockClock(autojump_threshold=0),
     )

@@ -33,10 +33,12 @@ def test_the_smallest_limit_is_the_one_that_is_documented() -> None:  # N1
         ("x" * 41, 84, SHORT_MARK),
         ("x" * 132, 176, DUPLICATE_MARK),
         ("x" * 176, 176, SHORT_MARK),  # of a time when the network took more
+        ("", 176, DUPLICATE_MARK),
     ],
 )
 def test_the_longest_that_fits_is_taken(text: str, limit: int, mark: str) -> None:  # O2
     assert marked(text, limit, "characters") == mark + text
+    assert marked(mark + text, limit, "characters") == mark + text
 
 
 @given(

@@ -132,20 +132,16 @@ async def test_what_a_later_try_goes_on_with_is_not_given_to_a_notice(  # R8, T5
 async def test_what_it_was_to_edit_is_gone(store: SqliteStore) -> None:  # R8, O1, O2
     session = (await admit(store, message())).session
     row = await store.notify(session.id, NewOutbound(new_id(), CHAT, "hi", edits="p1"))
-    assert (row.edits, await store.outbox_send_anew(row.id)) == ("p1", None)
+    assert (row.edits, await store.outbox_send_anew(row.id, "x")) == ("p1", None)
     await store.outbox_attempt(row.id)
     await store.outbox_retry(row.id, not_before=START, error="lost", ambiguous=True)
     attempt = await store.outbox_attempt(row.id)
     assert attempt is not None
     assert (attempt.edits, attempt.ambiguous) == ("p1", True)
-    anew = await store.outbox_send_anew(row.id)
+    anew = await store.outbox_send_anew(row.id, "anew")
     assert anew is not None
-    assert (anew.edits, anew.ambiguous, anew.state, anew.attempts) == (
-        None,
-        False,
-        "attempting",
-        2,
-    )
+    assert (anew.edits, anew.ambiguous, anew.state) == (None, False, "attempting")
+    assert (anew.text, anew.attempts) == ("anew", 2)
     assert await store.outbox_recover("telegram", "bot") == 1
     (again,) = await store.outbox_due("telegram", "bot", 10)
-    assert (again.edits, again.ambiguous) == (None, True)
+    assert (again.edits, again.ambiguous, again.text) == (None, True, "anew")

@@ -86,7 +86,7 @@ async def everything(store: SqliteStore) -> None:
     await store.outbox_attempt(row.id)
     await store.outbox_retry(row.id, not_before=1, error="e", ambiguous=True)
     await store.outbox_attempt(row.id)
-    await store.outbox_send_anew(row.id)
+    await store.outbox_send_anew(row.id, row.text)
     await store.outbox_failed(row.id, error="e")
     await store.outbox_delivered(row.id, None)
     await store.outbox_files(session.id, [OutboxFile("a", 1, 1, 1)])
