@@ -165,11 +165,24 @@ class Drafts:
             drafting.say(self._reply.beginning(drafting.enough))
             while (due := drafting.due_at) is not None:
                 await trio.sleep_until(due)
+                if self.draft is None and not drafting.visible and await self._owes(chat):
+                    drafting.later(trio.current_time() + max(LOOK_AGAIN, chat.draft_interval))
+                    continue
                 drafting.say(self._reply.beginning(drafting.enough))
                 text = drafting.take(trio.current_time())
                 if text is not None:
                     await self._send(chat, drafting, text)
             await trio.sleep(LOOK_AGAIN)
+
+    async def _owes(self, chat: _Chat) -> bool:
+        """Whether the chat has yet to get what it is owed: a draft would stand above that, and its
+        answer with it (O3). What comes once there is a draft, comes below it.
+        """
+        try:
+            return await self._services.store.outbox_owes(chat.address)
+        except StoreError as error:
+            log.info("draft_waits", reason=str(error))
+            return True
 
     async def _send(self, chat: _Chat, drafting: Drafting, text: str) -> None:
         """Send one, and wait for it unless the final message does not."""
@@ -270,7 +283,7 @@ class _Chat:
         able = channel.capabilities
         chosen = services.settings.channels.get(address.channel, ChannelSettings())
         interval = chosen.draft_interval
-        self._draft_interval = able.draft_interval if interval is None else interval
+        self.draft_interval = able.draft_interval if interval is None else interval
         self._text_limit = services.text_limit(address.channel, address.account)
         self.types = able.typing and chosen.typing
         self.typing_interval = max(SHORTEST_TYPING, able.typing_interval)
@@ -285,7 +298,7 @@ class _Chat:
         return None if channel is None else cls(services, channel, address)
 
     def drafting(self, *, exists: bool, not_before: float) -> Drafting:
-        limit, interval = self._text_limit, self._draft_interval
+        limit, interval = self._text_limit, self.draft_interval
         return Drafting(*limit, interval, exists=exists, not_before=not_before)
 
 

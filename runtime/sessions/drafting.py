@@ -139,6 +139,10 @@ class Drafting:
         self._not_before = now + self._interval
         return self._in_flight
 
+    def later(self, at: float) -> None:
+        """No request begins before then."""
+        self._not_before = max(self._not_before, at)
+
     def arrived(self) -> None:
         """The one in flight is shown."""
         if self._in_flight is not None:

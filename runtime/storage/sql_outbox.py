@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from runtime.sessions.media import MediaChange, OutboxFile, Owed, SessionEnded, Settled
 from runtime.sessions.outgoing import Standing, standing
-from runtime.sessions.rows import OutboundRow, OutboundState, SessionStatus
+from runtime.sessions.rows import OutboundRow, OutboundState, ReplyAddress, SessionStatus
 from runtime.storage import sql_sessions
 from runtime.storage.codec import OUTBOUND_COLUMNS, outbound_row, to_json, to_json_or_null
 from runtime.storage.engine import Transaction
@@ -116,6 +116,18 @@ def next_due(transaction: Transaction, channel: str, account: str, after: int) -
     """When the earliest pending head that was not due yet becomes due, in ms since 1970."""
     row = transaction.row(_NEXT_DUE, channel, account, after)
     return None if row is None else row[0]
+
+
+def owes(transaction: Transaction, address: ReplyAddress) -> bool:
+    """Whether a conversation has unfinished rows."""
+    found = transaction.row(
+        "SELECT n FROM outbound WHERE channel = ? AND account = ? AND conversation = ?"
+        " AND state IN ('pending', 'attempting') LIMIT 1",
+        address.channel,
+        address.account,
+        address.conversation,
+    )
+    return found is not None
 
 
 def attempt(transaction: Transaction, outbound_id: str) -> OutboundRow | None:

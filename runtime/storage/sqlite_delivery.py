@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from runtime.sessions.media import OutboxFile
-from runtime.sessions.rows import OutboundRow, OutboundState
+from runtime.sessions.rows import OutboundRow, OutboundState, ReplyAddress
 from runtime.storage import sql_outbox
 from runtime.storage.requests import NewOutbound
 from runtime.storage.sqlite_parts import Reads, Writes, bounded
@@ -34,6 +34,9 @@ class SqliteDelivery:
         return await self._reads.read(
             partial(sql_outbox.next_due, channel=channel, account=account, after=after)
         )
+
+    async def outbox_owes(self, address: ReplyAddress) -> bool:
+        return await self._reads.read(partial(sql_outbox.owes, address=address))
 
     async def outbox_attempt(self, outbound_id: str) -> OutboundRow | None:
         return await self._writes.write(partial(sql_outbox.attempt, outbound_id=outbound_id))

@@ -22,6 +22,7 @@ from runtime.sessions.rows import (
     MessageKey,
     OutboundRow,
     OutboundState,
+    ReplyAddress,
     SessionRow,
     SessionSpec,
     SessionStatus,
@@ -332,6 +333,10 @@ class Store(MediaStore):
         """When the next pending head of a conversation is due, in ms, of those that are due later
         than ``after``; None without one.
         """
+
+    @abstractmethod
+    async def outbox_owes(self, address: ReplyAddress) -> bool:
+        """Whether anything is still to be delivered to a conversation (O3)."""
 
     @abstractmethod
     async def outbox_attempt(self, outbound_id: str) -> OutboundRow | None:

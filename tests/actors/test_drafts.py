@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
 
@@ -13,8 +14,10 @@ from trio.testing import MockClock
 from actors.channels.scripted import Behaviour, ScriptedChannel
 from runtime.ports.channel import ChannelCapabilities
 from runtime.sessions.rows import TurnError
-from runtime.sessions.updates import Result
+from runtime.sessions.updates import AgentEvent, Result
 from runtime.settings import ChannelSettings
+from runtime.storage.errors import StoreUnavailable
+from runtime.storage.sqlite import open_memory
 from tests.actors.slow_writing import (
     FOR_EVER,
     QUICK,
@@ -24,7 +27,7 @@ from tests.actors.slow_writing import (
     quiet,
     slowly,
 )
-from tests.actors.stage import HandAgent, stage
+from tests.actors.stage import Call, HandAgent, chunk, clock, stage
 
 
 async def test_the_answer_grows_in_one_message(autojump_clock: MockClock) -> None:
@@ -313,3 +316,61 @@ async def test_what_was_stopped_stays_as_it_is(autojump_clock: MockClock) -> Non
         await quiet()
         assert chat.visible() == ["half an ans", "Stopped."]
         assert chat.calls("withdraw") == []
+
+
+def by_the_prompt() -> HandAgent:
+    """An agent that answers at once, or slowly when it is asked to."""
+
+    async def play(call: Call) -> AsyncIterator[AgentEvent]:
+        yield chunk(f"{call.text} begins, ")
+        if call.text == "slow":
+            for _ in range(60):
+                yield chunk("goes on, ")
+                await trio.sleep(1.0)
+        yield chunk("ends")
+        yield Result()
+
+    return HandAgent(play, hold=False)
+
+
+@pytest.mark.parametrize("fail", ["before", "during", "after"])
+async def test_no_draft_is_shown_above_an_answer_that_is_on_its_way(
+    autojump_clock: MockClock, fail: Any
+) -> None:
+    # R3 O3
+    chat = network()
+    chat.script(Behaviour(fail=fail), Behaviour(fail="before", retry_after=15.0))
+    chat.script(*[Behaviour(fail="for_good")], of="draft")
+    async with stage(agent=by_the_prompt(), channels=[chat], settings=QUICK):
+        await chat.say("quick")
+        await chat.attempted(1)
+        await chat.say("slow")
+        await chat.say("slow", chat="elsewhere", sender="ben")
+        await trio.sleep(15.0)
+        assert not [text for text in chat.visible() if text.startswith("slow")]
+        assert [text for text in chat.visible("elsewhere") if text.startswith("slow")]
+        await trio.sleep(20.0)
+        assert chat.visible()[-1].startswith("slow begins, goes on")  # a draft, for the rest of it
+        await quiet()
+        *quick, slow = chat.visible()
+        assert all(text.endswith("quick begins, ends") for text in quick)
+        assert slow.startswith("slow")
+        assert slow.endswith("ends")
+
+
+async def test_no_draft_is_shown_while_nobody_can_tell_what_is_on_its_way(
+    autojump_clock: MockClock,
+) -> None:
+    # R3 O3
+    async def refuse(_: object) -> bool:
+        raise StoreUnavailable("as scripted")
+
+    chat = network()
+    async with open_memory(clock) as store:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, "outbox_owes", refuse)
+            async with stage(agent=agent("a", 20.0, "b"), channels=[chat], store=store):
+                await chat.say("hello")
+                await chat.sent(1, timeout=60.0)
+    assert chat.visible() == ["ab"]
+    assert chat.calls("draft") == []

@@ -209,6 +209,11 @@ class Requests(RuleBasedStateMachine):
         self.in_a_row += 1
         self.wait_until = max(self.wait_until, self.now + (asked or 0.0))
 
+    @rule(seconds=st.floats(0.0, 10.0))
+    def it_has_to_wait(self, seconds: float) -> None:
+        self.drafts.later(self.now + seconds)
+        self.wait_until = max(self.wait_until, self.now + seconds)
+
     @precondition(lambda self: self.in_flight is not None)
     @rule()
     def nobody_knows(self) -> None:

@@ -104,6 +104,24 @@ async def test_nothing_is_due(store: SqliteStore) -> None:  # O3
     assert await store.outbox_next_due("telegram", "bot", START) is None
 
 
+async def test_what_a_conversation_is_owed(store: SqliteStore) -> None:  # O3
+    other = ReplyAddress(CHAT.channel, CHAT.account, "elsewhere")
+    await owe(store, other)
+    assert not await store.outbox_owes(CHAT)
+    first, second = await owe(store), await owe(store)
+    for row in (first, second):
+        assert await store.outbox_owes(CHAT)
+        await store.outbox_attempt(row.id)
+        assert await store.outbox_owes(CHAT)
+    await store.outbox_delivered(first.id, None)
+    await store.outbox_retry(second.id, not_before=START + 9_000, error="e", ambiguous=False)
+    assert await store.outbox_owes(CHAT)
+    await store.outbox_attempt(second.id)
+    await store.outbox_failed(second.id, error="e")
+    assert not await store.outbox_owes(CHAT)
+    assert await store.outbox_owes(other)
+
+
 async def test_once_ambiguous_always_ambiguous(store: SqliteStore) -> None:  # O2
     row = await owe(store)
     for ambiguous in (True, False):

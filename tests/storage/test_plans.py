@@ -82,6 +82,7 @@ async def everything(store: SqliteStore) -> None:
     await store.notify(session.id, NewOutbound(new_id(), CHAT, "hi"))
     await store.outbox_due("telegram", "bot", 5)
     await store.outbox_next_due("telegram", "bot", 0)
+    await store.outbox_owes(CHAT)
     (row,) = end.outbound
     await store.outbox_attempt(row.id)
     await store.outbox_retry(row.id, not_before=1, error="e", ambiguous=True)
