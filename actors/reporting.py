@@ -12,7 +12,7 @@ import msgspec
 from actors.drafting import Drafts
 from actors.queue import Batch
 from actors.services import Services
-from runtime.sessions.outgoing import Outgoing, refusal_notice
+from runtime.sessions.outgoing import Outgoing, refusal_notice, waiting_notice
 from runtime.sessions.relay import Reply
 from runtime.sessions.rows import (
     InboundState,
@@ -140,8 +140,9 @@ def _files(
         NewOutbound(services.ids.new(), address, file.name, kind="file", file=file, refused=reason)
         for file, reason in files
     )
-    notice = refusal_notice(outgoing.refused)
-    return (*rows, *parts(services, address, notice, "notice"))
+    notices = (refusal_notice(outgoing.refused), waiting_notice(outgoing.waiting))
+    told = "\n\n".join(notice for notice in notices if notice)
+    return (*rows, *parts(services, address, told, "notice"))
 
 
 def parts(

@@ -8,7 +8,7 @@ that succeeds is no matter of the delivery.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
@@ -21,7 +21,7 @@ from runtime.log import get_logger
 from runtime.ports.channel import Channel, OutboundFile, PermanentFailure, TransientFailure
 from runtime.sessions.filenames import mime_type_of
 from runtime.sessions.media import OutboxFile
-from runtime.sessions.outgoing import Outgoing, refusal, sort_out
+from runtime.sessions.outgoing import Outgoing, next_ones, refusal, sort_out
 from runtime.sessions.rows import OutboundRow, OutboundState, ReplyAddress, SessionRow
 from runtime.storage.attachments import Outbox
 from runtime.storage.errors import StoreError
@@ -29,6 +29,9 @@ from runtime.storage.media_errors import FileChanged, MediaError, MediaUnsafe, N
 
 LOOK_LIMIT = 5.0
 """Seconds for a look into an outbox at the end of a turn, which waits for it."""
+
+PAGE = 500
+"""How many files are held and asked about at a stretch."""
 
 READ_LIMIT = 10.0
 """Seconds for a piece of a file that a chat is sent; less than the network gets for all of it."""
@@ -66,7 +69,7 @@ async def looked_into(
         with trio.CancelScope(shield=True, deadline=deadline) as limit:
             try:
                 found = await services.sending(outbox.files, abandon=True)
-                outgoing = await _sorted_out(held, found, channel.capabilities.max_upload_bytes)
+                outgoing = await held.sorted_out(found, channel.capabilities.max_upload_bytes)
             except (MediaError, StoreError) as error:
                 log.warning("outbox_not_read", session=session.id, reason=str(error))
             except Exception:
@@ -87,37 +90,37 @@ class _Held:
         self._token = services.ids.new()
         self._files: list[OutboxFile] = []
 
-    async def known(self, found: Sequence[OutboxFile]) -> Mapping[OutboxFile, OutboundState]:
-        """Hold those that stay; what has become of each that was owed before."""
+    async def sorted_out(self, found: Sequence[OutboxFile], max_bytes: int) -> Outgoing:
+        """What follows from what was found, of which only that is held which something follows for
+        now. Each file is held while it is asked what has become of it, a page of them at a time.
+        """
         ledger, now = self._services.library.ledger, self._services.now()
-        self._files = [
-            file for file in found if ledger.hold(self._token, self._session_id, file, now)
-        ]
-        return await self._services.store.outbox_files(self._session_id, self._files)
-
-    @property
-    def files(self) -> Sequence[OutboxFile]:
-        """Those that are held."""
-        return self._files
-
-    def delivered(self, files: Sequence[OutboxFile]) -> None:
-        """Some of them have arrived before, which a crash had come in between with."""
-        for file in files:
-            self._services.library.ledger.disown(self._session_id, file)
+        known: dict[OutboxFile, OutboundState] = {}
+        waiting = 0
+        for start in range(0, len(found), PAGE):
+            page = [
+                file
+                for file in found[start : start + PAGE]
+                if ledger.hold(self._token, self._session_id, file, now)
+            ]
+            self._files += page
+            known |= await self._services.store.outbox_files(self._session_id, page)
+            some, more = next_ones(self._files, known)
+            waiting += more
+            self._let_go(set(self._files) - set(some))
+            self._files = some
+        outgoing = sort_out(self._files, known, max_bytes, waiting)
+        for file in outgoing.leftover:  # it has arrived, which a crash had come in between with
+            ledger.disown(self._session_id, file)
+        return outgoing
 
     def let_go(self) -> None:
         """What is written down by now stays for that."""
-        for file in self._files:
+        self._let_go(self._files)
+
+    def _let_go(self, files: Iterable[OutboxFile]) -> None:
+        for file in files:
             self._services.library.ledger.unstage(self._token, self._session_id, file.key)
-
-
-async def _sorted_out(held: _Held, found: Sequence[OutboxFile], max_bytes: int) -> Outgoing:
-    if not found:
-        return Outgoing()
-    known = await held.known(found)
-    outgoing = sort_out(held.files, known, max_bytes)
-    held.delivered(outgoing.leftover)
-    return outgoing
 
 
 class Uploads:

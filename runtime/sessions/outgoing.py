@@ -29,6 +29,9 @@ from runtime.sessions.rows import OutboundRow, OutboundState, SessionStatus
 NAMED = 5
 """How many refused files a notice names."""
 
+AT_ONCE = 100
+"""How many files of which nothing has become yet go with one answer; others go with the next."""
+
 
 class Standing(StrEnum):
     """What is to become of a file in an outbox."""
@@ -66,15 +69,35 @@ class Outgoing(msgspec.Struct, frozen=True):
         owed: to be delivered.
         refused: not taken by the chat: the file and why, in words.
         leftover: delivered before; to be removed.
+        waiting: how many more there are, which are dealt with next time.
     """
 
     owed: tuple[OutboxFile, ...] = ()
     refused: tuple[tuple[OutboxFile, str], ...] = ()
     leftover: tuple[OutboxFile, ...] = ()
+    waiting: int = 0
+
+
+def next_ones(
+    found: Sequence[OutboxFile], known: Mapping[OutboxFile, OutboundState]
+) -> tuple[list[OutboxFile], int]:
+    """The files of an outbox that something follows for now, at most `AT_ONCE` of each kind, and
+    how many new ones wait. What has failed or is on its way takes no place among them.
+
+    Args:
+        found: what is there, in order.
+        known: the state of the newest row of those that have one.
+    """
+    new = [file for file in found if file not in known]
+    delivered = [file for file in found if known.get(file) is OutboundState.DELIVERED]
+    return new[:AT_ONCE] + delivered[:AT_ONCE], max(0, len(new) - AT_ONCE)
 
 
 def sort_out(
-    found: Sequence[OutboxFile], known: Mapping[OutboxFile, OutboundState], max_bytes: int
+    found: Sequence[OutboxFile],
+    known: Mapping[OutboxFile, OutboundState],
+    max_bytes: int,
+    waiting: int = 0,
 ) -> Outgoing:
     """Decide about the files of an outbox.
 
@@ -82,6 +105,7 @@ def sort_out(
         found: what is there, in order.
         known: the state of the newest row of those that have one.
         max_bytes: the largest file that the chat takes; 0 when it takes none.
+        waiting: how many more there are.
     """
     new = [file for file in found if file not in known]
     reasons = {file: reason for file in new if (reason := refusal(file, max_bytes)) is not None}
@@ -89,6 +113,7 @@ def sort_out(
         owed=tuple(file for file in new if file not in reasons),
         refused=tuple(reasons.items()),
         leftover=tuple(file for file in found if known.get(file) is OutboundState.DELIVERED),
+        waiting=waiting,
     )
 
 
@@ -110,6 +135,14 @@ def refusal_notice(refused: Sequence[tuple[OutboxFile, str]]) -> str:
         lines.append(f"and {len(refused) - NAMED} more")
     count = "A file was" if len(refused) == 1 else f"{len(refused)} files were"
     return "\n".join((f"{count} not sent, and kept in the agent's outbox.", *lines))
+
+
+def waiting_notice(count: int) -> str:
+    """What the chat is told about files that go with the next answer; empty for none."""
+    if count == 0:
+        return ""
+    files = "One more file waits" if count == 1 else f"{count} more files wait"
+    return f"{files} in the agent's outbox for its next answer."
 
 
 def failure_notice(row: OutboundRow) -> str:

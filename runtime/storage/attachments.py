@@ -19,16 +19,13 @@ from runtime.sessions.media import OutboxFile
 from runtime.storage.folders import checked_name, folder, open_file, status_of
 from runtime.storage.media_errors import FileChanged, MediaUnsafe, UnsafeName, explained
 
-MAX_FILES = 100
-"""How many files are found at once; the others when these are gone."""
-
 MAX_ENTRIES = 10_000
 """How many names of one folder are looked at, and how many files of an outbox are counted (M5)."""
 
 OUTBOX = "outbox"
 """The folder in a session's folder from which files go out (S7)."""
 
-__all__ = ["MAX_ENTRIES", "MAX_FILES", "OUTBOX", "Outbox", "OutboxFile", "listed"]
+__all__ = ["MAX_ENTRIES", "OUTBOX", "Outbox", "OutboxFile", "listed"]
 
 _HIDDEN = "."
 _UNFINISHED = (".part", ".tmp")
@@ -47,7 +44,7 @@ class Outbox:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def files(self, limit: int = MAX_FILES) -> list[OutboxFile]:
+    def files(self, limit: int = MAX_ENTRIES) -> list[OutboxFile]:
         """The files that are ready, in the order of their paths, at most so many.
 
         Names that begin with a dot or end in ``.part`` or ``.tmp`` are of what is not ready. A

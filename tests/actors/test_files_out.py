@@ -12,11 +12,13 @@ import msgspec
 import pytest
 import trio
 
+from actors import uploads
 from actors.agents.echo import EchoAgent, Options
 from actors.channels.scripted import Behaviour, ScriptedChannel
 from runtime.app import Runtime, open_runtime
 from runtime.ports.agent import Agent, AgentGone
 from runtime.ports.channel import ChannelCapabilities
+from runtime.sessions import outgoing
 from runtime.sessions.updates import AgentEvent, Result
 from runtime.settings import StorageSettings
 from runtime.storage.attachments import Outbox
@@ -162,6 +164,41 @@ async def test_what_is_too_large_is_said(tmp_path: Path) -> None:  # R7
         assert chat.visible()[:2] == ["done", "[b.txt]"]
         assert "a.txt: it has 6 bytes, and this chat takes 5 bytes" in chat.visible()[2]
         await until(lambda: names(outbox_of(tmp_path)) == ["a.txt"])
+
+
+async def test_what_was_refused_takes_no_place(  # R7
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outgoing, "AT_ONCE", 2)
+    chat = network(max_upload_bytes=5)
+    async with running(tmp_path, agent(a_txt=b"123456", b_txt=b"123456"), chat):
+        await chat.say("go")
+        await until(lambda: len(chat.visible()) == 2)
+        (outbox_of(tmp_path) / "c.txt").write_bytes(b"1")
+        await chat.say("again")
+        await until(lambda: chat.visible()[2:] == ["done", "[c.txt]"])
+
+
+@pytest.mark.parametrize("page", [1, 2, 3, 500])
+async def test_more_than_go_at_once_go_with_the_next_answer(  # R7
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(outgoing, "AT_ONCE", 2)
+    monkeypatch.setattr(uploads, "PAGE", page)
+    chat = network()
+    playing = agent(a_txt=b"1", b_txt=b"2", c_txt=b"3", d_txt=b"4", e_txt=b"5")
+    async with running(tmp_path, playing, chat):
+        await chat.say("go")
+        told = "3 more files wait in the agent's outbox for its next answer."
+        first = ["done", "[a.txt]", "[b.txt]", told]
+        await seen(chat, *first)
+        await chat.say("again")
+        told = "One more file waits in the agent's outbox for its next answer."
+        second = ["done", "[c.txt]", "[d.txt]", told]
+        await seen(chat, *first, *second)
+        await chat.say("again")
+        await seen(chat, *first, *second, "done", "[e.txt]")
+        await until(lambda: names(outbox_of(tmp_path)) == [])
 
 
 async def test_a_turn_that_fails_sends_none(tmp_path: Path) -> None:  # R7 T5

@@ -6,13 +6,16 @@ import pytest
 
 from runtime.sessions.media import OutboxFile
 from runtime.sessions.outgoing import (
+    AT_ONCE,
     NAMED,
     Standing,
     failure_notice,
+    next_ones,
     refusal,
     refusal_notice,
     sort_out,
     standing,
+    waiting_notice,
 )
 from runtime.sessions.rows import OutboundRow, OutboundState, SessionStatus
 from tests.sessions.rows import address
@@ -78,6 +81,23 @@ def test_one_that_is_refused_does_not_stop_the_others() -> None:  # R7
     outgoing = sort_out(found, {}, 8)
     assert outgoing.owed == (found[1], found[3])
     assert [each for each, _ in outgoing.refused] == [found[0], found[2]]
+
+
+@pytest.mark.parametrize("state", [OutboundState.FAILED, OutboundState.PENDING])
+@pytest.mark.parametrize("more", [0, 1, 50])
+def test_what_is_settled_takes_no_place(state: OutboundState, more: int) -> None:  # R7
+    settled = [file(f"a{number:03}") for number in range(AT_ONCE + 20)]
+    new = [file(f"b{number:03}") for number in range(AT_ONCE + more)]
+    found, waiting = next_ones(settled + new, dict.fromkeys(settled, state))
+    assert (found, waiting) == (new[:AT_ONCE], more)
+    found, waiting = next_ones(settled + new, dict.fromkeys(settled, OutboundState.DELIVERED))
+    assert (found, waiting) == (new[:AT_ONCE] + settled[:AT_ONCE], more)
+
+
+def test_what_waits_is_said() -> None:  # R7
+    assert waiting_notice(0) == ""
+    assert waiting_notice(1).startswith("One more file waits")
+    assert waiting_notice(7).startswith("7 more files wait")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runtime.storage import attachments
-from runtime.storage.attachments import MAX_FILES, Outbox, OutboxFile
+from runtime.storage.attachments import MAX_ENTRIES, Outbox, OutboxFile
 from runtime.storage.media_errors import FileChanged, MediaFailed, MediaUnsafe, UnsafeName
 from tests.storage.media_stage import descriptors, mode
 
@@ -23,8 +23,11 @@ def make(folder: Path, *paths: str) -> Outbox:
     return Outbox(folder)
 
 
-def paths(outbox: Outbox) -> list[str]:
-    return [file.path for file in outbox.files()]
+FEW = 100
+
+
+def paths(outbox: Outbox, limit: int = MAX_ENTRIES) -> list[str]:
+    return [file.path for file in outbox.files(limit)]
 
 
 def content(outbox: Outbox, file: OutboxFile) -> str:
@@ -91,24 +94,24 @@ def test_a_folder_is_left_as_the_agent_made_it(tmp_path: Path) -> None:  # A3
 
 
 def test_at_most_so_many_and_the_others_later(tmp_path: Path) -> None:  # A3
-    wanted = sorted([f"file-{number}" for number in range(MAX_FILES)] + ["a/z", "a-b/c", "z/a"])
+    wanted = sorted([f"file-{number}" for number in range(FEW)] + ["a/z", "a-b/c", "z/a"])
     outbox = make(tmp_path / "outbox", *wanted)
-    found = outbox.files()
-    assert [file.path for file in found] == wanted[:MAX_FILES]
+    found = outbox.files(FEW)
+    assert [file.path for file in found] == wanted[:FEW]
     for file in found:
         assert outbox.remove(file)
-    assert paths(outbox) == wanted[MAX_FILES:]
+    assert paths(outbox) == wanted[FEW:]
 
 
 def test_a_full_folder_does_not_come_before_its_turn(tmp_path: Path) -> None:  # A3
-    many = sorted(f"a/{number}" for number in range(MAX_FILES))
+    many = sorted(f"a/{number}" for number in range(FEW))
     outbox = make(tmp_path / "outbox", "a-b/c", *many)
-    assert paths(outbox) == ["a-b/c", *many[:-1]]
+    assert paths(outbox, FEW) == ["a-b/c", *many[:-1]]
 
 
 def test_empty_folders_hide_no_file(tmp_path: Path) -> None:  # A3
     outbox = make(tmp_path / "outbox", "z/file")
-    for number in range(MAX_FILES + 1):
+    for number in range(FEW + 1):
         (tmp_path / "outbox" / f"folder-{number}").mkdir()
     assert paths(outbox) == ["z/file"]
 
@@ -208,7 +211,7 @@ def test_a_session_whose_folder_is_a_link_has_no_outbox(tmp_path: Path) -> None:
 
 
 def test_how_many_are_found_is_said(tmp_path: Path) -> None:  # M5
-    outbox = make(tmp_path / "outbox", *(f"{number:03}" for number in range(MAX_FILES + 5)), "a/b")
-    assert len(outbox.files()) == MAX_FILES
-    assert len(outbox.files(1_000)) == MAX_FILES + 6
-    assert paths(outbox) == [file.path for file in outbox.files(1_000)[:MAX_FILES]]
+    outbox = make(tmp_path / "outbox", *(f"{number:03}" for number in range(FEW + 5)), "a/b")
+    assert len(outbox.files(FEW)) == FEW
+    assert len(outbox.files()) == FEW + 6
+    assert paths(outbox, FEW) == paths(outbox)[:FEW]
