@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import trio
@@ -34,6 +34,11 @@ DRAFT_LIMIT = 15.0
 LAST_DRAFT_LIMIT = 3.0  # R3
 TYPING_LIMIT = 5.0
 WITHDRAW_LIMIT = 5.0
+WITHDRAW_AGAIN = (0.0, 2.0, 10.0, 30.0)
+"""Seconds before each try to remove a draft, or later where the network asked for that: within the
+minute after which a session sleeps.
+"""
+
 LOOK_AGAIN = 0.1
 """Seconds between two looks at what there is to show: an agent says more than is worth a look."""
 
@@ -131,9 +136,14 @@ class Drafts:
             nursery.cancel_scope.cancel()
 
     async def withdraw(self) -> None:
-        """Remove the draft, since no final message takes its place."""
-        if self.draft is not None and self._chat is not None:
-            await withdraw(self._chat.channel, self.draft)
+        """Remove the draft, since no final message takes its place. The turn waits for the first
+        try, the others may outlive it.
+        """
+        if self.draft is None:
+            return
+        removal = partial(withdraw, self._services, self.draft)
+        with suppress(ActorStopped), trio.move_on_after(WITHDRAW_LIMIT):
+            await self._start(removal, "withdrawal").wait()
 
     async def _type(self, chat: _Chat) -> None:
         while self._typing_failures < FAILURES:
@@ -229,7 +239,7 @@ class Drafts:
             return  # it is no message, and goes by itself
         draft = Draft(chat.address, storable(made))
         if self._too_late:
-            await withdraw(chat.channel, draft)
+            await withdraw(self._services, draft)
         if self._too_late or draft == self.draft:
             return
         self.draft = draft
@@ -240,15 +250,31 @@ class Drafts:
             log.warning("draft_not_written", reason=str(error))
 
 
-async def withdraw(channel: Channel, draft: Draft) -> None:
-    """Remove a draft, where the network can; a failure is logged."""
-    if not channel.capabilities.delete:
+async def withdraw(services: Services, draft: Draft) -> None:
+    """Remove a draft, where the network can; what fails is tried a few times more and logged (R6).
+
+    Takes a minute at worst, and longer where the network asks for it: in a task of its own. When
+    that is cancelled, as the session sleeps, the draft may stay.
+    """
+    address, pauses = draft.reply_to, services.pauses
+    channel = services.channels.get((address.channel, address.account))
+    if channel is None or not channel.capabilities.delete:
         return
-    with trio.move_on_after(WITHDRAW_LIMIT):
+    for pause in WITHDRAW_AGAIN:
+        again_at = trio.current_time() + pause
+        await trio.sleep_until(max(again_at, pauses.until(address.conversation)))
         try:
-            await channel.withdraw(draft.reply_to, draft.platform_message_id)
+            with trio.fail_after(WITHDRAW_LIMIT):
+                await channel.withdraw(address, draft.platform_message_id)
         except Exception as error:
             log.info("draft_not_withdrawn", reason=_words(error))
+            if isinstance(error, PermanentFailure):
+                return
+            if isinstance(error, TransientFailure):
+                now, asked = trio.current_time(), error.retry_after
+                pauses.asked(address.conversation, now, asked)
+        else:
+            return
 
 
 async def withdraw_of(services: Services, rows: Sequence[InboundRow]) -> None:
@@ -263,10 +289,7 @@ async def withdraw_of(services: Services, rows: Sequence[InboundRow]) -> None:
             waiting = await services.store.pending_messages(row.session_id) if draft else ()
             if draft is None or any(other.turn_id == turn_id for other in waiting):
                 continue
-            address = draft.reply_to
-            channel = services.channels.get((address.channel, address.account))
-            if channel is not None:
-                await withdraw(channel, draft)
+            await withdraw(services, draft)
     except StoreError as error:
         log.info("draft_not_withdrawn", reason=_words(error))
 

@@ -159,6 +159,50 @@ async def test_it_is_kept_although_one_write_is_lost(
         assert chat.visible() == ["whole"]
 
 
+@pytest.mark.parametrize("fail", ["before", "during", "after", "bug"])
+async def test_a_withdrawal_that_fails_is_tried_again(autojump_clock: MockClock, fail: Any) -> None:
+    # R6
+    chat = network()
+    chat.script(*[Behaviour(fail=fail)] * 3, of="withdraw")
+    playing = agent("So.", 2.0, "\nNO_REPLY")
+    async with stage(agent=playing, channels=[chat], settings=QUICK):
+        await chat.say("hello")
+        await chat.called("draft")
+        await quiet()
+    assert chat.visible() == []
+    assert len(chat.calls("withdraw")) == 4
+
+
+@pytest.mark.parametrize("fail,tries", [("for_good", 1), ("before", 4)])
+async def test_a_withdrawal_is_given_up(autojump_clock: MockClock, fail: Any, tries: int) -> None:
+    # R6
+    chat = network()
+    chat.script(*[Behaviour(fail=fail)] * 100, of="withdraw")
+    playing = agent("So.", 2.0, "\nNO_REPLY")
+    async with stage(agent=playing, channels=[chat], settings=QUICK):
+        await chat.say("hello")
+        await quiet(10_000)
+    assert len(chat.calls("withdraw")) == tries
+
+
+async def test_a_withdrawal_waits_for_as_long_as_the_network_asks(
+    autojump_clock: MockClock,
+) -> None:
+    # R3 R6
+    chat = network()
+    chat.script(Behaviour(), Behaviour(fail="before", retry_after=20.0), of="draft")
+    chat.script(Behaviour(fail="before", retry_after=25.0), of="withdraw")
+    playing = agent("So.", 2.0, " It is not mine.", 2.0, "\nNO_REPLY")
+    async with stage(agent=playing, channels=[chat], settings=QUICK):
+        await chat.say("hello")
+        await quiet(200)
+    _, refused = chat.calls("draft")
+    first, second = chat.calls("withdraw")
+    assert first.at - refused.at >= 20.0
+    assert second.at - first.at >= 25.0
+    assert chat.visible() == []
+
+
 async def test_a_withdrawal_that_hangs_holds_up_nobody(autojump_clock: MockClock) -> None:
     # R8 S43
     chat = network()
@@ -198,8 +242,9 @@ async def test_what_is_never_answered_leaves_no_half_answer(
             await playing.called(1)
             await trio.sleep(10)
             assert chat.visible() == ["half"]
+            chat.script(Behaviour(fail="before"), of="withdraw")
             await chat.say(text)
-            await chat.called("withdraw")
+            await chat.called("withdraw", 2)
             await quiet()
         assert "half" not in chat.visible()
 
