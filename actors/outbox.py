@@ -65,7 +65,13 @@ WITHDRAWALS = 3
 
 LONGEST_RETRY_AFTER = 86_400.0
 CONVERSATIONS = 100
-"""How many conversations of one account are served at the same time."""
+"""How many conversations of one account are served at the same time, but for slow ones."""
+
+SLOW_AFTER = 5.0
+"""Seconds after which a conversation leaves its place among them to another (O3)."""
+
+SLOW_CONVERSATIONS = 200
+"""How many do at most."""
 
 LOOK_EVERY = 30.0
 """Seconds after which an account looks for itself: a word of something due may have been lost."""
@@ -131,6 +137,13 @@ async def _finish_one(account: ActorRef[Due | Finish]) -> None:
         log.warning("deliveries_cut_off", reason=str(error))
 
 
+class _Serving(NamedTuple):
+    """A conversation is being served, since a moment of Trio's clock."""
+
+    task: Helper
+    since: float
+
+
 class Delivery(Actor[Due | Finish]):
     """The deliveries of one account."""
 
@@ -139,7 +152,7 @@ class Delivery(Actor[Due | Finish]):
         self._channel = channel
         self._uploads = Uploads(services, channel)
         self._due = Due(channel.name, channel.account)
-        self._busy: dict[str, Helper] = {}
+        self._busy: dict[str, _Serving] = {}
         self._next_look: Timer | None = None
         self._paused_until = -math.inf
         self._finishing = False
@@ -173,16 +186,26 @@ class Delivery(Actor[Due | Finish]):
             self._look_after(self._pause)
             return
         store, due, now = self._services.store, self._due, self._services.now()
+        room = self._room()
         for row in await store.outbox_due(due.channel, due.account, CONVERSATIONS):
             conversation = row.reply_to.conversation
-            if conversation not in self._busy and len(self._busy) < CONVERSATIONS:
-                self._busy[conversation] = self.start(self._deliver, row, name="delivery")
-        if len(self._busy) >= CONVERSATIONS:
+            if conversation not in self._busy and room > 0:
+                task = self.start(self._deliver, row, name="delivery")
+                self._busy[conversation] = _Serving(task, trio.current_time())
+                room -= 1
+        if room <= 0:
+            self._look_after(SLOW_AFTER)
             return
         # Whoever is due by now has a task, or gets one when a task ends.
         next_due = await store.outbox_next_due(due.channel, due.account, after=now)
         if next_due is not None:
             self._look_after((next_due - self._services.now()) / 1000)
+
+    def _room(self) -> int:
+        """How many more conversations may be served now."""
+        slow_since = trio.current_time() - SLOW_AFTER
+        slow = sum(serving.since <= slow_since for serving in self._busy.values())
+        return CONVERSATIONS + min(slow, SLOW_CONVERSATIONS) - len(self._busy)
 
     @property
     def _pause(self) -> float:
@@ -235,8 +258,8 @@ class Delivery(Actor[Due | Finish]):
 
     async def _finish(self, reply: Reply[None]) -> None:
         with trio.move_on_after(FINISH_LIMIT):
-            for task in list(self._busy.values()):
-                await task.wait()
+            for serving in list(self._busy.values()):
+                await serving.task.wait()
         reply.set(None)
 
     async def _called(

@@ -8,7 +8,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from actors import outbox
 from actors.channels.scripted import Behaviour, ScriptedChannel
+from actors.outbox import CONVERSATIONS
 from runtime.ports.channel import ChannelCapabilities, OutboundPart, PermanentFailure, Receipt
 from runtime.sessions.marks import SHORTEST_MESSAGES
 from runtime.sessions.split import Counting
@@ -253,6 +255,39 @@ async def test_a_slow_chat_does_not_hold_up_the_next_try_of_another(
         await network.say("quick", chat="b")
         arrived = await network.sent(2)
         assert [a.chat for a in arrived] == ["b", "a"]
+
+
+async def test_any_number_of_slow_chats_does_not_hold_up_another(
+    autojump_clock: MockClock,
+) -> None:
+    # O3
+    network = ScriptedChannel()
+    network.script(*[Behaviour(delay=1_000.0)] * CONVERSATIONS)
+    async with stage(agent=HandAgent(hold=False), channels=[network], settings=QUICK):
+        for number in range(CONVERSATIONS):
+            await network.say("slow", chat=f"slow {number}")
+        await network.attempted(CONVERSATIONS)
+        await network.say("quick", chat="quick")
+        (arrival,) = await network.sent(1, timeout=20)
+        assert arrival.chat == "quick"
+
+
+async def test_there_is_an_end_to_slow_chats(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # O3
+    monkeypatch.setattr(outbox, "CONVERSATIONS", 2)
+    monkeypatch.setattr(outbox, "SLOW_CONVERSATIONS", 3)
+    network = ScriptedChannel()
+    network.script(*[Behaviour(delay=1_000.0)] * 5)
+    async with stage(agent=HandAgent(hold=False), channels=[network], settings=QUICK):
+        for number in range(8):
+            await network.say("hello", chat=f"chat {number}")
+        await network.attempted(5)
+        await trio.sleep(40.0)
+        assert len(network.attempts) == 5
+        assert network.arrived == []
+        await network.sent(3, timeout=100)
 
 
 async def test_delivery_ends_after_the_last_backoff(autojump_clock: MockClock) -> None:
