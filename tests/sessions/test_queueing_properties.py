@@ -90,7 +90,13 @@ class Queue(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.25, 0.5, 1.0, 5.0]))
     def time_passes(self, seconds: float) -> None:
-        self.now += seconds
+        """What gets ready meanwhile runs when it is: whoever decides is woken then."""
+        end = self.now + seconds
+        self.runs_what_is_ready()
+        while isinstance(decision := self.look(), WaitUntil) and decision.at <= end:
+            self.now = decision.at
+            self.runs_what_is_ready()
+        self.now = end
 
     @rule(mode=MODES)
     def mode_changes(self, mode: QueueMode) -> None:
