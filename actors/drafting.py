@@ -141,7 +141,7 @@ class Drafts:
         """
         if self.draft is None:
             return
-        removal = partial(withdraw, self._services, self.draft)
+        removal = partial(_withdraw_left_over, self._services, self._turn_id, self.draft)
         with suppress(ActorStopped), trio.move_on_after(WITHDRAW_LIMIT):
             await self._start(removal, "withdrawal").wait()
 
@@ -250,16 +250,36 @@ class Drafts:
             log.warning("draft_not_written", reason=str(error))
 
 
-async def withdraw(services: Services, draft: Draft) -> None:
+async def withdraw_left_over(services: Services, channel: str, account: str) -> None:
+    """Remove what an earlier instance was to remove from an account's chats, one by one (R6)."""
+    try:
+        for turn_id, draft in await services.store.drafts_left_over(channel, account):
+            await _withdraw_left_over(services, turn_id, draft)
+    except StoreError as error:
+        log.info("draft_not_withdrawn", reason=_words(error))
+
+
+async def _withdraw_left_over(services: Services, turn_id: str, draft: Draft) -> None:
+    if await withdraw(services, draft):
+        try:
+            await services.store.draft_gone(turn_id)
+        except StoreError as error:
+            log.info("draft_withdrawn_again_later", reason=_words(error))
+
+
+async def withdraw(services: Services, draft: Draft) -> bool:
     """Remove a draft, where the network can; what fails is tried a few times more and logged (R6).
 
     Takes a minute at worst, and longer where the network asks for it: in a task of its own. When
     that is cancelled, as the session sleeps, the draft may stay.
+
+    Returns:
+        Whether there is nothing left to try.
     """
     address, pauses = draft.reply_to, services.pauses
     channel = services.channels.get((address.channel, address.account))
     if channel is None or not channel.capabilities.delete:
-        return
+        return False
     for pause in WITHDRAW_AGAIN:
         again_at = trio.current_time() + pause
         await trio.sleep_until(max(again_at, pauses.until(address.conversation)))
@@ -269,12 +289,13 @@ async def withdraw(services: Services, draft: Draft) -> None:
         except Exception as error:
             log.info("draft_not_withdrawn", reason=_words(error))
             if isinstance(error, PermanentFailure):
-                return
+                return True
             if isinstance(error, TransientFailure):
                 now, asked = trio.current_time(), error.retry_after
                 pauses.asked(address.conversation, now, asked)
         else:
-            return
+            return True
+    return False
 
 
 async def withdraw_of(services: Services, rows: Sequence[InboundRow]) -> None:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import trio
 
 from actors.checking import LONGEST_ERROR
+from actors.drafting import withdraw_left_over
 from actors.persistence import until_written
 from actors.reporting import parts
 from actors.services import Services
@@ -162,6 +163,9 @@ class Delivery(Actor[Due | Finish]):
         await until_written(
             lambda: self._services.store.outbox_recover(self._due.channel, self._due.account)
         )
+        if self._channel.capabilities.delete:
+            place = self._due.channel, self._due.account
+            self.start(withdraw_left_over, self._services, *place, name="drafts")
         self.every(LOOK_EVERY, self._due)
         self.ref.tell(self._due)
 

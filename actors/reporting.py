@@ -42,6 +42,11 @@ def end_of_turn(
     notice: DropNotice | None = None,
 ) -> EndTurn:
     """The one transaction in which a turn ends."""
+    outbound = _outbound(services, batch, verdict, reply, drafts.edits, outgoing, notice)
+    draft = drafts.draft
+    if draft is not None:
+        left_over = is_left_over(verdict, outbound, reply)
+        draft = msgspec.structs.replace(draft, left_over=left_over)
     return EndTurn(
         turn_id=batch.turn_id,
         session_id=session.id,
@@ -63,14 +68,16 @@ def end_of_turn(
             for row in batch.claimed
         ),
         journal=_journal(batch, verdict, reply),
-        outbound=_outbound(services, batch, verdict, reply, drafts.edits, outgoing, notice),
+        outbound=outbound,
         agent_session_id=reply.result.agent_session_id if reply.result is not None else None,
         told=told,
-        draft=drafts.draft,
+        draft=draft,
     )
 
 
-def is_left_over(verdict: Verdict, outbound: Sequence[OutboundRow], reply: Reply) -> bool:
+def is_left_over(
+    verdict: Verdict, outbound: Sequence[OutboundRow | NewOutbound], reply: Reply
+) -> bool:
     """Whether the draft of a turn that has ended is to go: nothing takes its place, no later try
     goes on with it, and it is not what is left of an answer that was stopped.
     """

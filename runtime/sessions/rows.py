@@ -124,10 +124,12 @@ class Draft(msgspec.Struct, frozen=True):
     Args:
         reply_to: where it stands.
         platform_message_id: the network's id of it.
+        left_over: its turn ended, and nothing takes its place: it is to be withdrawn (R6).
     """
 
     reply_to: ReplyAddress
     platform_message_id: str
+    left_over: bool = False
 
 
 class MessageKey(msgspec.Struct, frozen=True):

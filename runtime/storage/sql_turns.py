@@ -46,6 +46,9 @@ from runtime.storage.requests import (
     TurnProgress,
 )
 
+LOOKED_THROUGH = 1_000
+"""So many of the newest turns may have left something to withdraw."""
+
 _BY_ID = f"SELECT {TURN_COLUMNS} FROM turns WHERE id = ?"
 _ENDINGS = (
     InboundState.PENDING,
@@ -142,6 +145,32 @@ def save_draft(transaction: Transaction, request: SaveDraft) -> None:
     turn = existing(transaction, request.turn_id, request.session_id)
     if turn.state is TurnState.RUNNING:
         _keep_draft(transaction, turn.id, request.draft)
+
+
+def drafts_left_over(
+    transaction: Transaction, channel: str, account: str
+) -> tuple[tuple[str, Draft], ...]:
+    """What is to be withdrawn from the chats of an account, of the newest turns (R6)."""
+    rows = transaction.rows(
+        "SELECT id, draft FROM turns WHERE n > (SELECT max(n) FROM turns) - ?"
+        " AND draft ->> '$.left_over' AND state <> 'running' ORDER BY n",
+        LOOKED_THROUGH,
+    )
+    drafts = ((str(row[0]), draft_of(row[1])) for row in rows)
+    place = (channel, account)
+    return tuple(
+        (turn_id, draft)
+        for turn_id, draft in drafts
+        if (draft.reply_to.channel, draft.reply_to.account) == place
+    )
+
+
+def draft_gone(transaction: Transaction, turn_id: str) -> None:
+    """Nothing is shown any more of a turn that has ended."""
+    transaction.run(
+        "UPDATE turns SET draft = NULL WHERE id = ? AND state <> 'running'",
+        turn_id,
+    )
 
 
 def end(transaction: Transaction, request: EndTurn) -> EndedTurn:

@@ -18,6 +18,7 @@ import apsw
 import trio
 
 from runtime.sessions.rows import (
+    Draft,
     InboundRow,
     JournalEntry,
     MessageKey,
@@ -241,6 +242,13 @@ class SqliteStore(SqliteMedia, SqliteDelivery, Store):
 
     async def save_progress(self, progress: TurnProgress) -> None:
         await self._writes.write(partial(sql_turns.save_progress, progress=progress))
+
+    async def drafts_left_over(self, channel: str, account: str) -> tuple[tuple[str, Draft], ...]:
+        left_over = partial(sql_turns.drafts_left_over, channel=channel, account=account)
+        return await self._reads.read(left_over)
+
+    async def draft_gone(self, turn_id: str) -> None:
+        await self._writes.write(partial(sql_turns.draft_gone, turn_id=turn_id))
 
     async def save_draft(self, request: SaveDraft) -> None:
         await self._writes.write(partial(sql_turns.save_draft, request=request))

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from runtime.sessions.media import OutboxFile
 from runtime.sessions.rows import (
+    Draft,
     InboundRow,
     JournalEntry,
     MessageKey,
@@ -282,6 +283,16 @@ class Store(MediaStore):
 
         Raises `StaleFence`, `UnknownTurn`.
         """
+
+    @abstractmethod
+    async def drafts_left_over(self, channel: str, account: str) -> tuple[tuple[str, Draft], ...]:
+        """What is to be withdrawn from the chats of an account, with the ids of the turns, oldest
+        first; of the newest turns (R6).
+        """
+
+    @abstractmethod
+    async def draft_gone(self, turn_id: str) -> None:
+        """The draft of a turn that has ended was withdrawn, or cannot be."""
 
     @abstractmethod
     async def end_turn(self, request: EndTurn) -> EndedTurn:

@@ -203,6 +203,60 @@ async def test_a_withdrawal_waits_for_as_long_as_the_network_asks(
     assert chat.visible() == []
 
 
+@pytest.mark.parametrize("able", [True, False], ids=["it can", "it cannot edit"])
+@pytest.mark.parametrize("done", [False, True], ids=["before it is gone", "when it is gone"])
+async def test_after_a_power_cut_in_a_withdrawal_it_goes_with_the_next_start(
+    autojump_clock: MockClock, done: bool, able: bool
+) -> None:
+    # R6 R8
+    chat = network(edit=able)
+    chat.script(Behaviour(), Behaviour(delay=FOR_EVER), of="withdraw")
+    async with open_memory(clock) as store:
+        with trio.CancelScope() as power:
+            playing = agent("So.", 2.0, "\nNO_REPLY")
+            async with stage(agent=playing, channels=[chat], store=store, settings=QUICK):
+                for count, sender in enumerate(("ann", "ben"), 1):
+                    await chat.say("hello", sender=sender, chat=sender)
+                    await chat.called("withdraw", count)
+                await trio.sleep(1.0)
+                if done:
+                    chat.remove("p2")
+                power.cancel()
+                await trio.sleep_forever()
+        assert (chat.visible("ann"), chat.visible("ben")) == ([], [] if done else ["So."])
+        for _ in range(2):
+            chat.lose_connection()
+            async with stage(agent=agent("x"), channels=[chat], store=store, settings=QUICK):
+                await quiet()
+        assert chat.visible("ben") == []
+        assert [done.message for done in chat.calls("withdraw")] == ["p1", "p2", "p2"]
+
+
+async def test_what_became_an_answer_or_was_stopped_stays_after_a_start(
+    autojump_clock: MockClock,
+) -> None:
+    # R6 R8
+    chat = network()
+    async with open_memory(clock) as store:
+        slow = agent("one", 20.0, " two")
+        async with stage(agent=slow, channels=[chat], store=store, settings=QUICK):
+            await chat.say("hello")
+            await chat.called("edit")
+            drafts = len(chat.calls("draft"))
+            await chat.say("again")
+            await chat.called("draft", drafts + 1)
+            await trio.sleep(1.0)
+            await chat.say("/stop")
+            await quiet()
+        seen = chat.visible()
+        assert seen[:2] == ["one two", "one"]
+        chat.lose_connection()
+        async with stage(agent=slow, channels=[chat], store=store, settings=QUICK):
+            await quiet()
+        assert chat.visible() == seen
+        assert chat.calls("withdraw") == []
+
+
 async def test_a_withdrawal_that_hangs_holds_up_nobody(autojump_clock: MockClock) -> None:
     # R8 S43
     chat = network()

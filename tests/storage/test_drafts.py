@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from runtime.sessions.rows import Draft, InboundState, ReplyAddress, TurnState
 from runtime.storage.errors import StaleFence, UnknownTurn
@@ -145,3 +146,26 @@ async def test_what_it_was_to_edit_is_gone(store: SqliteStore) -> None:  # R8, O
     assert await store.outbox_recover("telegram", "bot") == 1
     (again,) = await store.outbox_due("telegram", "bot", 10)
     assert (again.edits, again.ambiguous, again.text) == (None, True, "anew")
+
+
+async def test_what_is_to_be_withdrawn_is_found_until_it_is_gone(store: SqliteStore) -> None:  # R6
+    left, account = replace(DRAFT, left_over=True), (CHAT.channel, CHAT.account)
+    actor, turn_id, message_id = await begun(store)
+    await store.save_draft(draft_of(actor, turn_id, left))
+    await store.draft_gone(turn_id)
+    assert await store.drafts_left_over(*account) == ()  # the turn goes on
+    assert await shown(store, message_id) == left
+    await store.end_turn(replace(actor.ending(turn_id, message_id), draft=left))
+    assert await store.drafts_left_over(*account) == ((turn_id, left),)
+    assert await store.drafts_left_over(CHAT.channel, "another") == ()
+    await store.draft_gone(turn_id)
+    assert await store.drafts_left_over(*account) == ()
+    assert await shown(store, message_id) is None
+
+
+async def test_what_takes_its_place_later_is_not_to_be_withdrawn(  # R6, R8
+    store: SqliteStore,
+) -> None:
+    actor, turn_id, message_id = await begun(store)
+    await store.end_turn(replace(actor.ending(turn_id, message_id), draft=DRAFT))
+    assert await store.drafts_left_over(CHAT.channel, CHAT.account) == ()

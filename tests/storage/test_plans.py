@@ -73,6 +73,8 @@ async def everything(store: SqliteStore) -> None:
     end = await actor.answer(actor.awake.pending[0].id)
     await store.end_turn(end)
     await store.message_status(end.messages[0].message_id)
+    await store.drafts_left_over("telegram", "bot")
+    await store.draft_gone(end.turn_id)
     await store.sessions_with_due_messages(5)
     await store.sessions_with_due_messages(5, after=session.id)
     for epoch in (None, 1):
@@ -246,6 +248,7 @@ async def test_no_operation_costs_more_for_what_is_finished(clock: Clock) -> Non
     assert len(few) > 90
     read_whole = {"journal 0", "journal 1", "journal_extent 0", "sessions 0"}
     read_whole.add("sessions_with_untold_evictions 0")  # at a start
+    read_whole.add("drafts_left_over 0")  # at a start, of the newest turns
     dearer = {
         name: (cost, many[name])
         for name, cost in few.items()
