@@ -108,9 +108,9 @@ class Shelves:
         be changes, and what is given later may be gone by then.
         """
         page: list[Blob] = []
-        for number, session_id in enumerate(self.sessions, 1):
+        for session_id in self.sessions:
             page += self.files(session_id)
-            if len(page) >= size or number % size == 0:
+            if len(page) >= size:
                 yield from (page[start : start + size] for start in range(0, len(page), size))
                 page = []
         if page:

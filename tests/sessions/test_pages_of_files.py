@@ -29,3 +29,11 @@ def test_there_may_be_changes_between_two_pages() -> None:  # M7
 def test_of_sessions_that_are_gone_nothing_is_the_largest() -> None:  # M5
     ledger = opened(row("a", session_id="s", size=3))
     assert ledger.largest(2, ["gone", "s"]) == [("s", 1, 3)]
+
+
+def test_a_file_is_known_by_its_id() -> None:  # M5
+    ledger = opened(
+        row("a.png", session_id="s"), row("b.tar.gz", session_id="s"), row("c", session_id="t")
+    )
+    assert ledger.ids("s") == {"a", "b"}
+    assert ledger.ids("nobody") == set()
