@@ -42,6 +42,7 @@ from runtime.endpoint import Endpoint, published, websocket_url
 from runtime.kernel import (
     Actor,
     ActorRef,
+    ActorStopped,
     AskTimeout,
     ChildSpec,
     MailboxSpec,
@@ -295,6 +296,9 @@ async def _tree(
             await outbox.ask(Finish(), timeout=3 * FAREWELL_LIMIT)
             services.watchers.close()
             await farewell()
+        except ActorStopped:
+            await trio.lowlevel.checkpoint_if_cancelled()  # they were cancelled just before us
+            raise
         finally:
             front.refuse_new()
             services.watchers.close()

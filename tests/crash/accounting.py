@@ -111,7 +111,7 @@ def _fate(row: Row, books: _Books, ledger: Ledger) -> tuple[str, list[Violation]
         case "done":
             fate, wrong = _done(row, books, ledger)
         case "failed":
-            fate, wrong = "failed", list(_failed(row, books))
+            fate, wrong = "failed", list(_failed(row, books, ledger))
         case "dropped":
             fate, wrong = "withdrawn", list(_dropped(row, books, ledger))
         case _:
@@ -127,13 +127,13 @@ def _fate(row: Row, books: _Books, ledger: Ledger) -> tuple[str, list[Violation]
 def _done(row: Row, books: _Books, ledger: Ledger) -> tuple[str, list[str]]:
     wrong = []
     turns = books.turns[row.id]
-    ended = [turn for turn in turns if turn.state in ENDED]
+    ended = [turn for turn in turns if _ended_with(row, turn, ledger)]
     if len(ended) != 1:
         return "lost", [f"it is done, and {len(ended)} turns ended with it"]
     (turn,) = ended
     if turn.id != row.turn_id:
         wrong.append("it is done, and names another turn than the one that ended with it")
-    if not {other.state for other in turns if other is not turn} <= TRIED_AGAIN:
+    if not {other.state for other in turns if other is not turn} <= {*TRIED_AGAIN, "cancelled"}:
         wrong.append("it ran again although one of its turns had come to an end")
     if books.user_lines[row.session_id, row.id] != 1:
         count = books.user_lines[row.session_id, row.id]
@@ -156,9 +156,18 @@ def _done(row: Row, books: _Books, ledger: Ledger) -> tuple[str, list[str]]:
     return "answered", wrong
 
 
-def _failed(row: Row, books: _Books) -> Iterator[str]:
+def _ended_with(row: Row, turn: TurnRecord, ledger: Ledger) -> bool:
+    """Whether a turn was the end of a message. One that newer messages interrupted before its agent
+    had begun lets it wait again (Q3).
+    """
+    interrupted = turn.state == "cancelled" and not turn.began and turn.id != row.turn_id
+    again = interrupted and row.session_id in ledger.interrupting
+    return turn.state in ENDED and not again
+
+
+def _failed(row: Row, books: _Books, ledger: Ledger) -> Iterator[str]:
     turns = books.turns[row.id]
-    if any(turn.state in ENDED for turn in turns):
+    if any(_ended_with(row, turn, ledger) for turn in turns):
         yield "it has failed, and a turn of it is done"
     if books.user_lines[row.session_id, row.id] != 1:
         yield "it has failed, and its own line is not once in the transcript"

@@ -327,6 +327,22 @@ def test_what_somebody_asked_for_is_no_violation(talked: tuple[Path, Ledger]) ->
     assert judged(data_dir, ledger, turn("cancelled")).violations == ()
 
 
+# Q3
+@pytest.mark.parametrize("began", [True, False])
+def test_a_turn_that_was_interrupted_before_it_began_is_no_end(
+    talked: tuple[Path, Ledger], began: bool
+) -> None:
+    data_dir, ledger = talked
+    ledger.interrupting.update(sent.session_id for sent in ledger.sent.values())
+    first = "first_event_at" if began else "NULL"
+    earlier = copied(
+        "turns", f"id = {TURN}", id="'copy'", state="'cancelled'", first_event_at=first
+    )
+    violations = judged(data_dir, ledger, sql(earlier)).violations
+    assert any("2 turns ended with it" in str(violation) for violation in violations) == began
+    assert began or violations == ()
+
+
 # H8
 def test_a_copy_that_waited_has_no_files_and_they_are_the_sessions(
     talked: tuple[Path, Ledger],

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 import runtime
 from runtime.settings import GatewaySettings, Settings, StorageSettings
@@ -104,3 +105,14 @@ async def test_what_says_nothing_is_refused_and_what_is_no_block_is_named(tmp_pa
         await turn.result()
         assert session.id in repr(session)
         assert turn.message_id in repr(turn)
+
+
+# S45: as by a second signal that comes right after the first
+async def test_cancelled_when_it_begins_to_stop_it_just_ends(tmp_path: Path) -> None:
+    settings = Settings(storage=StorageSettings(data_dir=tmp_path))
+    with trio.CancelScope() as scope:
+        async with runtime.open_runtime(settings):
+            scope.cancel()
+            with trio.CancelScope(shield=True):
+                await trio.testing.wait_all_tasks_blocked(0.1)
+    assert scope.cancelled_caught
