@@ -334,11 +334,9 @@ def test_a_turn_that_was_interrupted_before_it_began_is_no_end(
 ) -> None:
     data_dir, ledger = talked
     ledger.interrupting.update(sent.session_id for sent in ledger.sent.values())
-    first = "first_event_at" if began else "NULL"
-    earlier = copied(
-        "turns", f"id = {TURN}", id="'copy'", state="'cancelled'", first_event_at=first
-    )
-    violations = judged(data_dir, ledger, sql(earlier)).violations
+    earlier = copied("turns", f"id = {TURN}", id="'copy'", state="'cancelled'")
+    first = f"UPDATE turns SET first_event_at = {1 if began else 'NULL'} WHERE id = 'copy'"
+    violations = judged(data_dir, ledger, sql(earlier, first)).violations
     assert any("2 turns ended with it" in str(violation) for violation in violations) == began
     assert began or violations == ()
 
