@@ -24,6 +24,7 @@ from runtime.ports.transcriber import Transcriber, TranscriptionFailed
 from runtime.processes import Processes, open_processes
 from runtime.processes.scan import see
 from runtime.settings import TranscriberSettings
+from tests.actors.web_stage import in_a_thread
 
 DEADLINE = 30
 """Seconds; generous, since nothing here is about speed."""
@@ -239,14 +240,8 @@ class Server(ThreadingHTTPServer):
 
 @contextmanager
 def serving() -> Iterator[Server]:
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with Server() as server, in_a_thread(server):
+        yield server
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import BaseServer
 
 import trio
 
@@ -111,17 +112,25 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
+def in_a_thread(server: BaseServer) -> Iterator[None]:
+    """A server that answers for as long as the block."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+@contextmanager
 def serving() -> Iterator[Server]:
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with Server() as server, in_a_thread(server):
         try:
             yield server
         finally:
             server.running = False
             server.go.set()
-            server.shutdown()
-            thread.join()
 
 
 def link(url: str, name: str = "it", mime_type: str | None = None) -> ResourceLink:

@@ -236,7 +236,7 @@ def test_looking_for_damage_ends_in_time(tmp_path: Path) -> None:
     assert look_for_damage(database, 0.0) == Integrity(whole=False)
 
 
-# O4, O6
+# O6
 def test_answers_that_were_given_up(serve: Start, cli: CommandLine, tmp_path: Path) -> None:
     served = serve(tmp_path / "data")
     assert findings(cli, served.data_dir)["deliveries"]["state"] == "ok"
