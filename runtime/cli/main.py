@@ -98,6 +98,8 @@ def _report_usage(error: click.ClickException) -> int:
 
 
 def _report_unexpected(error: BaseException, arguments: Sequence[str]) -> int:
+    if isinstance(error, BaseExceptionGroup) and error.subgroup(KeyboardInterrupt) is not None:
+        return INTERRUPTED  # whatever broke because of that, or at the same time
     known = explain(error, arguments)
     debug = _DEBUG in arguments
     if debug:
@@ -106,8 +108,6 @@ def _report_unexpected(error: BaseException, arguments: Sequence[str]) -> int:
         return _report(known)
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED
     hint = None if debug else f"{program()} {_DEBUG} {' '.join(sys.argv[1:])} shows the traceback"
     return _report(CommandError(f"unexpected {type(error).__name__}: {error}", hint, FAILURE))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from runtime import __version__
+from runtime.cli.client import ConnectionLost
 from runtime.cli.errors import CommandError, explain, ungrouped
 from runtime.gateway.config import GatewayError
 from runtime.settings import Problem, SettingsError
@@ -149,6 +150,18 @@ def test_known_errors_are_put_in_words(error: Exception, message: str) -> None:
 )
 def test_a_defect_is_not_put_in_words(error: Exception) -> None:
     assert explain(error) is None
+
+
+def test_ctrl_c_is_no_error_whatever_breaks_with_it(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> str:
+        lost = ExceptionGroup("", [ConnectionLost("the runtime is gone")])
+        raise BaseExceptionGroup("", [lost, KeyboardInterrupt()])
+
+    monkeypatch.setattr(platform, "python_version", fail)
+    said = cli("version")
+    assert (said.code, said.err) == (130, "")
 
 
 def test_only_single_exceptions_leave_their_group() -> None:
